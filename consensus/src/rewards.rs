@@ -43,7 +43,8 @@
 //!
 //! An entry the score aggregator rejected ([`crate::aggregate`]) counts neither for trust nor for bonds, so it earns
 //! its validator no dividends. It does count for consensus and ranks: the clip at the stake median is what protects
-//! these, and dropping reports there would let a minority decide by flagging honest stake.
+//! these, and dropping reports there would let a minority decide by flagging honest stake. A report that was *invalid*
+//! (out of bounds, without stake) is no weight at all: leave it out of [`Input::weights`].
 //!
 //! # Arithmetic
 //!
@@ -107,6 +108,7 @@ use std::collections::BTreeSet;
 mod admission;
 mod arith;
 mod bonds;
+mod emission;
 mod input;
 mod matrix;
 #[cfg(test)]
@@ -117,8 +119,9 @@ pub use arith::to_u16;
 pub use input::InputError;
 
 use admission::stake_shares;
-use arith::{div, div_by_sum, from_u16, normalize, part_of, sum};
+use arith::{div, from_u16, normalize, part_of};
 use bonds::{Basis, bonds_and_dividends};
+use emission::Shares;
 use matrix::{
     Matrix, clipped_columns, filtered, interpolated, normalize_rows, row_sums, stake_medians,
     weighted_column_sums,
@@ -380,39 +383,4 @@ fn kept_bonds(input: &Input, bonds: &Matrix) -> Vec<Row<u16>> {
         (false, false) => input.bonds[i].clone(),
     };
     bonds.iter().enumerate().map(keep).collect()
-}
-
-/// Shares of the emission; `server` and `validator` together sum to at most 1, and so does `combined`.
-struct Shares {
-    server: Vec<I32F32>,
-    validator: Vec<I32F32>,
-    combined: Vec<I32F32>,
-}
-
-impl Shares {
-    fn new(
-        incentive: &[I32F32],
-        dividends: &[I32F32],
-        active_stake: &[I32F32],
-        all_stake: &[I32F32],
-    ) -> Self {
-        let both = incentive.iter().zip(dividends);
-        let combined: Vec<I32F32> = both.map(|(i, d)| i.saturating_add(*d)).collect();
-        let total = sum(combined.iter().copied());
-        if total == 0 {
-            let no_active = active_stake.iter().all(|s| *s == I32F32::ZERO);
-            let stake = if no_active { all_stake } else { active_stake };
-            return Self {
-                server: vec![I32F32::ZERO; incentive.len()],
-                validator: stake.to_vec(),
-                combined: stake.to_vec(),
-            };
-        }
-        let of_total = |x: &[I32F32]| x.iter().map(|x| div_by_sum(*x, total)).collect();
-        Self {
-            server: of_total(incentive),
-            validator: of_total(dividends),
-            combined: of_total(&combined),
-        }
-    }
 }
