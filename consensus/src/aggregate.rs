@@ -250,13 +250,17 @@ pub enum NoConsensus {
         outliers: Vec<Outlier>,
     },
     /// No valid report has stake; only possible when `min_validators` is 0.
-    #[error("expected stake behind at least one valid report, found none; the value settled before stands")]
+    #[error(
+        "expected stake behind at least one valid report, found none; the value settled before stands"
+    )]
     NoStake {
         /// The reports that are invalid, and why.
         outliers: Vec<Outlier>,
     },
     /// The bounds admit no value.
-    #[error("expected bounds with lo <= hi, found lo {lo} and hi {hi}; correct the parameter's bounds")]
+    #[error(
+        "expected bounds with lo <= hi, found lo {lo} and hi {hi}; correct the parameter's bounds"
+    )]
     EmptyBounds {
         /// Lower bound given.
         lo: I32F32,

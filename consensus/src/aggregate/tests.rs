@@ -35,6 +35,12 @@ fn one_deviant_among_identical_reports_is_flagged_and_does_not_move_the_value() 
 }
 
 #[test]
+fn of_two_halves_the_lower_one_settles_the_value() {
+    let settled = settle(&[report(0.8, 50), report(0.2, 25), report(0.2, 25)]);
+    assert_eq!(settled.value, num(0.2));
+}
+
+#[test]
 fn the_value_comes_from_all_reports_so_that_flagging_honest_ones_gains_a_cabal_nothing() {
     let settled = settle(&[report(0.2, 26), report(0.8, 26), report(0.81, 48)]);
     assert_eq!(settled.value, num(0.8));
@@ -62,7 +68,10 @@ fn two_validators_are_no_consensus_when_three_are_asked_for() {
 fn keys_without_stake_do_not_fill_the_quorum() {
     let reports = [report(0.5, 10), report(0.5, 10), report(0.5, 0)];
     let error = aggregate(&Rules::default(), Bounds::UNIT, &reports).unwrap_err();
-    assert!(matches!(error, NoConsensus::TooFewValidators { valid: 2, .. }));
+    assert!(matches!(
+        error,
+        NoConsensus::TooFewValidators { valid: 2, .. }
+    ));
     let rules = Rules {
         min_validators: 0,
         ..Rules::default()
@@ -105,22 +114,28 @@ fn invalid_reports_never_count_and_are_named_with_a_reason() {
 
 #[test]
 fn a_twentieth_of_the_stake_in_twenty_keys_moves_the_result_by_less_than_a_twentieth() {
-    let honest: Vec<_> = [0.78, 0.79, 0.80, 0.81, 0.82].map(|v| report(v, 19_000)).to_vec();
+    let honest: Vec<_> = [0.78, 0.79, 0.80, 0.81, 0.82]
+        .map(|v| report(v, 19_000))
+        .to_vec();
     let alone = settle(&honest).value;
     for attack in [0.0, 0.5, 1.0] {
         let mut all = honest.clone();
         all.extend((0..20).map(|_| report(attack, 250)));
         let moved = settle(&all);
-        assert!((moved.value - alone).abs() < num(0.05), "{attack}: {}", moved.value);
+        assert!(
+            (moved.value - alone).abs() < num(0.05),
+            "{attack}: {}",
+            moved.value
+        );
         assert_eq!(deviating(&moved), (5..25).collect::<Vec<u32>>());
     }
 }
 
 #[test]
 fn the_floor_tells_the_deviants_of_an_unanimous_majority_at_one_nineteenth_of_the_width() {
-    // 3.5 / 0.6745 of 1 %: 5.189 % of the width.
-    let near = settle(&[0.5, 0.5, 0.5, 0.5518].map(|v| report(v, 1)));
-    let far = settle(&[0.5, 0.5, 0.5, 0.5520].map(|v| report(v, 1)));
+    // 3.5 / 0.6745 of 1 %: 5.18903 % of the width.
+    let near = settle(&[0.5, 0.5, 0.5, 0.55188].map(|v| report(v, 1)));
+    let far = settle(&[0.5, 0.5, 0.5, 0.55190].map(|v| report(v, 1)));
     assert_eq!(deviating(&near), Vec::<u32>::new());
     assert_eq!(deviating(&far), [3]);
 }

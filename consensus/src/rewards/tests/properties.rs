@@ -326,6 +326,23 @@ fn a_flagged_validator_earns_no_dividends_from_the_entry() {
 }
 
 #[test]
+fn bonds_to_a_key_registered_at_the_last_epoch_or_later_are_dropped() {
+    let bonds = vec![vec![(3, 65_535)], vec![], vec![], vec![]];
+    let paid = |registered: u64| {
+        let mut input = small([1; 3]);
+        input.last_update = vec![9; 4];
+        input.last_epoch = 5;
+        input.registered[3] = registered;
+        input.bonds.clone_from(&bonds);
+        epoch(&Params::default(), &input).unwrap().dividends
+    };
+    let (before, at, after) = (paid(4), paid(5), paid(6));
+    assert!(before[0] > before[1]);
+    assert_eq!(at[0], at[1]);
+    assert_eq!(at, after);
+}
+
+#[test]
 fn permits_go_to_the_largest_stakes_that_are_not_zero() {
     assert_eq!(permits(&[5, 0, 9, 7], 2), [false, false, true, true]);
     assert_eq!(permits(&[5, 0, 9, 7], 9), [true, false, true, true]);
