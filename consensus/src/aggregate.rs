@@ -82,18 +82,7 @@ mod robust;
 mod tests;
 
 /// How many reports become one value.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Method {
@@ -103,9 +92,7 @@ pub enum Method {
 }
 
 /// What a chain has settled about aggregation.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
     /// The method.
@@ -121,12 +108,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            method: Method::Robust,
-            min_validators: 3,
-            cut_off_milli: 3_500,
-            mad_floor_ppm: 10_000,
-        }
+        Self { method: Method::Robust, min_validators: 3, cut_off_milli: 3_500, mad_floor_ppm: 10_000 }
     }
 }
 
@@ -141,10 +123,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Bounds of a score: `0..=1`.
-    pub const UNIT: Self = Self {
-        lo: I32F32::ZERO,
-        hi: I32F32::ONE,
-    };
+    pub const UNIT: Self = Self { lo: I32F32::ZERO, hi: I32F32::ONE };
 
     /// Whether `value` lies inside.
     #[must_use]
@@ -228,9 +207,7 @@ impl Aggregate {
     /// Whether the report at `index` is invalid or deviates.
     #[must_use]
     pub fn is_outlier(&self, index: u32) -> bool {
-        self.outliers
-            .binary_search_by_key(&index, |outlier| outlier.index)
-            .is_ok()
+        self.outliers.binary_search_by_key(&index, |outlier| outlier.index).is_ok()
     }
 }
 
@@ -238,9 +215,7 @@ impl Aggregate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoConsensus {
     /// Fewer valid reports than the rules ask for.
-    #[error(
-        "expected at least {needed} valid reports with stake, found {valid}; the value settled before stands"
-    )]
+    #[error("expected at least {needed} valid reports with stake, found {valid}; the value settled before stands")]
     TooFewValidators {
         /// Valid reports found.
         valid: u32,
@@ -250,17 +225,13 @@ pub enum NoConsensus {
         outliers: Vec<Outlier>,
     },
     /// No valid report has stake; only possible when `min_validators` is 0.
-    #[error(
-        "expected stake behind at least one valid report, found none; the value settled before stands"
-    )]
+    #[error("expected stake behind at least one valid report, found none; the value settled before stands")]
     NoStake {
         /// The reports that are invalid, and why.
         outliers: Vec<Outlier>,
     },
     /// The bounds admit no value.
-    #[error(
-        "expected bounds with lo <= hi, found lo {lo} and hi {hi}; correct the parameter's bounds"
-    )]
+    #[error("expected bounds with lo <= hi, found lo {lo} and hi {hi}; correct the parameter's bounds")]
     EmptyBounds {
         /// Lower bound given.
         lo: I32F32,
@@ -280,30 +251,17 @@ pub enum NoConsensus {
 /// # Errors
 ///
 /// [`NoConsensus`] when there are too few valid reports, or when bounds or count of reports are not usable.
-pub fn aggregate(
-    rules: &Rules,
-    bounds: Bounds,
-    reports: &[Report],
-) -> Result<Aggregate, NoConsensus> {
+pub fn aggregate(rules: &Rules, bounds: Bounds, reports: &[Report]) -> Result<Aggregate, NoConsensus> {
     if bounds.lo > bounds.hi {
-        return Err(NoConsensus::EmptyBounds {
-            lo: bounds.lo,
-            hi: bounds.hi,
-        });
+        return Err(NoConsensus::EmptyBounds { lo: bounds.lo, hi: bounds.hi });
     }
     if u32::try_from(reports.len()).is_err() {
-        return Err(NoConsensus::TooManyReports {
-            found: reports.len() as u64,
-        });
+        return Err(NoConsensus::TooManyReports { found: reports.len() as u64 });
     }
     let (valid, outliers) = sort_out(bounds, reports);
     let count = valid.len() as u32; // fits: at most as many as the reports
     if count < rules.min_validators {
-        return Err(NoConsensus::TooFewValidators {
-            valid: count,
-            needed: rules.min_validators,
-            outliers,
-        });
+        return Err(NoConsensus::TooFewValidators { valid: count, needed: rules.min_validators, outliers });
     }
     if valid.is_empty() {
         return Err(NoConsensus::NoStake { outliers });

@@ -123,17 +123,14 @@ use arith::{div, from_u16, normalize, part_of};
 use bonds::{Basis, bonds_and_dividends};
 use emission::Shares;
 use matrix::{
-    Matrix, clipped_columns, filtered, interpolated, normalize_rows, row_sums, stake_medians,
-    weighted_column_sums,
+    Matrix, clipped_columns, filtered, interpolated, normalize_rows, row_sums, stake_medians, weighted_column_sums,
 };
 
 /// One row of a sparse matrix: `(uid, value)`, strictly ascending by uid. A missing entry is 0.
 pub type Row<T> = Vec<(u16, T)>;
 
 /// How fast a bond follows the weight, by how far the validator is from the others.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LiquidAlpha {
     /// Slowest, in 65535ths.
@@ -147,27 +144,12 @@ pub struct LiquidAlpha {
 impl Default for LiquidAlpha {
     /// 0.7 to 0.9 at steepness 10, upstream's defaults.
     fn default() -> Self {
-        Self {
-            low: 45_875,
-            high: 58_982,
-            steepness: 1_000,
-        }
+        Self { low: 45_875, high: 58_982, steepness: 1_000 }
     }
 }
 
 /// How bonds are kept and paid.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bonding {
     /// Bonds in proportion to stake, normalised by miner before they are averaged.
@@ -181,9 +163,7 @@ pub enum Bonding {
 }
 
 /// What a subnet has settled about rewards.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Majority of stake that makes consensus, in 65535ths; 32767 unless changed.
@@ -198,12 +178,7 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self {
-            kappa: 32_767,
-            bonds_moving_average: 900_000,
-            bonds_penalty: u16::MAX,
-            bonding: Bonding::Classic,
-        }
+        Self { kappa: 32_767, bonds_moving_average: 900_000, bonds_penalty: u16::MAX, bonding: Bonding::Classic }
     }
 }
 
@@ -288,11 +263,7 @@ pub fn epoch(params: &Params, input: &Input) -> Result<Output, InputError> {
     let clipped = filtered(&clipped, unflagged);
     let given = weighted_column_sums(&weights, &stake, n);
     let upheld = weighted_column_sums(&clipped, &stake, n);
-    let trust = upheld
-        .iter()
-        .zip(&given)
-        .map(|(u, g)| div(*u, *g))
-        .collect();
+    let trust = upheld.iter().zip(&given).map(|(u, g)| div(*u, *g)).collect();
     let validator_trust = row_sums(&clipped);
 
     let basis = Basis {
@@ -304,18 +275,11 @@ pub fn epoch(params: &Params, input: &Input) -> Result<Output, InputError> {
     };
     let (bonds, dividends) = bonds_and_dividends(params, basis);
     let shares = Shares::new(&incentive, &dividends, &stake, &all_stake);
-    let amounts = |shares: &[I32F32]| -> Vec<u64> {
-        shares
-            .iter()
-            .map(|share| part_of(input.emission, *share))
-            .collect()
-    };
+    let amounts =
+        |shares: &[I32F32]| -> Vec<u64> { shares.iter().map(|share| part_of(input.emission, *share)).collect() };
     let server_emission = amounts(&shares.server);
     let validator_emission = amounts(&shares.validator);
-    let paid = server_emission
-        .iter()
-        .chain(&validator_emission)
-        .sum::<u64>();
+    let paid = server_emission.iter().chain(&validator_emission).sum::<u64>();
     Ok(Output {
         bonds: kept_bonds(input, &bonds),
         combined_emission: amounts(&shares.combined),
@@ -334,16 +298,9 @@ pub fn epoch(params: &Params, input: &Input) -> Result<Output, InputError> {
 
 /// Stake of active keys with a previous permit, normalised.
 fn active_stake(input: &Input, shares: &[I32F32]) -> Vec<I32F32> {
-    let counts = input
-        .active
-        .iter()
-        .zip(&input.permit)
-        .map(|(a, p)| *a && *p);
-    let mut stake: Vec<I32F32> = shares
-        .iter()
-        .zip(counts)
-        .map(|(share, counts)| if counts { *share } else { I32F32::ZERO })
-        .collect();
+    let counts = input.active.iter().zip(&input.permit).map(|(a, p)| *a && *p);
+    let mut stake: Vec<I32F32> =
+        shares.iter().zip(counts).map(|(share, counts)| if counts { *share } else { I32F32::ZERO }).collect();
     normalize(&mut stake);
     stake
 }
@@ -371,12 +328,8 @@ fn standing_bonds(input: &Input) -> Matrix {
 
 /// Bonds to store: new ones for holders of a new permit, none for those who lost theirs.
 fn kept_bonds(input: &Input, bonds: &Matrix) -> Vec<Row<u16>> {
-    let stored = |row: &Row<I32F32>| {
-        row.iter()
-            .map(|(j, bond)| (*j, to_u16(*bond)))
-            .filter(|(_, bond)| *bond > 0)
-            .collect()
-    };
+    let stored =
+        |row: &Row<I32F32>| row.iter().map(|(j, bond)| (*j, to_u16(*bond))).filter(|(_, bond)| *bond > 0).collect();
     let keep = |(i, row): (usize, &Row<I32F32>)| match (input.new_permit[i], input.permit[i]) {
         (true, _) => stored(row),
         (false, true) => Vec::new(),

@@ -11,36 +11,20 @@ const TEN_THOUSAND: u128 = 10_000;
 const ONE: u128 = 1 << 32;
 
 /// Settles valid reports, of which there is at least one. `outliers` are the invalid ones.
-pub(super) fn settle(
-    rules: &Rules,
-    bounds: Bounds,
-    valid: &[Valid<'_>],
-    mut outliers: Vec<Outlier>,
-) -> Aggregate {
+pub(super) fn settle(rules: &Rules, bounds: Bounds, valid: &[Valid<'_>], mut outliers: Vec<Outlier>) -> Aggregate {
     let value = lower_median(valid.iter().map(|(_, r)| (r.value, r.stake)).collect());
     let distance = |s: I32F32| s.to_bits().abs_diff(value.to_bits());
-    let mad = lower_median(
-        valid
-            .iter()
-            .map(|(_, r)| (distance(r.value), r.stake))
-            .collect(),
-    );
+    let mad = lower_median(valid.iter().map(|(_, r)| (distance(r.value), r.stake)).collect());
     let scale = u128::from(mad).max(mad_floor(rules, bounds));
 
     let width = u128::from(bounds.width_bits());
-    let (mut valid_stake, mut agreeing_stake, mut agreement, mut declared) =
-        (0u128, 0u128, 0u128, 0u128);
+    let (mut valid_stake, mut agreeing_stake, mut agreement, mut declared) = (0u128, 0u128, 0u128, 0u128);
     for (index, report) in valid {
         let stake = u128::from(report.stake);
         let d = u128::from(distance(report.value));
         valid_stake += stake;
         if exceeds(d, scale, rules.cut_off_milli) {
-            outliers.push(Outlier {
-                index: *index,
-                reason: OutlierReason::Deviates {
-                    z_milli: z_milli(d, scale),
-                },
-            });
+            outliers.push(Outlier { index: *index, reason: OutlierReason::Deviates { z_milli: z_milli(d, scale) } });
             continue;
         }
         agreeing_stake += stake;
@@ -49,11 +33,8 @@ pub(super) fn settle(
     }
     outliers.sort_unstable_by_key(|outlier| outlier.index);
 
-    let factors = [
-        share(agreement, agreeing_stake),
-        share(declared, agreeing_stake),
-        share(agreeing_stake * ONE, valid_stake),
-    ];
+    let factors =
+        [share(agreement, agreeing_stake), share(declared, agreeing_stake), share(agreeing_stake * ONE, valid_stake)];
     let confidence = factors.into_iter().fold(ONE, |acc, f| (acc * f) >> 32);
     Aggregate {
         value,

@@ -9,11 +9,7 @@ fn num(value: f64) -> I32F32 {
 }
 
 fn report(value: f64, stake: u64) -> Report {
-    Report {
-        value: num(value),
-        stake,
-        confidence: I32F32::ONE,
-    }
+    Report { value: num(value), stake, confidence: I32F32::ONE }
 }
 
 fn settle(reports: &[Report]) -> Aggregate {
@@ -50,17 +46,10 @@ fn the_value_comes_from_all_reports_so_that_flagging_honest_ones_gains_a_cabal_n
 #[test]
 fn two_validators_are_no_consensus_when_three_are_asked_for() {
     let reports = [report(0.5, 10), report(0.5, 10), report(1.5, 10)];
-    let outliers = vec![Outlier {
-        index: 2,
-        reason: OutlierReason::OutOfBounds,
-    }];
+    let outliers = vec![Outlier { index: 2, reason: OutlierReason::OutOfBounds }];
     assert_eq!(
         aggregate(&Rules::default(), Bounds::UNIT, &reports),
-        Err(NoConsensus::TooFewValidators {
-            valid: 2,
-            needed: 3,
-            outliers
-        })
+        Err(NoConsensus::TooFewValidators { valid: 2, needed: 3, outliers })
     );
 }
 
@@ -68,22 +57,10 @@ fn two_validators_are_no_consensus_when_three_are_asked_for() {
 fn keys_without_stake_do_not_fill_the_quorum() {
     let reports = [report(0.5, 10), report(0.5, 10), report(0.5, 0)];
     let error = aggregate(&Rules::default(), Bounds::UNIT, &reports).unwrap_err();
-    assert!(matches!(
-        error,
-        NoConsensus::TooFewValidators { valid: 2, .. }
-    ));
-    let rules = Rules {
-        min_validators: 0,
-        ..Rules::default()
-    };
-    assert!(matches!(
-        aggregate(&rules, Bounds::UNIT, &reports[2..]),
-        Err(NoConsensus::NoStake { .. })
-    ));
-    assert!(matches!(
-        aggregate(&rules, Bounds::UNIT, &[]),
-        Err(NoConsensus::NoStake { .. })
-    ));
+    assert!(matches!(error, NoConsensus::TooFewValidators { valid: 2, .. }));
+    let rules = Rules { min_validators: 0, ..Rules::default() };
+    assert!(matches!(aggregate(&rules, Bounds::UNIT, &reports[2..]), Err(NoConsensus::NoStake { .. })));
+    assert!(matches!(aggregate(&rules, Bounds::UNIT, &[]), Err(NoConsensus::NoStake { .. })));
 }
 
 #[test]
@@ -100,33 +77,20 @@ fn invalid_reports_never_count_and_are_named_with_a_reason() {
     assert_eq!(settled.valid_stake, 30);
     assert_eq!(settled.confidence, I32F32::ONE);
     let reasons: Vec<_> = settled.outliers.iter().map(|o| o.reason).collect();
-    assert_eq!(
-        reasons,
-        [
-            OutlierReason::OutOfBounds,
-            OutlierReason::OutOfBounds,
-            OutlierReason::ConfidenceOutOfRange
-        ]
-    );
+    assert_eq!(reasons, [OutlierReason::OutOfBounds, OutlierReason::OutOfBounds, OutlierReason::ConfidenceOutOfRange]);
     assert!(reasons.iter().all(OutlierReason::is_invalid));
     assert!(settled.is_outlier(2) && !settled.is_outlier(3));
 }
 
 #[test]
 fn a_twentieth_of_the_stake_in_twenty_keys_moves_the_result_by_less_than_a_twentieth() {
-    let honest: Vec<_> = [0.78, 0.79, 0.80, 0.81, 0.82]
-        .map(|v| report(v, 19_000))
-        .to_vec();
+    let honest: Vec<_> = [0.78, 0.79, 0.80, 0.81, 0.82].map(|v| report(v, 19_000)).to_vec();
     let alone = settle(&honest).value;
     for attack in [0.0, 0.5, 1.0] {
         let mut all = honest.clone();
         all.extend((0..20).map(|_| report(attack, 250)));
         let moved = settle(&all);
-        assert!(
-            (moved.value - alone).abs() < num(0.05),
-            "{attack}: {}",
-            moved.value
-        );
+        assert!((moved.value - alone).abs() < num(0.05), "{attack}: {}", moved.value);
         assert_eq!(deviating(&moved), (5..25).collect::<Vec<u32>>());
     }
 }
@@ -142,54 +106,25 @@ fn the_floor_tells_the_deviants_of_an_unanimous_majority_at_one_nineteenth_of_th
 
 #[test]
 fn a_vote_on_a_number_is_settled_over_the_whole_range_without_overflow() {
-    let bounds = Bounds {
-        lo: I32F32::MIN,
-        hi: I32F32::MAX,
-    };
-    let extremes = [I32F32::MIN, I32F32::MAX, I32F32::MAX].map(|value| Report {
-        value,
-        stake: u64::MAX,
-        confidence: I32F32::ONE,
-    });
-    let rules = Rules {
-        cut_off_milli: u32::MAX,
-        mad_floor_ppm: u32::MAX,
-        ..Rules::default()
-    };
+    let bounds = Bounds { lo: I32F32::MIN, hi: I32F32::MAX };
+    let extremes =
+        [I32F32::MIN, I32F32::MAX, I32F32::MAX].map(|value| Report { value, stake: u64::MAX, confidence: I32F32::ONE });
+    let rules = Rules { cut_off_milli: u32::MAX, mad_floor_ppm: u32::MAX, ..Rules::default() };
     let settled = aggregate(&rules, bounds, &extremes).unwrap();
     assert_eq!(settled.value, I32F32::MAX);
     assert_eq!(settled.valid_stake, 3 * u128::from(u64::MAX));
-    let rules = Rules {
-        mad_floor_ppm: 0,
-        cut_off_milli: 0,
-        ..rules
-    };
+    let rules = Rules { mad_floor_ppm: 0, cut_off_milli: 0, ..rules };
     let settled = aggregate(&rules, bounds, &extremes).unwrap();
-    assert_eq!(
-        settled.outliers,
-        [Outlier {
-            index: 0,
-            reason: OutlierReason::Deviates { z_milli: u64::MAX }
-        }]
-    );
+    assert_eq!(settled.outliers, [Outlier { index: 0, reason: OutlierReason::Deviates { z_milli: u64::MAX } }]);
 }
 
 #[test]
 fn a_range_of_one_value_is_unanimous_and_an_empty_one_is_refused() {
-    let one = Bounds {
-        lo: num(5.0),
-        hi: num(5.0),
-    };
+    let one = Bounds { lo: num(5.0), hi: num(5.0) };
     let settled = aggregate(&Rules::default(), one, &[report(5.0, 1); 3]).unwrap();
     assert_eq!((settled.value, settled.confidence), (num(5.0), I32F32::ONE));
-    let empty = Bounds {
-        lo: num(5.0),
-        hi: num(4.0),
-    };
-    assert!(matches!(
-        aggregate(&Rules::default(), empty, &[report(5.0, 1); 3]),
-        Err(NoConsensus::EmptyBounds { .. })
-    ));
+    let empty = Bounds { lo: num(5.0), hi: num(4.0) };
+    assert!(matches!(aggregate(&Rules::default(), empty, &[report(5.0, 1); 3]), Err(NoConsensus::EmptyBounds { .. })));
 }
 
 /// Values in sixteenths leave ties, which is where order and splitting could matter.

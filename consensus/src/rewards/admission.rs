@@ -43,11 +43,7 @@ pub fn max_upscale(row: &[I32F32]) -> Vec<u16> {
     // Above this the product overflows, and upstream divides first: the last bit differs, so it is kept.
     let divides_first = top > I32F32::from_num(32_768);
     let upscale = |x: &I32F32| {
-        let scaled = if divides_first {
-            mul(*x, div(full, top))
-        } else {
-            div(mul(*x, full), top)
-        };
+        let scaled = if divides_first { mul(*x, div(full, top)) } else { div(mul(*x, full), top) };
         scaled.saturating_round().saturating_to_num::<u16>()
     };
     row.iter().map(upscale).collect()

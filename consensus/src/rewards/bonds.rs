@@ -1,9 +1,7 @@
 //! Bonds and dividends: what a validator earns for having weighed a miner early, as the consensus came to.
 
 use super::arith::{div, from_u16, mul, normalize, ratio, sigmoid};
-use super::matrix::{
-    Matrix, merged, normalize_columns, scaled_rows, upscale_columns, weighted_row_sums,
-};
+use super::matrix::{Matrix, merged, normalize_columns, scaled_rows, upscale_columns, weighted_row_sums};
 use super::{Bonding, LiquidAlpha, Params};
 use fixed::types::I32F32;
 
@@ -38,9 +36,7 @@ fn fixed_alpha(params: &Params) -> I32F32 {
 /// `alpha new + (1 - alpha) old`.
 fn moving_average(new: &Matrix, old: &Matrix, alpha: I32F32) -> Matrix {
     let kept = I32F32::ONE.saturating_sub(alpha);
-    merged(new, old, |_, _, new, old| {
-        mul(alpha, new).saturating_add(mul(kept, old))
-    })
+    merged(new, old, |_, _, new, old| mul(alpha, new).saturating_add(mul(kept, old)))
 }
 
 /// `alpha_ij new_ij + (1 - alpha_ij) old_ij`, at most 1. An old bond without a new weight decays; upstream's sparse
@@ -53,9 +49,7 @@ pub(super) fn moving_average_by(
     merged(new, old, |i, j, new, old| {
         let a = alpha(i, j, new, old);
         let decayed = mul(I32F32::ONE.saturating_sub(a), old);
-        decayed
-            .saturating_add(mul(a, new).max(I32F32::ZERO))
-            .min(I32F32::ONE)
+        decayed.saturating_add(mul(a, new).max(I32F32::ZERO)).min(I32F32::ONE)
     })
 }
 
@@ -73,11 +67,7 @@ fn classic(params: &Params, basis: Basis<'_>) -> (Matrix, Vec<I32F32>) {
     (bonds, dividends)
 }
 
-fn yuma3(
-    params: &Params,
-    liquid_alpha: Option<LiquidAlpha>,
-    basis: Basis<'_>,
-) -> (Matrix, Vec<I32F32>) {
+fn yuma3(params: &Params, liquid_alpha: Option<LiquidAlpha>, basis: Basis<'_>) -> (Matrix, Vec<I32F32>) {
     let mut old = basis.bonds;
     for (_, bond) in old.iter_mut().flatten() {
         *bond = div(*bond, I32F32::from_num(u16::MAX));
@@ -103,15 +93,10 @@ fn yuma3(
 /// buys above the consensus or sells below its bond.
 fn alpha(liquid: LiquidAlpha, consensus: I32F32, weight: I32F32, bond: I32F32) -> I32F32 {
     let (low, high) = (from_u16(liquid.low), from_u16(liquid.high));
-    let distance = if weight >= bond {
-        weight.saturating_sub(consensus)
-    } else {
-        bond.saturating_sub(weight)
-    };
+    let distance = if weight >= bond { weight.saturating_sub(consensus) } else { bond.saturating_sub(weight) };
     let distance = distance.clamp(I32F32::ZERO, I32F32::ONE);
     let steepness = div(I32F32::from_num(liquid.steepness), I32F32::from_num(100));
     let half = I32F32::ONE / 2;
     let along = sigmoid(distance, steepness, half);
-    low.saturating_add(mul(along, high.saturating_sub(low)))
-        .clamp(low, high)
+    low.saturating_add(mul(along, high.saturating_sub(low))).clamp(low, high)
 }

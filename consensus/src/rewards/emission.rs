@@ -30,10 +30,6 @@ impl Shares {
             };
         }
         let of_total = |x: &[I32F32]| x.iter().map(|x| div_by_sum(*x, total)).collect();
-        Self {
-            server: of_total(incentive),
-            validator: of_total(dividends),
-            combined: of_total(&combined),
-        }
+        Self { server: of_total(incentive), validator: of_total(dividends), combined: of_total(&combined) }
     }
 }

@@ -23,9 +23,7 @@ pub enum InputError {
         found: usize,
     },
     /// A row names a uid that does not exist.
-    #[error(
-        "expected uids below {uids} in `{field}` of uid {row}, found {found}; drop entries of removed keys"
-    )]
+    #[error("expected uids below {uids} in `{field}` of uid {row}, found {found}; drop entries of removed keys")]
     UnknownUid {
         /// Field of [`Input`].
         field: &'static str,
@@ -37,9 +35,7 @@ pub enum InputError {
         uids: usize,
     },
     /// A row is not strictly ascending.
-    #[error(
-        "expected strictly ascending uids in `{field}` of uid {row}, found {found} out of order or twice; sort it"
-    )]
+    #[error("expected strictly ascending uids in `{field}` of uid {row}, found {found} out of order or twice; sort it")]
     RowOrder {
         /// Field of [`Input`].
         field: &'static str,
@@ -49,9 +45,7 @@ pub enum InputError {
         found: u16,
     },
     /// A weight is below 0.
-    #[error(
-        "expected weights of at least 0, found {found} from uid {validator} to uid {miner}; refuse such rows"
-    )]
+    #[error("expected weights of at least 0, found {found} from uid {validator} to uid {miner}; refuse such rows")]
     NegativeWeight {
         /// Row.
         validator: usize,
@@ -69,9 +63,7 @@ pub enum InputError {
         found: u32,
     },
     /// The range of liquid alpha is empty.
-    #[error(
-        "expected liquid alpha with low <= high, found low {low} and high {high}; correct the subnet's parameters"
-    )]
+    #[error("expected liquid alpha with low <= high, found low {low} and high {high}; correct the subnet's parameters")]
     AlphaRange {
         /// Lower end, in 65535ths.
         low: u16,
@@ -98,22 +90,14 @@ pub(super) fn check(params: &Params, input: &Input) -> Result<(), InputError> {
     ];
     for (field, found) in lengths {
         if found != uids {
-            return Err(InputError::Length {
-                field,
-                expected: uids,
-                found,
-            });
+            return Err(InputError::Length { field, expected: uids, found });
         }
     }
     check_rows("weights", &input.weights)?;
     check_rows("bonds", &input.bonds)?;
     for (validator, row) in input.weights.iter().enumerate() {
         if let Some((miner, found)) = row.iter().find(|(_, w)| *w < I32F32::ZERO) {
-            return Err(InputError::NegativeWeight {
-                validator,
-                miner: *miner,
-                found: *found,
-            });
+            return Err(InputError::NegativeWeight { validator, miner: *miner, found: *found });
         }
     }
     for (validator, miner) in &input.flagged {
@@ -126,17 +110,12 @@ pub(super) fn check(params: &Params, input: &Input) -> Result<(), InputError> {
 
 fn check_params(params: &Params) -> Result<(), InputError> {
     if params.bonds_moving_average > 1_000_000 {
-        return Err(InputError::MovingAverage {
-            found: params.bonds_moving_average,
-        });
+        return Err(InputError::MovingAverage { found: params.bonds_moving_average });
     }
     match params.bonding {
-        Bonding::Yuma3 {
-            liquid_alpha: Some(alpha),
-        } if alpha.low > alpha.high => Err(InputError::AlphaRange {
-            low: alpha.low,
-            high: alpha.high,
-        }),
+        Bonding::Yuma3 { liquid_alpha: Some(alpha) } if alpha.low > alpha.high => {
+            Err(InputError::AlphaRange { low: alpha.low, high: alpha.high })
+        }
         _ => Ok(()),
     }
 }
@@ -147,11 +126,7 @@ fn check_rows<T>(field: &'static str, rows: &[Row<T>]) -> Result<(), InputError>
         for (uid, _) in entries {
             known(field, row, *uid, rows.len())?;
             if u32::from(*uid) < least {
-                return Err(InputError::RowOrder {
-                    field,
-                    row,
-                    found: *uid,
-                });
+                return Err(InputError::RowOrder { field, row, found: *uid });
             }
             least = u32::from(*uid) + 1;
         }
@@ -163,10 +138,5 @@ fn known(field: &'static str, row: usize, found: u16, uids: usize) -> Result<(),
     if usize::from(found) < uids {
         return Ok(());
     }
-    Err(InputError::UnknownUid {
-        field,
-        row,
-        found,
-        uids,
-    })
+    Err(InputError::UnknownUid { field, row, found, uids })
 }

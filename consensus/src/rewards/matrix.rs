@@ -13,9 +13,7 @@ const ZERO: I32F32 = I32F32::ZERO;
 
 /// The entries for which `keep(row, column)` holds.
 pub(super) fn filtered(matrix: &Matrix, keep: impl Fn(usize, u16) -> bool) -> Matrix {
-    let row = |(i, row): (usize, &Row<I32F32>)| {
-        row.iter().filter(|(j, _)| keep(i, *j)).copied().collect()
-    };
+    let row = |(i, row): (usize, &Row<I32F32>)| row.iter().filter(|(j, _)| keep(i, *j)).copied().collect();
     matrix.iter().enumerate().map(row).collect()
 }
 
@@ -80,36 +78,26 @@ pub(super) fn weighted_column_sums(matrix: &Matrix, v: &[I32F32], columns: usize
 
 /// `out_i = sum_j m_ij v_j`.
 pub(super) fn weighted_row_sums(matrix: &Matrix, v: &[I32F32]) -> Vec<I32F32> {
-    let total =
-        |row: &Row<I32F32>| saturating_sum(row.iter().map(|(j, x)| mul(v[usize::from(*j)], *x)));
+    let total = |row: &Row<I32F32>| saturating_sum(row.iter().map(|(j, x)| mul(v[usize::from(*j)], *x)));
     matrix.iter().map(total).collect()
 }
 
 /// `out_ij = v_i m_ij`.
 pub(super) fn scaled_rows(matrix: &Matrix, v: &[I32F32]) -> Matrix {
-    let scaled = |(row, scale): (&Row<I32F32>, &I32F32)| {
-        row.iter().map(|(j, x)| (*j, mul(*x, *scale))).collect()
-    };
+    let scaled = |(row, scale): (&Row<I32F32>, &I32F32)| row.iter().map(|(j, x)| (*j, mul(*x, *scale))).collect();
     matrix.iter().zip(v).map(scaled).collect()
 }
 
 /// `out_ij = min(m_ij, limit_j)`; entries that become 0 are left out.
 pub(super) fn clipped_columns(matrix: &Matrix, limits: &[I32F32]) -> Matrix {
     let clipped = |row: &Row<I32F32>| {
-        row.iter()
-            .map(|(j, x)| (*j, (*x).min(limits[usize::from(*j)])))
-            .filter(|(_, x)| *x > ZERO)
-            .collect()
+        row.iter().map(|(j, x)| (*j, (*x).min(limits[usize::from(*j)]))).filter(|(_, x)| *x > ZERO).collect()
     };
     matrix.iter().map(clipped).collect()
 }
 
 /// `out_ij = f(i, j, a_ij, b_ij)` wherever either is written out; only positive results are kept.
-pub(super) fn merged(
-    a: &Matrix,
-    b: &Matrix,
-    f: impl Fn(usize, u16, I32F32, I32F32) -> I32F32,
-) -> Matrix {
+pub(super) fn merged(a: &Matrix, b: &Matrix, f: impl Fn(usize, u16, I32F32, I32F32) -> I32F32) -> Matrix {
     let merge_row = |i: usize, a: &Row<I32F32>, b: &Row<I32F32>| {
         let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
         let mut out = Vec::new();
@@ -127,11 +115,7 @@ pub(super) fn merged(
             }
         }
     };
-    a.iter()
-        .zip(b)
-        .enumerate()
-        .map(|(i, (a, b))| merge_row(i, a, b))
-        .collect()
+    a.iter().zip(b).enumerate().map(|(i, (a, b))| merge_row(i, a, b)).collect()
 }
 
 /// `a + ratio (b - a)`.
@@ -142,19 +126,12 @@ pub(super) fn interpolated(a: &Matrix, b: &Matrix, ratio: I32F32) -> Matrix {
     if ratio == I32F32::ONE {
         return b.clone();
     }
-    merged(a, b, |_, _, a, b| {
-        a.saturating_add(mul(ratio, b.saturating_sub(a)))
-    })
+    merged(a, b, |_, _, a, b| a.saturating_add(mul(ratio, b.saturating_sub(a))))
 }
 
 /// Per column the largest `w` such that rows with `m_ij >= w` hold at least `majority` of the stake; if no entry has
 /// that much behind it the smallest one. Rows without stake do not count. Stake is normalised among the others first.
-pub(super) fn stake_medians(
-    stake: &[I32F32],
-    matrix: &Matrix,
-    columns: usize,
-    majority: I32F32,
-) -> Vec<I32F32> {
+pub(super) fn stake_medians(stake: &[I32F32], matrix: &Matrix, columns: usize, majority: I32F32) -> Vec<I32F32> {
     let staked = stake.iter().copied().filter(|s| *s > ZERO);
     let total_before = sum(staked.clone());
     let total = sum(staked.map(|s| div_by_sum(s, total_before)));

@@ -10,10 +10,7 @@ use serde_json::Value;
 
 /// `tests/vectors/yuma_upstream.json`; its `meta` says where every value comes from.
 fn vectors() -> Value {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/vectors/yuma_upstream.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/yuma_upstream.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -36,9 +33,6 @@ fn float(value: I32F32) -> f64 {
 fn assert_near(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (k, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!(
-            (f - e).abs() <= tolerance,
-            "{what}[{k}]: expected {e} within {tolerance}, found {f}"
-        );
+        assert!((f - e).abs() <= tolerance, "{what}[{k}]: expected {e} within {tolerance}, found {f}");
     }
 }

@@ -1,8 +1,6 @@
 //! Whole epochs: upstream's scenarios, step by step, with what it stores between them.
 
-use super::super::{
-    Bonding, Input, LiquidAlpha, Output, Params, epoch, max_upscale, permits, to_u16,
-};
+use super::super::{Bonding, Input, LiquidAlpha, Output, Params, epoch, max_upscale, permits, to_u16};
 use super::{assert_near, float, floats, ints, list, vectors};
 use fixed::types::I32F32;
 use serde_json::Value;
@@ -65,11 +63,7 @@ impl Subnet {
     }
 
     fn set_weights_json(&mut self, uid: &str, block: u64, row: &Value) {
-        let entries: Vec<_> = list(row)
-            .iter()
-            .map(ints)
-            .map(|e| (e[0] as u16, e[1] as u16))
-            .collect();
+        let entries: Vec<_> = list(row).iter().map(ints).map(|e| (e[0] as u16, e[1] as u16)).collect();
         self.set_weights(uid.parse().unwrap(), block, &entries);
     }
 
@@ -139,11 +133,7 @@ fn compare(output: &Output, subnet: &Subnet, expect: &Value, what: &str) -> usiz
                 for (i, bonds) in expected.as_object().unwrap() {
                     for (j, expected) in bonds.as_object().unwrap() {
                         let found = bond(output, i.parse().unwrap(), j.parse().unwrap());
-                        assert_eq!(
-                            u64::from(found),
-                            expected.as_u64().unwrap(),
-                            "{what} bond {i} to {j}"
-                        );
+                        assert_eq!(u64::from(found), expected.as_u64().unwrap(), "{what} bond {i} to {j}");
                     }
                 }
             }
@@ -161,11 +151,7 @@ fn compare(output: &Output, subnet: &Subnet, expect: &Value, what: &str) -> usiz
             other => panic!("unknown expectation {other}"),
         }
     }
-    let paid: u64 = output
-        .server_emission
-        .iter()
-        .chain(&output.validator_emission)
-        .sum();
+    let paid: u64 = output.server_emission.iter().chain(&output.validator_emission).sum();
     assert_eq!(paid + output.remainder, subnet.input.emission);
     stated.keys().filter(|key| *key != "note").count()
 }
@@ -188,12 +174,7 @@ fn classic_epochs_give_upstreams_integers_bit_for_bit() {
                 subnet.set_weights_json(uid, set["block"].as_u64().unwrap(), &set["weights"]);
             }
             let output = subnet.run(block);
-            compared += compare(
-                &output,
-                &subnet,
-                &step["expect"],
-                &format!("{name} block {block}"),
-            );
+            compared += compare(&output, &subnet, &step["expect"], &format!("{name} block {block}"));
         }
     }
     assert_eq!(compared, 44);
@@ -228,11 +209,7 @@ fn yuma3_epochs_give_upstreams_bonds_and_dividends() {
             let reset = &case["bonds_reset"];
             if reset["before_epoch"].as_u64() == Some(t as u64) {
                 let gone = reset["clear_all_bonds_to_uid"].as_u64().unwrap() as u16;
-                subnet
-                    .input
-                    .bonds
-                    .iter_mut()
-                    .for_each(|row| row.retain(|(j, _)| *j != gone));
+                subnet.input.bonds.iter_mut().for_each(|row| row.retain(|(j, _)| *j != gone));
             }
             let output = subnet.run(block);
             let what = format!("{name} epoch {t}");
@@ -245,9 +222,7 @@ fn yuma3_epochs_give_upstreams_bonds_and_dividends() {
             }
             if let Some(expected) = stated(bonds) {
                 for (validator, row) in validators.iter().zip(list(&expected)) {
-                    let found = |j: &u64| {
-                        f64::from(bond(&output, *validator as usize, *j as u16)) / 65_535.0
-                    };
+                    let found = |j: &u64| f64::from(bond(&output, *validator as usize, *j as u16)) / 65_535.0;
                     let found: Vec<f64> = miners.iter().map(found).collect();
                     assert_near(&found, &floats(row), tolerance, &what);
                 }
@@ -271,9 +246,7 @@ fn an_honest_majority_keeps_the_emission_share_upstream_guarantees() {
         // Teams in proportion to their stake, as the setup of the simulation says.
         let honest_validators = (part("SH") * validators as f64) as usize;
         let honest_servers = (part("SH") * servers as f64) as usize;
-        let honest = |uid: usize| {
-            uid < honest_validators || (validators..validators + honest_servers).contains(&uid)
-        };
+        let honest = |uid: usize| uid < honest_validators || (validators..validators + honest_servers).contains(&uid);
         let mut input = Input {
             active: vec![true; n],
             last_update: vec![1; n],
@@ -293,42 +266,22 @@ fn an_honest_majority_keeps_the_emission_share_upstream_guarantees() {
             let is_validator = uid < validators;
             input.permit.push(is_validator);
             let stake = team_stake / validators_of_team as f64 * 1e15;
-            input
-                .stake
-                .push(if is_validator { stake as u64 } else { 0 });
+            input.stake.push(if is_validator { stake as u64 } else { 0 });
             if is_validator {
                 let weight = |j: usize| {
                     let to_honest = honest(j) == honest(0);
-                    let team = if to_honest {
-                        honest_servers
-                    } else {
-                        servers - honest_servers
-                    };
-                    let whole = if to_honest == honest(uid) {
-                        own
-                    } else {
-                        1.0 - own
-                    };
+                    let team = if to_honest { honest_servers } else { servers - honest_servers };
+                    let whole = if to_honest == honest(uid) { own } else { 1.0 - own };
                     (j as u16, I32F32::from_num(whole / team as f64))
                 };
                 input.weights[uid] = (validators..n).map(weight).collect();
             }
         }
         input.new_permit = input.permit.clone();
-        let params = Params {
-            bonds_penalty: row["bonds_penalty_u16"].as_u64().unwrap() as u16,
-            ..Params::default()
-        };
+        let params = Params { bonds_penalty: row["bonds_penalty_u16"].as_u64().unwrap() as u16, ..Params::default() };
         let output = epoch(&params, &input).unwrap();
-        let of_honest = |amounts: &[u64]| -> u64 {
-            (0..n)
-                .filter(|uid| honest(*uid))
-                .map(|uid| amounts[uid])
-                .sum()
-        };
-        let share = (of_honest(&output.server_emission) + of_honest(&output.validator_emission))
-            as f64
-            / 1e9;
+        let of_honest = |amounts: &[u64]| -> u64 { (0..n).filter(|uid| honest(*uid)).map(|uid| amounts[uid]).sum() };
+        let share = (of_honest(&output.server_emission) + of_honest(&output.validator_emission)) as f64 / 1e9;
         assert_near(
             &[share],
             &[part("honest_emission_share")],

@@ -63,57 +63,28 @@ fn run(name: &str, args: &Value) -> Option<Vec<Vec<f64>>> {
     let two = |f: &dyn Fn(Matrix) -> Matrix| {
         let columns = list(&args["matrix"][0]).len();
         let of = |m| dense(&f(m), columns);
-        Some(vec![
-            of(matrix(&args["matrix"])),
-            of(sparse(&args["matrix"])),
-        ])
+        Some(vec![of(matrix(&args["matrix"])), of(sparse(&args["matrix"]))])
     };
     let two_vectors = |f: &dyn Fn(Matrix) -> Vec<I32F32>| {
         let of = |m| all_floats(&f(m));
-        Some(vec![
-            of(matrix(&args["matrix"])),
-            of(sparse(&args["matrix"])),
-        ])
+        Some(vec![of(matrix(&args["matrix"])), of(sparse(&args["matrix"]))])
     };
-    let columns = |m: &Matrix| {
-        m.iter()
-            .flatten()
-            .map(|(j, _)| usize::from(*j) + 1)
-            .max()
-            .unwrap()
-    };
+    let columns = |m: &Matrix| m.iter().flatten().map(|(j, _)| usize::from(*j) + 1).max().unwrap();
     match name {
         "weighted_median" => {
             let scores = vector(&args["score"]).into_iter();
-            let stake = vector(&args["stake"])
-                .into_iter()
-                .map(|s| i128::from(s.to_bits()));
+            let stake = vector(&args["stake"]).into_iter().map(|s| i128::from(s.to_bits()));
             let minority = i128::from(num(&args["minority"]).to_bits());
-            Some(vec![vec![float(stake_median(
-                scores.zip(stake).collect(),
-                minority,
-            ))]])
+            Some(vec![vec![float(stake_median(scores.zip(stake).collect(), minority))]])
         }
         "weighted_median_col" => {
             let stake = vector(&args["stake"]);
             let width = list(&args["weights"][0]).len();
-            let of = |m| {
-                all_floats(&stake_medians(
-                    &stake,
-                    &m,
-                    width,
-                    num(&args["majority_kappa"]),
-                ))
-            };
-            Some(vec![
-                of(matrix(&args["weights"])),
-                of(sparse(&args["weights"])),
-            ])
+            let of = |m| all_floats(&stake_medians(&stake, &m, width, num(&args["majority_kappa"])));
+            Some(vec![of(matrix(&args["weights"])), of(sparse(&args["weights"]))])
         }
         "col_clip" => two(&|m| clipped_columns(&m, &vector(&args["col_threshold"]))),
-        "matmul" | "matmul_sparse" => {
-            two_vectors(&|m| weighted_column_sums(&m, &vector(&args["vector"]), columns(&m)))
-        }
+        "matmul" | "matmul_sparse" => two_vectors(&|m| weighted_column_sums(&m, &vector(&args["vector"]), columns(&m))),
         "matmul_transpose" | "matmul_transpose_sparse" => {
             two_vectors(&|m| weighted_row_sums(&m, &vector(&args["vector"])))
         }
@@ -141,9 +112,7 @@ fn run(name: &str, args: &Value) -> Option<Vec<Vec<f64>>> {
         "interpolate" | "interpolate_sparse" => {
             let width = list(&args["a"][0]).len();
             let ratio = precise(&args["ratio"]);
-            let of = |f: fn(&Value) -> Matrix| {
-                dense(&interpolated(&f(&args["a"]), &f(&args["b"]), ratio), width)
-            };
+            let of = |f: fn(&Value) -> Matrix| dense(&interpolated(&f(&args["a"]), &f(&args["b"]), ratio), width);
             Some(vec![of(matrix), of(sparse)])
         }
         "mat_ema_alpha" | "mat_ema_alpha_sparse" => {
@@ -151,18 +120,13 @@ fn run(name: &str, args: &Value) -> Option<Vec<Vec<f64>>> {
             let width = alpha[0].len();
             let of = |f: fn(&Value) -> Matrix| {
                 let (new, old) = (f(&args["new"]), f(&args["old"]));
-                dense(
-                    &moving_average_by(&new, &old, |i, j, _, _| alpha[i][usize::from(j)].1),
-                    width,
-                )
+                dense(&moving_average_by(&new, &old, |i, j, _, _| alpha[i][usize::from(j)].1), width)
             };
             Some(vec![of(matrix), of(sparse)])
         }
         "vecdiv" => {
             let (x, y) = (vector(&args["x"]), vector(&args["y"]));
-            Some(vec![
-                x.iter().zip(y).map(|(x, y)| float(div(*x, y))).collect(),
-            ])
+            Some(vec![x.iter().zip(y).map(|(x, y)| float(div(*x, y))).collect()])
         }
         "normalize" => {
             let mut x = vector(&args["x"]);
@@ -170,23 +134,15 @@ fn run(name: &str, args: &Value) -> Option<Vec<Vec<f64>>> {
             Some(vec![all_floats(&x)])
         }
         "is_topk" => {
-            let chosen = largest(
-                &vector(&args["vector"]),
-                args["k"].as_u64().unwrap() as usize,
-            );
-            Some(vec![
-                chosen.into_iter().map(|c| f64::from(u8::from(c))).collect(),
-            ])
+            let chosen = largest(&vector(&args["vector"]), args["k"].as_u64().unwrap() as usize);
+            Some(vec![chosen.into_iter().map(|c| f64::from(u8::from(c))).collect()])
         }
         "vec_max_upscale_to_u16" => {
             let row = max_upscale(&vector(&args["vector"]));
             Some(vec![row.into_iter().map(f64::from).collect()])
         }
         "check_vec_max_limited" => {
-            let row: Vec<u16> = super::ints(&args["vector"])
-                .iter()
-                .map(|x| *x as u16)
-                .collect();
+            let row: Vec<u16> = super::ints(&args["vector"]).iter().map(|x| *x as u16).collect();
             let limited = is_max_limited(&row, args["max_limit"].as_u64().unwrap() as u16);
             Some(vec![vec![f64::from(u8::from(limited))]])
         }
@@ -206,9 +162,7 @@ fn run(name: &str, args: &Value) -> Option<Vec<Vec<f64>>> {
 fn expected(value: &Value) -> Vec<f64> {
     let truth = |x: &Value| x.as_bool().map(|b| f64::from(u8::from(b)));
     match value {
-        Value::Array(items) if items.iter().any(Value::is_boolean) => {
-            items.iter().map(|x| truth(x).unwrap()).collect()
-        }
+        Value::Array(items) if items.iter().any(Value::is_boolean) => items.iter().map(|x| truth(x).unwrap()).collect(),
         Value::Array(_) => flat(value),
         Value::Number(x) => vec![x.as_f64().unwrap()],
         // `exp_safe` states an equality in words.
@@ -252,10 +206,8 @@ fn every_operation_upstream_asserts_gives_its_result_whether_zeros_are_written_o
 #[test]
 fn a_bond_without_a_new_weight_decays_as_in_upstreams_dense_path() {
     let vectors = vectors();
-    let case = list(&vectors["math_vectors"])
-        .iter()
-        .find(|v| v["source"].as_str().unwrap().ends_with("(last case)"))
-        .unwrap();
+    let case =
+        list(&vectors["math_vectors"]).iter().find(|v| v["source"].as_str().unwrap().ends_with("(last case)")).unwrap();
     for found in run("mat_ema_alpha_sparse", &case["args"]).unwrap() {
         let mut expected = flat(&case["expected"]);
         expected[0] = 0.9;
@@ -270,9 +222,6 @@ fn the_exponential_is_right_to_its_last_bits() {
         let found = float(exp(I32F32::from_num(x)));
         // Input and output are rounded to 2^-32 each.
         let error = (found - float(I32F32::from_num(x)).exp()).abs();
-        assert!(
-            error <= found * 1e-14 + 2.4e-10,
-            "{x}: {found}, off by {error}"
-        );
+        assert!(error <= found * 1e-14 + 2.4e-10, "{x}: {found}, off by {error}");
     }
 }

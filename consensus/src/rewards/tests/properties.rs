@@ -19,10 +19,7 @@ fn weight() -> impl Strategy<Value = I32F32> {
     bits.prop_map(I32F32::from_bits)
 }
 
-fn row<T: Clone + std::fmt::Debug>(
-    n: usize,
-    value: impl Strategy<Value = T>,
-) -> impl Strategy<Value = Vec<(u16, T)>> {
+fn row<T: Clone + std::fmt::Debug>(n: usize, value: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<(u16, T)>> {
     let entries = prop::collection::btree_map(0..n as u16, value, 0..=n);
     entries.prop_map(|entries| entries.into_iter().collect())
 }
@@ -37,44 +34,39 @@ fn input() -> impl Strategy<Value = Input> {
             prop_oneof![Just(0), Just(u64::MAX), any::<u64>()],
             0u64..4,
         )
-            .prop_map(
-                |(keys, weights, bonds, flagged, emission, last_epoch)| Input {
-                    stake: keys.iter().map(|k| k.0).collect(),
-                    active: keys.iter().map(|k| k.1).collect(),
-                    permit: keys.iter().map(|k| k.2).collect(),
-                    new_permit: keys.iter().map(|k| k.3).collect(),
-                    last_update: keys.iter().map(|k| k.4).collect(),
-                    registered: keys.iter().map(|k| k.5).collect(),
-                    last_epoch,
-                    weights,
-                    bonds,
-                    flagged,
-                    emission,
-                },
-            )
+            .prop_map(|(keys, weights, bonds, flagged, emission, last_epoch)| Input {
+                stake: keys.iter().map(|k| k.0).collect(),
+                active: keys.iter().map(|k| k.1).collect(),
+                permit: keys.iter().map(|k| k.2).collect(),
+                new_permit: keys.iter().map(|k| k.3).collect(),
+                last_update: keys.iter().map(|k| k.4).collect(),
+                registered: keys.iter().map(|k| k.5).collect(),
+                last_epoch,
+                weights,
+                bonds,
+                flagged,
+                emission,
+            })
     })
 }
 
 fn params() -> impl Strategy<Value = Params> {
-    let liquid =
-        (any::<u16>(), any::<u16>(), any::<u16>()).prop_map(|(a, b, steepness)| LiquidAlpha {
-            low: a.min(b),
-            high: a.max(b),
-            steepness,
-        });
+    let liquid = (any::<u16>(), any::<u16>(), any::<u16>()).prop_map(|(a, b, steepness)| LiquidAlpha {
+        low: a.min(b),
+        high: a.max(b),
+        steepness,
+    });
     let bonding = prop_oneof![
         Just(Bonding::Classic),
         prop::option::of(liquid).prop_map(|liquid_alpha| Bonding::Yuma3 { liquid_alpha }),
     ];
     let usual = prop_oneof![Just(32_767u16), any::<u16>()];
-    (usual, 0u32..=1_000_000, any::<u16>(), bonding).prop_map(
-        |(kappa, average, penalty, bonding)| Params {
-            kappa,
-            bonds_moving_average: average,
-            bonds_penalty: penalty,
-            bonding,
-        },
-    )
+    (usual, 0u32..=1_000_000, any::<u16>(), bonding).prop_map(|(kappa, average, penalty, bonding)| Params {
+        kappa,
+        bonds_moving_average: average,
+        bonds_penalty: penalty,
+        bonding,
+    })
 }
 
 /// `input` with uid `k` renamed to `to[k]`.
@@ -104,20 +96,13 @@ fn renamed(input: &Input, to: &[u16]) -> Input {
         last_epoch: input.last_epoch,
         weights: rows(&input.weights, to),
         bonds: rows(&input.bonds, to),
-        flagged: input
-            .flagged
-            .iter()
-            .map(|(i, j)| (to[usize::from(*i)], to[usize::from(*j)]))
-            .collect(),
+        flagged: input.flagged.iter().map(|(i, j)| (to[usize::from(*i)], to[usize::from(*j)])).collect(),
         emission: input.emission,
     }
 }
 
 fn paid(output: &Output) -> u128 {
-    let amounts = output
-        .server_emission
-        .iter()
-        .chain(&output.validator_emission);
+    let amounts = output.server_emission.iter().chain(&output.validator_emission);
     amounts.map(|x| u128::from(*x)).sum()
 }
 
@@ -131,11 +116,7 @@ fn small(weights: [i64; 3]) -> Input {
         last_update: vec![1; 4],
         registered: vec![0; 4],
         last_epoch: 1,
-        weights: weights
-            .map(|w| vec![(3, I32F32::from_num(w))])
-            .into_iter()
-            .chain([vec![]])
-            .collect(),
+        weights: weights.map(|w| vec![(3, I32F32::from_num(w))]).into_iter().chain([vec![]]).collect(),
         bonds: vec![vec![]; 4],
         emission: 1_000,
         ..Input::default()
@@ -266,59 +247,24 @@ proptest! {
 
 #[test]
 fn without_stake_weights_or_permits_nothing_panics_and_nobody_is_paid_twice() {
-    let empty = epoch(
-        &Params::default(),
-        &Input {
-            emission: 7,
-            ..Input::default()
-        },
-    )
-    .unwrap();
+    let empty = epoch(&Params::default(), &Input { emission: 7, ..Input::default() }).unwrap();
     assert_eq!((empty.remainder, empty.stake.len()), (7, 0));
 
-    let no_weights = epoch(
-        &Params::default(),
-        &Input {
-            weights: vec![vec![]; 4],
-            ..small([0; 3])
-        },
-    )
-    .unwrap();
+    let no_weights = epoch(&Params::default(), &Input { weights: vec![vec![]; 4], ..small([0; 3]) }).unwrap();
     assert_eq!(no_weights.validator_emission, [333, 333, 333, 0]);
     assert_eq!(no_weights.remainder, 1);
-    assert_eq!(
-        epoch(&Params::default(), &small([0; 3])).unwrap(),
-        no_weights
-    );
+    assert_eq!(epoch(&Params::default(), &small([0; 3])).unwrap(), no_weights);
 
-    let no_stake = epoch(
-        &Params::default(),
-        &Input {
-            stake: vec![0; 4],
-            ..small([1; 3])
-        },
-    )
-    .unwrap();
+    let no_stake = epoch(&Params::default(), &Input { stake: vec![0; 4], ..small([1; 3]) }).unwrap();
     assert_eq!((paid(&no_stake), no_stake.remainder), (0, 1_000));
 
-    let no_permit = Input {
-        permit: vec![false; 4],
-        ..small([1; 3])
-    };
-    assert_eq!(
-        epoch(&Params::default(), &no_permit)
-            .unwrap()
-            .validator_emission,
-        [333, 333, 333, 0]
-    );
+    let no_permit = Input { permit: vec![false; 4], ..small([1; 3]) };
+    assert_eq!(epoch(&Params::default(), &no_permit).unwrap().validator_emission, [333, 333, 333, 0]);
 }
 
 #[test]
 fn a_flagged_validator_earns_no_dividends_from_the_entry() {
-    let flagged = Input {
-        flagged: BTreeSet::from([(2, 3)]),
-        ..small([5; 3])
-    };
+    let flagged = Input { flagged: BTreeSet::from([(2, 3)]), ..small([5; 3]) };
     let output = epoch(&Params::default(), &flagged).unwrap();
     assert_eq!(output.validator_emission, [250, 250, 0, 0]);
     assert_eq!(output.server_emission, [0, 0, 0, 500]);
@@ -359,76 +305,22 @@ fn malformed_input_is_refused_with_what_is_wrong() {
         epoch(&Params::default(), &input).unwrap_err()
     };
     let length = refused(|input| input.permit.truncate(1));
-    assert_eq!(
-        length,
-        InputError::Length {
-            field: "permit",
-            expected: 4,
-            found: 1
-        }
-    );
+    assert_eq!(length, InputError::Length { field: "permit", expected: 4, found: 1 });
     let unknown = refused(|input| input.bonds[0].push((4, 1)));
-    assert_eq!(
-        unknown,
-        InputError::UnknownUid {
-            field: "bonds",
-            row: 0,
-            found: 4,
-            uids: 4
-        }
-    );
+    assert_eq!(unknown, InputError::UnknownUid { field: "bonds", row: 0, found: 4, uids: 4 });
     let twice = refused(|input| input.weights[1].push((3, I32F32::ONE)));
-    assert_eq!(
-        twice,
-        InputError::RowOrder {
-            field: "weights",
-            row: 1,
-            found: 3
-        }
-    );
+    assert_eq!(twice, InputError::RowOrder { field: "weights", row: 1, found: 3 });
     let negative = refused(|input| input.weights[1][0].1 = I32F32::NEG_ONE);
-    assert!(matches!(
-        negative,
-        InputError::NegativeWeight {
-            validator: 1,
-            miner: 3,
-            ..
-        }
-    ));
+    assert!(matches!(negative, InputError::NegativeWeight { validator: 1, miner: 3, .. }));
     let flagged = refused(|input| assert!(input.flagged.insert((0, 9))));
-    assert!(matches!(
-        flagged,
-        InputError::UnknownUid {
-            field: "flagged",
-            found: 9,
-            ..
-        }
-    ));
+    assert!(matches!(flagged, InputError::UnknownUid { field: "flagged", found: 9, .. }));
 
-    let params = Params {
-        bonds_moving_average: 1_000_001,
-        ..Params::default()
-    };
+    let params = Params { bonds_moving_average: 1_000_001, ..Params::default() };
+    assert_eq!(epoch(&params, &small([1; 3])), Err(InputError::MovingAverage { found: 1_000_001 }));
+    let liquid = LiquidAlpha { low: 2, high: 1, steepness: 1 };
+    let bonding = Bonding::Yuma3 { liquid_alpha: Some(liquid) };
     assert_eq!(
-        epoch(&params, &small([1; 3])),
-        Err(InputError::MovingAverage { found: 1_000_001 })
-    );
-    let liquid = LiquidAlpha {
-        low: 2,
-        high: 1,
-        steepness: 1,
-    };
-    let bonding = Bonding::Yuma3 {
-        liquid_alpha: Some(liquid),
-    };
-    assert_eq!(
-        epoch(
-            &Params {
-                bonding,
-                ..Params::default()
-            },
-            &small([1; 3])
-        ),
+        epoch(&Params { bonding, ..Params::default() }, &small([1; 3])),
         Err(InputError::AlphaRange { low: 2, high: 1 })
     );
 }
