@@ -1,0 +1,582 @@
+//! Reads an ONNX file into a chain of float layers, or says what stands in the way.
+//!
+//! ```text
+//! bytes --size limit, protobuf--> ModelProto --types, shapes, operations--> Network
+//! ```
+//!
+//! Supported is what a multi-layer perceptron needs: `Gemm`, `MatMul`, `Add` of a bias, `Relu`,
+//! `Flatten`, `Identity` and `Constant`, one after the other, 32-bit floats, one input and one output
+//! whose first dimension is the batch. Everything else is refused by the name of the operation and
+//! of the node.
+
+mod proto;
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+
+use crate::graph::{MAX_LAYERS, MAX_WEIGHTS, MAX_WIDTH};
+
+/// Largest ONNX file that is parsed, in bytes.
+pub const MAX_ONNX_BYTES: usize = 4 << 20;
+
+/// The operations that are read, as named in errors.
+pub const SUPPORTED: &str = "Gemm, MatMul, Add, Relu, Flatten, Identity, Constant";
+
+/// Operator-set versions in which the supported operations mean the same.
+const OPSETS: std::ops::RangeInclusive<i64> = 9..=23;
+
+const FLOAT: i32 = 1;
+
+/// Why an ONNX file was not read.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum OnnxError {
+    /// The file is larger than the reader accepts.
+    #[error("ONNX file of {found} bytes: expected at most {limit}")]
+    TooLarge {
+        /// Bytes found.
+        found: usize,
+        /// Bytes accepted.
+        limit: usize,
+    },
+    /// Not a protobuf, or one cut short.
+    #[error(
+        "not a readable ONNX file ({reason}); it is truncated, damaged or of another format: export it again"
+    )]
+    Malformed {
+        /// What the decoder says.
+        reason: String,
+    },
+    /// An operation the integer graph does not have.
+    #[error("unsupported operation {op} at node '{node}'; supported: {SUPPORTED}")]
+    UnsupportedOperation {
+        /// The operation's type, with its domain where that is not ONNX's own.
+        op: String,
+        /// The node's name, or its first output where it has none.
+        node: String,
+    },
+    /// A known operation used in a way that is not supported.
+    #[error("node '{node}' ({op}): {reason}")]
+    Node {
+        /// The operation's type.
+        op: String,
+        /// The node's name, or its first output where it has none.
+        node: String,
+        /// Expected and found.
+        reason: String,
+    },
+    /// Something about the model as a whole.
+    #[error("ONNX model: {reason}")]
+    Model {
+        /// Expected and found.
+        reason: String,
+    },
+    /// A constant tensor that cannot be used.
+    #[error("tensor '{name}': {reason}")]
+    Tensor {
+        /// The tensor's name.
+        name: String,
+        /// Expected and found.
+        reason: String,
+    },
+}
+
+/// One dense layer in floats: `y = W x + b`, then ReLU where `relu` holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FloatDense {
+    /// The ONNX node that holds the weights, for messages.
+    pub name: String,
+    /// Length of `x`.
+    pub inputs: usize,
+    /// Length of `y`.
+    pub outputs: usize,
+    /// `outputs` rows of `inputs` weights.
+    pub weights: Vec<f32>,
+    /// `outputs` biases.
+    pub bias: Vec<f32>,
+    /// Whether `max(0, y)` follows.
+    pub relu: bool,
+}
+
+/// A float network as read: layers that feed one another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// Length of one input.
+    pub input_len: usize,
+    /// At least one layer; each takes as many values as the one before it gives.
+    pub layers: Vec<FloatDense>,
+}
+
+impl Network {
+    /// Every layer's output for one input, in `f64`, the last being the network's.
+    ///
+    /// # Panics
+    /// When `input` is not `input_len` long; callers check it.
+    pub fn activations(&self, input: &[f32]) -> Vec<Vec<f64>> {
+        assert_eq!(input.len(), self.input_len);
+        let mut x: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
+        let mut all = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let y: Vec<f64> = layer
+                .weights
+                .chunks_exact(layer.inputs)
+                .zip(&layer.bias)
+                .map(|(row, &b)| {
+                    let sum: f64 =
+                        row.iter().zip(&x).map(|(&w, &v)| f64::from(w) * v).sum::<f64>() + f64::from(b);
+                    if layer.relu { sum.max(0.0) } else { sum }
+                })
+                .collect();
+            all.push(y.clone());
+            x = y;
+        }
+        all
+    }
+}
+
+struct Tensor {
+    dims: Vec<usize>,
+    values: Vec<f32>,
+}
+
+/// Reads the bytes of an ONNX file.
+///
+/// # Errors
+/// [`OnnxError`]; nothing is guessed and nothing skipped.
+pub fn read(bytes: &[u8]) -> Result<Network, OnnxError> {
+    if bytes.len() > MAX_ONNX_BYTES {
+        return Err(OnnxError::TooLarge { found: bytes.len(), limit: MAX_ONNX_BYTES });
+    }
+    let model =
+        ModelProto::decode(bytes).map_err(|e| OnnxError::Malformed { reason: e.to_string() })?;
+    let wrong = |reason: String| OnnxError::Model { reason };
+    let opset = model.opset_import.iter().find(|o| is_onnx(&o.domain)).map(|o| o.version);
+    let graph = match (&model.graph, opset) {
+        (Some(graph), Some(version)) if OPSETS.contains(&version) => graph,
+        (Some(_), Some(version)) => {
+            return Err(wrong(format!(
+                "operator set {version}; expected {} to {}",
+                OPSETS.start(),
+                OPSETS.end()
+            )));
+        }
+        _ => {
+            return Err(OnnxError::Malformed {
+                reason: format!(
+                    "no graph or no ONNX operator set in it (IR version {})",
+                    model.ir_version
+                ),
+            });
+        }
+    };
+    Reader::new(graph)?.chain(graph)
+}
+
+fn is_onnx(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
+}
+
+/// The state of walking along the chain.
+struct Reader {
+    constants: BTreeMap<String, Tensor>,
+    current: String,
+    shape: Vec<usize>,
+    input_len: usize,
+    layers: Vec<FloatDense>,
+}
+
+impl Reader {
+    fn new(graph: &GraphProto) -> Result<Self, OnnxError> {
+        let mut constants = BTreeMap::new();
+        for tensor in &graph.initializer {
+            if constants.insert(tensor.name.clone(), constant(&tensor.name, tensor)?).is_some() {
+                return Err(OnnxError::Tensor {
+                    name: tensor.name.clone(),
+                    reason: "defined twice".into(),
+                });
+            }
+        }
+        let inputs: Vec<_> =
+            graph.input.iter().filter(|i| !constants.contains_key(&i.name)).collect();
+        let [input] = inputs[..] else {
+            return Err(OnnxError::Model {
+                reason: format!("{} inputs; expected one", inputs.len()),
+            });
+        };
+        let shape = shape_after_batch(input)?;
+        let input_len = shape.iter().product();
+        Ok(Self { constants, current: input.name.clone(), shape, input_len, layers: Vec::new() })
+    }
+
+    fn chain(mut self, graph: &GraphProto) -> Result<Network, OnnxError> {
+        for node in &graph.node {
+            self.step(node)?;
+        }
+        let wrong = |reason: String| OnnxError::Model { reason };
+        let [output] = &graph.output[..] else {
+            return Err(wrong(format!("{} outputs; expected one", graph.output.len())));
+        };
+        if output.name != self.current {
+            return Err(wrong(format!(
+                "output '{}' is not what the last node gives ('{}')",
+                output.name, self.current
+            )));
+        }
+        if self.layers.is_empty() {
+            return Err(wrong("no Gemm or MatMul in it; expected at least one".into()));
+        }
+        if output.r#type.is_some() {
+            let declared = shape_after_batch(output)?;
+            if declared != self.shape {
+                return Err(wrong(format!(
+                    "output '{}' is declared with shape {declared:?} after the batch; its nodes give {:?}",
+                    output.name, self.shape
+                )));
+            }
+        }
+        Ok(Network { input_len: self.input_len, layers: self.layers })
+    }
+
+    fn step(&mut self, node: &NodeProto) -> Result<(), OnnxError> {
+        let known = SUPPORTED.split(", ").any(|op| op == node.op_type);
+        if !known || !is_onnx(&node.domain) {
+            let op = if is_onnx(&node.domain) {
+                node.op_type.clone()
+            } else {
+                format!("{}.{}", node.domain, node.op_type)
+            };
+            return Err(OnnxError::UnsupportedOperation { op: short(&op), node: node_name(node) });
+        }
+        let [output] = &node.output[..] else {
+            return Err(refuse(node, format!("{} outputs; expected one", node.output.len())));
+        };
+        if *output == self.current || self.constants.contains_key(output) {
+            return Err(refuse(node, format!("'{}' is given twice", short(output))));
+        }
+        match node.op_type.as_str() {
+            "Constant" => {
+                attributes(node, &["value"])?;
+                let tensor = node
+                    .attribute
+                    .iter()
+                    .find_map(|a| a.t.as_ref())
+                    .ok_or_else(|| refuse(node, "no attribute 'value' holding a tensor".into()))?;
+                let tensor = constant(output, tensor)?;
+                self.constants.insert(output.clone(), tensor);
+                return Ok(());
+            }
+            "Identity" => {
+                attributes(node, &[])?;
+                self.arity(node, 1..=1)?;
+                if let Some(tensor) = self.constants.get(&node.input[0]) {
+                    let copy = Tensor { dims: tensor.dims.clone(), values: tensor.values.clone() };
+                    self.constants.insert(output.clone(), copy);
+                    return Ok(());
+                }
+                self.reads_current(node, 0)?;
+            }
+            "Flatten" => {
+                attributes(node, &["axis"])?;
+                self.arity(node, 1..=1)?;
+                self.reads_current(node, 0)?;
+                let axis = integer(node, "axis").unwrap_or(1);
+                if axis != 1 {
+                    return Err(refuse(node, format!("axis {axis}; expected 1, after the batch")));
+                }
+                self.shape = vec![self.shape.iter().product()];
+            }
+            "Relu" => {
+                attributes(node, &[])?;
+                self.arity(node, 1..=1)?;
+                self.reads_current(node, 0)?;
+                match self.layers.last_mut() {
+                    Some(layer) => layer.relu = true,
+                    None => {
+                        return Err(refuse(
+                            node,
+                            "stands before the first layer; expected after Gemm, MatMul or Add".into(),
+                        ));
+                    }
+                }
+            }
+            "Add" => {
+                attributes(node, &[])?;
+                self.arity(node, 2..=2)?;
+                self.add(node)?;
+            }
+            "MatMul" => {
+                attributes(node, &[])?;
+                self.arity(node, 2..=2)?;
+                self.reads_current(node, 0)?;
+                self.dense(node, false)?;
+            }
+            _ => {
+                attributes(node, &["alpha", "beta", "transA", "transB"])?;
+                self.arity(node, 2..=3)?;
+                self.reads_current(node, 0)?;
+                for name in ["alpha", "beta"] {
+                    let found = node.attribute.iter().find(|a| a.name == name).map_or(1.0, |a| a.f);
+                    if found != 1.0 {
+                        return Err(refuse(node, format!("{name} {found}; expected 1")));
+                    }
+                }
+                let trans_a = integer(node, "transA").unwrap_or(0);
+                let trans_b = integer(node, "transB").unwrap_or(0);
+                if trans_a != 0 || !(0..=1).contains(&trans_b) {
+                    return Err(refuse(
+                        node,
+                        format!("transA {trans_a}, transB {trans_b}; expected 0, and 0 or 1"),
+                    ));
+                }
+                self.dense(node, trans_b == 1)?;
+            }
+        }
+        self.current.clone_from(output);
+        Ok(())
+    }
+
+    fn arity(
+        &self,
+        node: &NodeProto,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Result<(), OnnxError> {
+        if range.contains(&node.input.len()) {
+            return Ok(());
+        }
+        let (low, high) = (range.start(), range.end());
+        Err(refuse(node, format!("{} inputs; expected {low} to {high}", node.input.len())))
+    }
+
+    fn reads_current(&self, node: &NodeProto, at: usize) -> Result<(), OnnxError> {
+        if node.input[at] == self.current {
+            return Ok(());
+        }
+        Err(refuse(
+            node,
+            format!(
+                "reads '{}'; expected '{}', what the node before it gives: only a chain of nodes is supported",
+                short(&node.input[at]),
+                short(&self.current)
+            ),
+        ))
+    }
+
+    fn initialiser(&self, node: &NodeProto, at: usize) -> Result<&Tensor, OnnxError> {
+        self.constants.get(&node.input[at]).ok_or_else(|| {
+            refuse(
+                node,
+                format!("no initialiser '{}' for its input {at}", short(&node.input[at])),
+            )
+        })
+    }
+
+    fn dense(&mut self, node: &NodeProto, transposed: bool) -> Result<(), OnnxError> {
+        let [inputs] = self.shape[..] else {
+            return Err(refuse(
+                node,
+                format!("input of shape {:?} after the batch; put a Flatten before it", self.shape),
+            ));
+        };
+        let tensor = self.initialiser(node, 1)?;
+        let [rows, columns] = tensor.dims[..] else {
+            return Err(refuse(node, format!("weights of shape {:?}; expected two", tensor.dims)));
+        };
+        let (depth, outputs) = if transposed { (columns, rows) } else { (rows, columns) };
+        if depth != inputs {
+            return Err(refuse(
+                node,
+                format!("weights take {depth} values; its input has {inputs}"),
+            ));
+        }
+        let total: usize = self.layers.iter().map(|l| l.weights.len()).sum();
+        if outputs > MAX_WIDTH || total + tensor.values.len() > MAX_WEIGHTS {
+            return Err(refuse(
+                node,
+                format!("too large; at most {MAX_WIDTH} outputs and {MAX_WEIGHTS} weights in all"),
+            ));
+        }
+        if self.layers.len() == MAX_LAYERS {
+            return Err(refuse(node, format!("one layer too many; at most {MAX_LAYERS}")));
+        }
+        let weights = if transposed {
+            tensor.values.clone()
+        } else {
+            (0..outputs)
+                .flat_map(|o| (0..inputs).map(move |i| (i, o)))
+                .map(|(i, o)| tensor.values[i * outputs + o])
+                .collect()
+        };
+        let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
+            Some(_) => self.bias(node, 2, outputs)?,
+            None => vec![0.0; outputs],
+        };
+        self.shape = vec![outputs];
+        self.layers.push(FloatDense {
+            name: node_name(node),
+            inputs,
+            outputs,
+            weights,
+            bias,
+            relu: false,
+        });
+        Ok(())
+    }
+
+    /// A vector of one value an output, or one value for all of them.
+    fn bias(&self, node: &NodeProto, at: usize, outputs: usize) -> Result<Vec<f32>, OnnxError> {
+        let tensor = self.initialiser(node, at)?;
+        match tensor.dims[..] {
+            [n] | [1, n] if n == outputs => Ok(tensor.values.clone()),
+            [] | [1] | [1, 1] => Ok(vec![tensor.values[0]; outputs]),
+            _ => Err(refuse(
+                node,
+                format!("bias of shape {:?}; expected [{outputs}]", tensor.dims),
+            )),
+        }
+    }
+
+    fn add(&mut self, node: &NodeProto) -> Result<(), OnnxError> {
+        let data = usize::from(node.input[0] != self.current);
+        self.reads_current(node, data)?;
+        let outputs = match (self.layers.last(), &self.shape[..]) {
+            (Some(layer), [n]) if !layer.relu && *n == layer.outputs => *n,
+            _ => {
+                return Err(refuse(node, "expected right after Gemm or MatMul, as its bias".into()));
+            }
+        };
+        let extra = self.bias(node, 1 - data, outputs)?;
+        if let Some(layer) = self.layers.last_mut() {
+            for (bias, more) in layer.bias.iter_mut().zip(extra) {
+                *bias += more;
+                if !bias.is_finite() {
+                    return Err(refuse(node, "the sum of the biases is not finite".into()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names come from the file; they are cut so that an error stays readable.
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+fn node_name(node: &NodeProto) -> String {
+    let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+    name.map_or_else(|| "without a name".into(), |n| short(n))
+}
+
+fn refuse(node: &NodeProto, reason: String) -> OnnxError {
+    OnnxError::Node { op: node.op_type.clone(), node: node_name(node), reason }
+}
+
+fn attributes(node: &NodeProto, known: &[&str]) -> Result<(), OnnxError> {
+    for (at, attribute) in node.attribute.iter().enumerate() {
+        if !known.contains(&attribute.name.as_str()) {
+            return Err(refuse(
+                node,
+                format!("unsupported attribute '{}'; expected {known:?}", short(&attribute.name)),
+            ));
+        }
+        if node.attribute[..at].iter().any(|a| a.name == attribute.name) {
+            return Err(refuse(node, format!("attribute '{}' given twice", attribute.name)));
+        }
+    }
+    Ok(())
+}
+
+fn integer(node: &NodeProto, name: &str) -> Option<i64> {
+    node.attribute.iter().find(|a| a.name == name).map(|a| a.i)
+}
+
+fn constant(name: &str, tensor: &TensorProto) -> Result<Tensor, OnnxError> {
+    let wrong = |reason: String| OnnxError::Tensor { name: short(name), reason };
+    if tensor.data_type != FLOAT {
+        return Err(wrong(format!(
+            "element type {}; expected 1, 32-bit float",
+            tensor.data_type
+        )));
+    }
+    if tensor.data_location != 0 {
+        return Err(wrong("values in another file; export the model as one file".into()));
+    }
+    let mut dims = Vec::with_capacity(tensor.dims.len().min(8));
+    let mut count = 1usize;
+    for &dim in &tensor.dims {
+        let dim = usize::try_from(dim).ok().filter(|&d| d > 0 && d <= MAX_ONNX_BYTES);
+        let next = dim.and_then(|d| count.checked_mul(d)).filter(|&c| c <= MAX_ONNX_BYTES);
+        let (Some(dim), Some(next)) = (dim, next) else {
+            return Err(wrong(format!("unusable dimensions {:?}", &tensor.dims)));
+        };
+        dims.push(dim);
+        count = next;
+    }
+    if tensor.dims.len() > 2 {
+        return Err(wrong(format!("{} dimensions; expected at most two", tensor.dims.len())));
+    }
+    let values: Vec<f32> = if tensor.raw_data.is_empty() {
+        tensor.float_data.clone()
+    } else if tensor.float_data.is_empty() && tensor.raw_data.len().is_multiple_of(4) {
+        tensor
+            .raw_data
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect()
+    } else {
+        return Err(wrong(format!("{} raw bytes are no floats", tensor.raw_data.len())));
+    };
+    if values.len() != count {
+        return Err(wrong(format!("{} values; expected {count} for {dims:?}", values.len())));
+    }
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(wrong("holds a value that is not finite".into()));
+    }
+    Ok(Tensor { dims, values })
+}
+
+/// The shape of an input or output without its batch dimension, which may be named, unknown or 1.
+fn shape_after_batch(value: &ValueInfoProto) -> Result<Vec<usize>, OnnxError> {
+    let wrong =
+        |reason: String| OnnxError::Model { reason: format!("'{}' {reason}", short(&value.name)) };
+    let tensor = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let Some(shape) = tensor.and_then(|t| t.shape.as_ref()) else {
+        return Err(wrong("has no tensor shape; expected [batch, length]".into()));
+    };
+    let element = tensor.map_or(0, |t| t.elem_type);
+    if element != FLOAT {
+        return Err(wrong(format!("has element type {element}; expected 1, 32-bit float")));
+    }
+    let [batch, rest @ ..] = &shape.dim[..] else {
+        return Err(wrong("has no dimensions; expected [batch, length]".into()));
+    };
+    if let Some(fixed) = batch.dim_value.filter(|&v| v != 1) {
+        return Err(wrong(format!("has a batch of {fixed}; expected a named one or 1")));
+    }
+    if rest.is_empty() || rest.len() > 4 {
+        return Err(wrong(format!("has {} dimensions; expected 2 to 5", shape.dim.len())));
+    }
+    let mut dims = Vec::with_capacity(rest.len());
+    let mut count = 1usize;
+    for (at, dim) in rest.iter().enumerate() {
+        let known = dim.dim_value.and_then(|v| usize::try_from(v).ok()).filter(|&v| v > 0);
+        let Some(known) = known else {
+            return Err(wrong(format!(
+                "has dimension {} '{}', which is not a positive number; only the batch may vary",
+                at + 1,
+                short(dim.dim_param.as_deref().unwrap_or("?"))
+            )));
+        };
+        count = count.saturating_mul(known);
+        dims.push(known);
+    }
+    if count > MAX_WIDTH {
+        return Err(wrong(format!("has {count} values; expected at most {MAX_WIDTH}")));
+    }
+    Ok(dims)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
