@@ -14,7 +14,9 @@ pub enum ExecError {
         found: usize,
     },
     /// A value outside the int8 range.
-    #[error("input value {found} at {at}; expected {INPUT_LOW} to {INPUT_HIGH}: quantise the input with the model's scale")]
+    #[error(
+        "input value {found} at {at}; expected {INPUT_LOW} to {INPUT_HIGH}: quantise the input with the model's scale"
+    )]
     Range {
         /// Position.
         at: usize,
@@ -136,12 +138,9 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn graphs() -> impl Strategy<Value = Graph> {
-        (1u32..20, 1u32..12, 1u32..6)
-            .prop_flat_map(|(a, b, c)| (dense(a, b, false), dense(b, c, true)))
-            .prop_map(|(first, last)| Graph {
-                input_len: first.inputs,
-                nodes: vec![Node::Dense(first), Node::Dense(last)],
-            })
+        (1u32..20, 1u32..12, 1u32..6).prop_flat_map(|(a, b, c)| (dense(a, b, false), dense(b, c, true))).prop_map(
+            |(first, last)| Graph { input_len: first.inputs, nodes: vec![Node::Dense(first), Node::Dense(last)] },
+        )
     }
 
     proptest! {

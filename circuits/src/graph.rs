@@ -145,10 +145,7 @@ impl Graph {
             return Err(shape(format!("{width} inputs; expected 1 to {MAX_WIDTH}")));
         }
         if self.nodes.is_empty() || self.nodes.len() > MAX_LAYERS {
-            return Err(shape(format!(
-                "{} nodes; expected 1 to {MAX_LAYERS}",
-                self.nodes.len()
-            )));
+            return Err(shape(format!("{} nodes; expected 1 to {MAX_LAYERS}", self.nodes.len())));
         }
         let mut weights = 0usize;
         let mut range = (INPUT_LOW, INPUT_HIGH);
@@ -174,13 +171,7 @@ impl Dense {
         &self.weights[output * inputs..(output + 1) * inputs]
     }
 
-    fn validate(
-        &self,
-        at: usize,
-        width: usize,
-        (low, high): (i16, i16),
-        last: bool,
-    ) -> Result<Interval, GraphError> {
+    fn validate(&self, at: usize, width: usize, (low, high): (i16, i16), last: bool) -> Result<Interval, GraphError> {
         let node = |reason: String| GraphError::Node { node: at, name: "dense", reason };
         let (inputs, outputs) = (self.inputs as usize, self.outputs as usize);
         if inputs != width {
@@ -189,10 +180,7 @@ impl Dense {
         if outputs == 0 || outputs > MAX_WIDTH {
             return Err(node(format!("gives {outputs} values; expected 1 to {MAX_WIDTH}")));
         }
-        if self.weights.len() != inputs * outputs
-            || self.bias.len() != outputs
-            || self.multiplier.len() != outputs
-        {
+        if self.weights.len() != inputs * outputs || self.bias.len() != outputs || self.multiplier.len() != outputs {
             return Err(node(format!(
                 "{} weights, {} biases, {} multipliers; expected {}, {outputs}, {outputs}",
                 self.weights.len(),

@@ -116,8 +116,7 @@ impl CompiledModel {
         }
         graph.validate()?;
         halo2::required_k(&graph)?;
-        let mut model =
-            Self { input_scale, output_scale, graph: Arc::new(graph), id: ModelId::default() };
+        let mut model = Self { input_scale, output_scale, graph: Arc::new(graph), id: ModelId::default() };
         let bytes = model.to_bytes();
         if bytes.len() > MAX_MODEL_BYTES {
             return Err(ModelError::TooLarge { found: bytes.len() });
@@ -161,13 +160,8 @@ impl CompiledModel {
         if version != VERSION {
             return Err(malformed(format!("version {version}; expected {VERSION}")));
         }
-        let encoded: Encoded =
-            assay_primitives::decode("model", bytes).map_err(|e| malformed(e.reason))?;
-        Self::new(
-            encoded.graph,
-            f32::from_bits(encoded.input_scale),
-            f32::from_bits(encoded.output_scale),
-        )
+        let encoded: Encoded = assay_primitives::decode("model", bytes).map_err(|e| malformed(e.reason))?;
+        Self::new(encoded.graph, f32::from_bits(encoded.input_scale), f32::from_bits(encoded.output_scale))
     }
 
     /// The integer graph.
@@ -313,7 +307,12 @@ mod tests {
         assert!(message(|d| d.outputs = 0).contains("gives 0 values"));
         assert!(message(|d| d.low = 1).contains("clamp"));
         assert!(message(|d| d.high = 0).contains("clamp"));
-        assert!(message(|d| { d.weights.pop(); }).contains("5 weights"));
+        assert!(
+            message(|d| {
+                d.weights.pop();
+            })
+            .contains("5 weights")
+        );
         assert!(
             message(|d| {
                 d.bias[0] = 2_000_000_000;
@@ -332,15 +331,8 @@ mod tests {
     #[test]
     fn an_inner_layer_may_not_give_more_than_int8() {
         let mut graph = one(|d| d.high = 128).unwrap().graph().clone();
-        let second = Dense {
-            inputs: 2,
-            outputs: 1,
-            weights: vec![1, 1],
-            bias: vec![0],
-            multiplier: vec![1],
-            low: 0,
-            high: 1,
-        };
+        let second =
+            Dense { inputs: 2, outputs: 1, weights: vec![1, 1], bias: vec![0], multiplier: vec![1], low: 0, high: 1 };
         graph.nodes.push(Node::Dense(second));
         let error = CompiledModel::new(graph, 1.0, 1.0).unwrap_err().to_string();
         assert!(error.contains("clamp 0..=128"), "{error}");

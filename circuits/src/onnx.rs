@@ -41,9 +41,7 @@ pub enum OnnxError {
         limit: usize,
     },
     /// Not a protobuf, or one cut short.
-    #[error(
-        "not a readable ONNX file ({reason}); it is truncated, damaged or of another format: export it again"
-    )]
+    #[error("not a readable ONNX file ({reason}); it is truncated, damaged or of another format: export it again")]
     Malformed {
         /// What the decoder says.
         reason: String,
@@ -123,8 +121,7 @@ impl Network {
                 .chunks_exact(layer.inputs)
                 .zip(&layer.bias)
                 .map(|(row, &b)| {
-                    let sum: f64 =
-                        row.iter().zip(&x).map(|(&w, &v)| f64::from(w) * v).sum::<f64>() + f64::from(b);
+                    let sum: f64 = row.iter().zip(&x).map(|(&w, &v)| f64::from(w) * v).sum::<f64>() + f64::from(b);
                     if layer.relu { sum.max(0.0) } else { sum }
                 })
                 .collect();
@@ -148,25 +145,17 @@ pub fn read(bytes: &[u8]) -> Result<Network, OnnxError> {
     if bytes.len() > MAX_ONNX_BYTES {
         return Err(OnnxError::TooLarge { found: bytes.len(), limit: MAX_ONNX_BYTES });
     }
-    let model =
-        ModelProto::decode(bytes).map_err(|e| OnnxError::Malformed { reason: e.to_string() })?;
+    let model = ModelProto::decode(bytes).map_err(|e| OnnxError::Malformed { reason: e.to_string() })?;
     let wrong = |reason: String| OnnxError::Model { reason };
     let opset = model.opset_import.iter().find(|o| is_onnx(&o.domain)).map(|o| o.version);
     let graph = match (&model.graph, opset) {
         (Some(graph), Some(version)) if OPSETS.contains(&version) => graph,
         (Some(_), Some(version)) => {
-            return Err(wrong(format!(
-                "operator set {version}; expected {} to {}",
-                OPSETS.start(),
-                OPSETS.end()
-            )));
+            return Err(wrong(format!("operator set {version}; expected {} to {}", OPSETS.start(), OPSETS.end())));
         }
         _ => {
             return Err(OnnxError::Malformed {
-                reason: format!(
-                    "no graph or no ONNX operator set in it (IR version {})",
-                    model.ir_version
-                ),
+                reason: format!("no graph or no ONNX operator set in it (IR version {})", model.ir_version),
             });
         }
     };
@@ -191,18 +180,12 @@ impl Reader {
         let mut constants = BTreeMap::new();
         for tensor in &graph.initializer {
             if constants.insert(tensor.name.clone(), constant(&tensor.name, tensor)?).is_some() {
-                return Err(OnnxError::Tensor {
-                    name: tensor.name.clone(),
-                    reason: "defined twice".into(),
-                });
+                return Err(OnnxError::Tensor { name: tensor.name.clone(), reason: "defined twice".into() });
             }
         }
-        let inputs: Vec<_> =
-            graph.input.iter().filter(|i| !constants.contains_key(&i.name)).collect();
+        let inputs: Vec<_> = graph.input.iter().filter(|i| !constants.contains_key(&i.name)).collect();
         let [input] = inputs[..] else {
-            return Err(OnnxError::Model {
-                reason: format!("{} inputs; expected one", inputs.len()),
-            });
+            return Err(OnnxError::Model { reason: format!("{} inputs; expected one", inputs.len()) });
         };
         let shape = shape_after_batch(input)?;
         let input_len = shape.iter().product();
@@ -241,11 +224,8 @@ impl Reader {
     fn step(&mut self, node: &NodeProto) -> Result<(), OnnxError> {
         let known = SUPPORTED.split(", ").any(|op| op == node.op_type);
         if !known || !is_onnx(&node.domain) {
-            let op = if is_onnx(&node.domain) {
-                node.op_type.clone()
-            } else {
-                format!("{}.{}", node.domain, node.op_type)
-            };
+            let op =
+                if is_onnx(&node.domain) { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) };
             return Err(OnnxError::UnsupportedOperation { op: short(&op), node: node_name(node) });
         }
         let [output] = &node.output[..] else {
@@ -324,10 +304,7 @@ impl Reader {
                 let trans_a = integer(node, "transA").unwrap_or(0);
                 let trans_b = integer(node, "transB").unwrap_or(0);
                 if trans_a != 0 || !(0..=1).contains(&trans_b) {
-                    return Err(refuse(
-                        node,
-                        format!("transA {trans_a}, transB {trans_b}; expected 0, and 0 or 1"),
-                    ));
+                    return Err(refuse(node, format!("transA {trans_a}, transB {trans_b}; expected 0, and 0 or 1")));
                 }
                 self.dense(node, trans_b == 1)?;
             }
@@ -336,11 +313,7 @@ impl Reader {
         Ok(())
     }
 
-    fn arity(
-        &self,
-        node: &NodeProto,
-        range: std::ops::RangeInclusive<usize>,
-    ) -> Result<(), OnnxError> {
+    fn arity(&self, node: &NodeProto, range: std::ops::RangeInclusive<usize>) -> Result<(), OnnxError> {
         if range.contains(&node.input.len()) {
             return Ok(());
         }
@@ -363,12 +336,9 @@ impl Reader {
     }
 
     fn initialiser(&self, node: &NodeProto, at: usize) -> Result<&Tensor, OnnxError> {
-        self.constants.get(&node.input[at]).ok_or_else(|| {
-            refuse(
-                node,
-                format!("no initialiser '{}' for its input {at}", short(&node.input[at])),
-            )
-        })
+        self.constants
+            .get(&node.input[at])
+            .ok_or_else(|| refuse(node, format!("no initialiser '{}' for its input {at}", short(&node.input[at]))))
     }
 
     fn dense(&mut self, node: &NodeProto, transposed: bool) -> Result<(), OnnxError> {
@@ -384,10 +354,7 @@ impl Reader {
         };
         let (depth, outputs) = if transposed { (columns, rows) } else { (rows, columns) };
         if depth != inputs {
-            return Err(refuse(
-                node,
-                format!("weights take {depth} values; its input has {inputs}"),
-            ));
+            return Err(refuse(node, format!("weights take {depth} values; its input has {inputs}")));
         }
         let total: usize = self.layers.iter().map(|l| l.weights.len()).sum();
         if outputs > MAX_WIDTH || total + tensor.values.len() > MAX_WEIGHTS {
@@ -412,14 +379,7 @@ impl Reader {
             None => vec![0.0; outputs],
         };
         self.shape = vec![outputs];
-        self.layers.push(FloatDense {
-            name: node_name(node),
-            inputs,
-            outputs,
-            weights,
-            bias,
-            relu: false,
-        });
+        self.layers.push(FloatDense { name: node_name(node), inputs, outputs, weights, bias, relu: false });
         Ok(())
     }
 
@@ -429,10 +389,7 @@ impl Reader {
         match tensor.dims[..] {
             [n] | [1, n] if n == outputs => Ok(tensor.values.clone()),
             [] | [1] | [1, 1] => Ok(vec![tensor.values[0]; outputs]),
-            _ => Err(refuse(
-                node,
-                format!("bias of shape {:?}; expected [{outputs}]", tensor.dims),
-            )),
+            _ => Err(refuse(node, format!("bias of shape {:?}; expected [{outputs}]", tensor.dims))),
         }
     }
 
@@ -494,10 +451,7 @@ fn integer(node: &NodeProto, name: &str) -> Option<i64> {
 fn constant(name: &str, tensor: &TensorProto) -> Result<Tensor, OnnxError> {
     let wrong = |reason: String| OnnxError::Tensor { name: short(name), reason };
     if tensor.data_type != FLOAT {
-        return Err(wrong(format!(
-            "element type {}; expected 1, 32-bit float",
-            tensor.data_type
-        )));
+        return Err(wrong(format!("element type {}; expected 1, 32-bit float", tensor.data_type)));
     }
     if tensor.data_location != 0 {
         return Err(wrong("values in another file; export the model as one file".into()));
@@ -519,11 +473,7 @@ fn constant(name: &str, tensor: &TensorProto) -> Result<Tensor, OnnxError> {
     let values: Vec<f32> = if tensor.raw_data.is_empty() {
         tensor.float_data.clone()
     } else if tensor.float_data.is_empty() && tensor.raw_data.len().is_multiple_of(4) {
-        tensor
-            .raw_data
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()
+        tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     } else {
         return Err(wrong(format!("{} raw bytes are no floats", tensor.raw_data.len())));
     };
@@ -538,8 +488,7 @@ fn constant(name: &str, tensor: &TensorProto) -> Result<Tensor, OnnxError> {
 
 /// The shape of an input or output without its batch dimension, which may be named, unknown or 1.
 fn shape_after_batch(value: &ValueInfoProto) -> Result<Vec<usize>, OnnxError> {
-    let wrong =
-        |reason: String| OnnxError::Model { reason: format!("'{}' {reason}", short(&value.name)) };
+    let wrong = |reason: String| OnnxError::Model { reason: format!("'{}' {reason}", short(&value.name)) };
     let tensor = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     let Some(shape) = tensor.and_then(|t| t.shape.as_ref()) else {
         return Err(wrong("has no tensor shape; expected [batch, length]".into()));

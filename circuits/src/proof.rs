@@ -142,12 +142,7 @@ pub trait ProofSystem {
     ) -> Result<(), VerifyError>;
 }
 
-fn check_binding(
-    model: &CompiledModel,
-    binding: &Binding,
-    input: &[i16],
-    output: &[i32],
-) -> Result<(), BindingError> {
+fn check_binding(model: &CompiledModel, binding: &Binding, input: &[i16], output: &[i32]) -> Result<(), BindingError> {
     let holds = [
         ("model", binding.model == model.id()),
         ("input", binding.input == hash_input(input)),
@@ -163,12 +158,7 @@ fn check_binding(
 ///
 /// # Errors
 /// [`ProveError`]; a wrong output is refused, never proved.
-pub fn prove(
-    model: &CompiledModel,
-    binding: &Binding,
-    input: &[i16],
-    output: &[i32],
-) -> Result<Vec<u8>, ProveError> {
+pub fn prove(model: &CompiledModel, binding: &Binding, input: &[i16], output: &[i32]) -> Result<Vec<u8>, ProveError> {
     check_binding(model, binding, input, output)?;
     if model.run(input)? != output {
         return Err(ProveError::WrongOutput);

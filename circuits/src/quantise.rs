@@ -84,10 +84,7 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
 ///
 /// # Errors
 /// [`ImportError`] on unusable samples, a layer whose numbers do not fit, or a graph that fails its checks.
-pub(crate) fn quantise(
-    network: &Network,
-    samples: &[Vec<f32>],
-) -> Result<(CompiledModel, Report), ImportError> {
+pub(crate) fn quantise(network: &Network, samples: &[Vec<f32>]) -> Result<(CompiledModel, Report), ImportError> {
     check_samples(network, samples)?;
     let floats: Vec<Vec<Vec<f64>>> = samples.iter().map(|s| network.activations(s)).collect();
     let seen = largest(samples.iter().flatten().map(|&v| f64::from(v)));
@@ -106,11 +103,8 @@ pub(crate) fn quantise(
         }
         // A layer that is zero on every sample still needs a scale; any will do.
         let seen = if seen > 0.0 { seen } else { 1.0 };
-        let (floor, high, full) = if last {
-            (i16::MIN, i16::MAX, seen * LOGIT_HEADROOM)
-        } else {
-            (INPUT_LOW, INPUT_HIGH, seen)
-        };
+        let (floor, high, full) =
+            if last { (i16::MIN, i16::MAX, seen * LOGIT_HEADROOM) } else { (INPUT_LOW, INPUT_HIGH, seen) };
         // Rounded to f32 because the last one is stored so in the model.
         let out_scale = f64::from((full / f64::from(high)) as f32);
         let mut dense = Dense {

@@ -17,20 +17,27 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use halo2_proofs::{
     pasta::{EqAffine, Fp},
-    plonk::{
-        ProvingKey, SingleVerifier, VerifyingKey, create_proof, keygen_pk, keygen_vk, verify_proof,
-    },
+    plonk::{ProvingKey, SingleVerifier, VerifyingKey, create_proof, keygen_pk, keygen_vk, verify_proof},
     poly::commitment::Params,
     transcript::{Blake2bRead, Blake2bWrite, Challenge255},
 };
-use rand::{SeedableRng, rngs::{StdRng, SysRng}};
+use rand::{
+    SeedableRng,
+    rngs::{StdRng, SysRng},
+};
 
-use self::{circuit::DenseCircuit, witness::{Witness, public_values}};
+use self::{
+    circuit::DenseCircuit,
+    witness::{Witness, public_values},
+};
 use super::{ProofSystem, ProveError, VerifyError, cache};
-use crate::{Binding, CompiledModel, graph::{Graph, SHIFT}};
+use crate::{
+    Binding, CompiledModel,
+    graph::{Graph, SHIFT},
+};
 
 /// Bytes of a proof that do not depend on `k`; measured, and pinned by a test.
-const PROOF_BASE_BYTES: usize = 0;
+const PROOF_BASE_BYTES: usize = 3520;
 /// Bytes of a proof for each doubling of the circuit: two points of the inner-product argument.
 const PROOF_BYTES_PER_K: usize = 64;
 
@@ -141,13 +148,7 @@ impl ProofSystem for Halo2 {
         Ok(Prover { params, key, graph: model.shared_graph() })
     }
 
-    fn prove(
-        &self,
-        prover: &Prover,
-        binding: &Binding,
-        input: &[i16],
-        output: &[i32],
-    ) -> Result<Vec<u8>, ProveError> {
+    fn prove(&self, prover: &Prover, binding: &Binding, input: &[i16], output: &[i32]) -> Result<Vec<u8>, ProveError> {
         let digest = binding.digest().0;
         let witness = Witness::trace(&prover.graph, &digest, input);
         prover.create(witness, &public_values(&digest, input, output))
@@ -187,11 +188,9 @@ impl Verifier {
 
 impl Prover {
     fn create(&self, witness: Witness, public: &[Fp]) -> Result<Vec<u8>, ProveError> {
-        let circuit =
-            DenseCircuit { graph: Arc::clone(&self.graph), witness: Some(Arc::new(witness)) };
+        let circuit = DenseCircuit { graph: Arc::clone(&self.graph), witness: Some(Arc::new(witness)) };
         // Blinding must not be guessable: seeded by the operating system for each proof.
-        let rng = StdRng::try_from_rng(&mut SysRng)
-            .map_err(|e| ProveError::Randomness { reason: e.to_string() })?;
+        let rng = StdRng::try_from_rng(&mut SysRng).map_err(|e| ProveError::Randomness { reason: e.to_string() })?;
         let mut transcript = Blake2bWrite::<_, EqAffine, Challenge255<_>>::init(Vec::new());
         create_proof(&self.params, &self.key, &[circuit], &[&[public]], rng, &mut transcript)
             .map_err(|e| ProveError::Library { reason: e.to_string() })?;

@@ -29,9 +29,7 @@ use halo2_proofs::{
 };
 
 use super::{
-    layout::{
-        self, ABOVE_LOW, BELOW_HIGH, Block, DIGEST_ROWS, EXCESS, LIMB_BITS, LIMB_ROWS, REMAINDER, TERMS,
-    },
+    layout::{self, ABOVE_LOW, BELOW_HIGH, Block, DIGEST_ROWS, EXCESS, LIMB_BITS, LIMB_ROWS, REMAINDER, TERMS},
     witness::{ACCUMULATOR, COLUMNS, LIMBS, SELECTOR, VALUE, Witness, field},
 };
 use crate::graph::{Graph, SHIFT};
@@ -167,9 +165,7 @@ fn requantise_gate(meta: &mut ConstraintSystem<Fp>, config: &Config) {
             [
                 (
                     "rounding",
-                    accumulator * multiplier + constant(1 << (SHIFT - 1))
-                        - quotient * Fp::from(1 << SHIFT)
-                        - remainder,
+                    accumulator * multiplier + constant(1 << (SHIFT - 1)) - quotient * Fp::from(1 << SHIFT) - remainder,
                 ),
                 ("selector is a bit", sel.clone() * outside.clone()),
                 (
@@ -215,7 +211,12 @@ impl DenseCircuit {
                     Some(before) => region.constrain_equal(factor, values[before][i])?,
                 }
             }
-            for row in block.first..=block.anchor {
+            // Terms beyond the input's length have weight zero; they are there because every queried cell is assigned.
+            for i in block.dense.inputs as usize..block.padded_inputs() {
+                let (row, term) = block.factor(i);
+                advice(region, term, row)?;
+            }
+            for row in block.first - 1..=block.anchor {
                 advice(region, ACCUMULATOR, row)?;
             }
             for slot in 0..2 * LIMB_ROWS {
@@ -235,13 +236,14 @@ impl DenseCircuit {
         let mut fix = |column: Column<Fixed>, row: usize, value: i64| {
             region.assign_fixed(|| "fixed", column, row, || Value::known(field(value))).map(|_| ())
         };
-        for (i, &weight) in dense.row(output).iter().enumerate() {
+        for i in 0..block.padded_inputs() {
             let (row, term) = block.factor(i);
-            fix(config.weights[term], row, i64::from(weight))?;
+            fix(config.weights[term], row, dense.row(output).get(i).map_or(0, |&w| i64::from(w)))?;
         }
-        fix(config.bias, first, i64::from(dense.bias[output]))?;
-        for row in first + 1..=anchor {
-            fix(config.chain, row, 1)?;
+        for row in first..=anchor {
+            let bias = if row == first { i64::from(dense.bias[output]) } else { 0 };
+            fix(config.bias, row, bias)?;
+            fix(config.chain, row, i64::from(row != first))?;
         }
         fix(config.multiplier, anchor, i64::from(dense.multiplier[output]))?;
         fix(config.low, anchor, i64::from(dense.low))?;

@@ -53,6 +53,11 @@ pub(crate) struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// Factors of the block's rows, counting those that fill up the last one.
+    pub(crate) fn padded_inputs(&self) -> usize {
+        (self.anchor + 1 - self.first) * TERMS
+    }
+
     /// Row and column (0 or 1) of a limb slot.
     pub(crate) fn limb(&self, slot: usize) -> (usize, usize) {
         (self.anchor + 1 - LIMB_ROWS + slot % LIMB_ROWS, slot / LIMB_ROWS)
@@ -94,8 +99,7 @@ pub(crate) fn rows(graph: &Graph) -> usize {
 /// The smallest `k` such that 2^k rows hold the circuit.
 pub(crate) fn required_k(graph: &Graph) -> Result<u32, SetupError> {
     let rows = rows(graph);
-    (MIN_K..=MAX_K).find(|k| rows + BLINDING_ROWS <= 1 << k).ok_or(SetupError::TooLarge {
-        rows,
-        limit: (1 << MAX_K) - BLINDING_ROWS,
-    })
+    (MIN_K..=MAX_K)
+        .find(|k| rows + BLINDING_ROWS <= 1 << k)
+        .ok_or(SetupError::TooLarge { rows, limit: (1 << MAX_K) - BLINDING_ROWS })
 }

@@ -71,15 +71,11 @@ struct Run {
 fn honest() -> Run {
     let output = small().run(&INPUT).unwrap();
     let digest = binding(small(), &INPUT, &output).digest().0;
-    Run {
-        public: public_values(&digest, &INPUT, &output),
-        witness: Witness::trace(small().graph(), &digest, &INPUT),
-    }
+    Run { public: public_values(&digest, &INPUT, &output), witness: Witness::trace(small().graph(), &digest, &INPUT) }
 }
 
 fn holds(run: Run) -> bool {
-    let circuit =
-        DenseCircuit { graph: small().shared_graph(), witness: Some(Arc::new(run.witness)) };
+    let circuit = DenseCircuit { graph: small().shared_graph(), witness: Some(Arc::new(run.witness)) };
     let k = required_k(small().graph()).unwrap();
     MockProver::run(k, &circuit, vec![run.public]).unwrap().verify().is_ok()
 }
@@ -104,10 +100,7 @@ fn classes() -> Vec<(&'static str, Vec<(usize, usize)>)> {
         ("distance from low", limbs(ABOVE_LOW)),
         ("distance from high", limbs(BELOW_HIGH)),
         ("value", each(|b| (VALUE, b.anchor))),
-        (
-            "accumulator",
-            blocks(graph).flat_map(|b| (b.first..=b.anchor).map(|r| (ACCUMULATOR, r))).collect(),
-        ),
+        ("accumulator", blocks(graph).flat_map(|b| (b.first..=b.anchor).map(|r| (ACCUMULATOR, r))).collect()),
         (
             "factor, copied from the input or the layer before",
             blocks(graph)
@@ -120,10 +113,12 @@ fn classes() -> Vec<(&'static str, Vec<(usize, usize)>)> {
 }
 
 fn excess(run: &Run, block: &Block<'_>) -> u64 {
-    EXCESS.filter(|&s| {
-        let (row, column) = block.limb(s);
-        !bool::from(run.witness.cells[LIMBS + column][row].is_zero())
-    }).count() as u64
+    EXCESS
+        .filter(|&s| {
+            let (row, column) = block.limb(s);
+            !bool::from(run.witness.cells[LIMBS + column][row].is_zero())
+        })
+        .count() as u64
 }
 
 #[test]
@@ -135,9 +130,8 @@ fn an_honest_witness_satisfies_every_constraint() {
 fn the_small_model_clamps_on_both_sides_and_in_neither() {
     let run = honest();
     let graph = small().graph();
-    let clamped: Vec<_> = blocks(graph)
-        .map(|b| (excess(&run, &b) > 0, run.witness.cells[SELECTOR][b.anchor] == Fp::ONE))
-        .collect();
+    let clamped: Vec<_> =
+        blocks(graph).map(|b| (excess(&run, &b) > 0, run.witness.cells[SELECTOR][b.anchor] == Fp::ONE)).collect();
     assert!(clamped.contains(&(true, true)), "{clamped:?}");
     assert!(clamped.contains(&(true, false)), "{clamped:?}");
     assert!(clamped.contains(&(false, false)), "{clamped:?}");
@@ -242,9 +236,7 @@ fn a_value_outside_its_clamp_cannot_be_claimed() {
     let mut run = honest();
     run.witness.cells[VALUE][block.anchor] = field(neuron.quotient);
     write_limbs(&mut run, &block, EXCESS, 0);
-    for (slots, distance) in
-        [(ABOVE_LOW, neuron.quotient), (BELOW_HIGH, 127 - neuron.quotient)]
-    {
+    for (slots, distance) in [(ABOVE_LOW, neuron.quotient), (BELOW_HIGH, 127 - neuron.quotient)] {
         write_limbs(&mut run, &block, slots.clone(), 0);
         let (row, column) = block.limb(slots.start);
         run.witness.cells[LIMBS + column][row] = field(distance);
@@ -294,12 +286,8 @@ fn a_proof_serves_one_model_input_output_request_miner_epoch_and_chain() {
     assert_eq!(proof.len(), proof_len(required_k(model.graph()).unwrap()));
     verify(model, &truth, &INPUT, &output, &proof).unwrap();
 
-    let alter: [fn(&mut Binding); 4] = [
-        |b| b.genesis.0[31] ^= 1,
-        |b| b.request.0[0] ^= 1,
-        |b| b.miner.0[16] ^= 1,
-        |b| b.epoch += 1,
-    ];
+    let alter: [fn(&mut Binding); 4] =
+        [|b| b.genesis.0[31] ^= 1, |b| b.request.0[0] ^= 1, |b| b.miner.0[16] ^= 1, |b| b.epoch += 1];
     for change in alter {
         let mut other = truth.clone();
         change(&mut other);

@@ -1,9 +1,15 @@
 //! Fills the circuit's table from a run of the exact executor.
 
-use halo2_proofs::pasta::{Fp, group::ff::{Field, PrimeField}};
+use halo2_proofs::pasta::{
+    Fp,
+    group::ff::{Field, PrimeField},
+};
 
 use super::layout::{self, ABOVE_LOW, BELOW_HIGH, EXCESS, LIMB_BITS, REMAINDER, TERMS};
-use crate::{exec::Requantised, graph::{Graph, Node}};
+use crate::{
+    exec::Requantised,
+    graph::{Graph, Node},
+};
 
 /// Column numbers of the table.
 pub(crate) const ACCUMULATOR: usize = TERMS;
