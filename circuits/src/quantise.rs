@@ -207,3 +207,72 @@ fn compare(
         layers,
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::onnx::FloatDense;
+
+    fn layer(name: &str, inputs: usize, weights: Vec<f32>, bias: Vec<f32>, relu: bool) -> FloatDense {
+        FloatDense { name: name.into(), inputs, outputs: bias.len(), weights, bias, relu }
+    }
+
+    fn network(layers: Vec<FloatDense>) -> Network {
+        Network { input_len: layers[0].inputs, layers }
+    }
+
+    #[test]
+    fn a_layer_that_could_overflow_is_refused_by_its_onnx_name() {
+        let samples = [vec![1.0, -1.0]];
+        let refused = |second: FloatDense| {
+            let first = layer("fc_1", 2, vec![1.0, 0.5, -1.0, 0.25], vec![0.0, 0.0], true);
+            quantise(&network(vec![first, second]), &samples).unwrap_err().to_string()
+        };
+        // Over i32 in steps of the accumulator, and just inside i32 but not together with the weights.
+        let text = refused(layer("fc_2", 2, vec![1e-9, 1e-9], vec![1e6], false));
+        assert!(text.contains("node 'fc_2'") && text.contains("a bias"), "{text}");
+        let step = 0.5 / 127.0 / 127.0;
+        let text = refused(layer("fc_2", 2, vec![1.0, 1.0], vec![step * 2_147_480_000.0], false));
+        assert!(text.contains("node 'fc_2'") && text.contains("the accumulator may reach"), "{text}");
+    }
+
+    #[test]
+    fn activations_beyond_all_floats_are_refused_by_name() {
+        let huge = layer("big", 1, vec![f32::MAX], vec![0.0], false);
+        let layers = vec![huge.clone(), FloatDense { name: "big_2".into(), ..huge }];
+        let error = quantise(&network(layers), &[vec![1e30]]).unwrap_err().to_string();
+        assert!(error.contains("node 'big"), "{error}");
+    }
+
+    #[test]
+    fn channels_and_layers_that_are_always_zero_still_quantise() {
+        let layers = vec![
+            layer("a", 2, vec![0.0, 0.0, -1.0, -1.0], vec![0.0, -5.0], true),
+            layer("b", 2, vec![1.0, 1.0, 0.0, 0.0], vec![0.5, 0.0], false),
+        ];
+        let (model, report) = quantise(&network(layers), &[vec![1.0, 0.5]]).unwrap();
+        assert_eq!(report.top1_agreement, 1.0);
+        let output = model.run(&[127, 0]).unwrap();
+        assert!((f64::from(output[0]) * f64::from(model.output_scale()) - 0.5).abs() < 0.01);
+        assert_eq!(output[1], 0);
+    }
+
+    proptest! {
+        #[test]
+        fn logits_stay_near_the_float_networks(
+            first in vec(-1.0f32..1.0, 48), second in vec(-1.0f32..1.0, 18),
+            bias in vec(-0.5f32..0.5, 9), samples in vec(vec(-1.0f32..1.0, 8), 1..12),
+        ) {
+            let layers = vec![
+                layer("a", 8, first, bias[..6].to_vec(), true),
+                layer("b", 6, second, bias[6..].to_vec(), false),
+            ];
+            let (_, report) = quantise(&network(layers), &samples).unwrap();
+            // Eight-bit steps through 8 and 6 terms of at most 1: a loose bound on the sum of the roundings.
+            prop_assert!(report.max_error < 0.5, "{:?}", report);
+        }
+    }
+}

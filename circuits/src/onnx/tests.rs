@@ -1,5 +1,9 @@
 use super::{
-    proto::{AttributeProto, DimensionProto, OperatorSetIdProto, TensorShapeProto, TensorTypeProto, TypeProto},
+    proto::{
+        AttributeProto, DimensionProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
+        ValueInfoProto,
+    },
+    tensor::FLOAT,
     *,
 };
 

@@ -8,7 +8,7 @@ use halo2_proofs::{pasta::EqAffine, poly::commitment::Params};
 
 use super::{
     Halo2, ProofSystem,
-    halo2::{Prover, SetupError, Verifier},
+    halo2::{MIN_K, Prover, SetupError, Verifier},
 };
 use crate::CompiledModel;
 
@@ -16,6 +16,8 @@ use crate::CompiledModel;
 const CAPACITY: usize = 8;
 
 type Slot<T> = Arc<OnceLock<Result<Arc<T>, SetupError>>>;
+
+type ParamsSlot = Arc<OnceLock<Arc<Params<EqAffine>>>>;
 
 /// Least recently used first.
 struct Keys<T>(Mutex<Vec<(ModelId, Slot<T>)>>);
@@ -50,9 +52,21 @@ impl<T> Keys<T> {
 static VERIFIERS: Keys<Verifier> = Keys::new();
 static PROVERS: Keys<Prover> = Keys::new();
 
+/// The commitment parameters of 2^9 rows, as [`Params::write`] writes them. They are public and anyone can derive
+/// them (a test does); reading them takes a tenth of the time, which a command that verifies one proof feels.
+const SMALLEST: &[u8] = include_bytes!("halo2/params-k9.bin");
+
+fn make_params(k: u32) -> Params<EqAffine> {
+    if k == MIN_K {
+        return Params::read(&mut &SMALLEST[..])
+            .expect("embedded whole and compared with a fresh derivation by a test");
+    }
+    Params::new(k)
+}
+
 /// The commitment parameters of 2^k rows; the same for every model, so at most one a `k` is kept.
 pub(super) fn params(k: u32) -> Arc<Params<EqAffine>> {
-    static PARAMS: Mutex<Vec<(u32, Arc<OnceLock<Arc<Params<EqAffine>>>>)>> = Mutex::new(Vec::new());
+    static PARAMS: Mutex<Vec<(u32, ParamsSlot)>> = Mutex::new(Vec::new());
     let slot = {
         let mut known = PARAMS.lock().unwrap_or_else(PoisonError::into_inner);
         match known.iter().find(|(have, _)| *have == k) {
@@ -64,7 +78,7 @@ pub(super) fn params(k: u32) -> Arc<Params<EqAffine>> {
             }
         }
     };
-    Arc::clone(slot.get_or_init(|| Arc::new(Params::new(k))))
+    Arc::clone(slot.get_or_init(|| Arc::new(make_params(k))))
 }
 
 /// The verifier of a model, from memory or made now.
@@ -81,4 +95,35 @@ pub fn verifier_for(model: &CompiledModel) -> Result<Arc<Verifier>, SetupError> 
 /// [`SetupError`] where the proof library refuses; kept, as it would refuse again.
 pub fn prover_for(model: &CompiledModel) -> Result<Arc<Prover>, SetupError> {
     PROVERS.get(model.id(), || Halo2.prover(model))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_parameters_are_those_that_the_library_derives() {
+        let mut derived = Vec::new();
+        Params::<EqAffine>::new(MIN_K).write(&mut derived).unwrap();
+        if derived != SMALLEST {
+            let path = std::env::temp_dir().join("params-k9.bin");
+            std::fs::write(&path, &derived).unwrap();
+            panic!("put {} in the place of src/proof/halo2/params-k9.bin", path.display());
+        }
+    }
+
+    #[test]
+    fn keys_are_made_once_and_the_least_used_is_forgotten() {
+        let keys = Keys::<u8>::new();
+        let get = |id: u8, value: u8| *keys.get(ModelId([id; 32]), || Ok(value)).unwrap();
+        assert_eq!((get(0, 10), get(0, 11)), (10, 10));
+        for id in 1..CAPACITY as u8 {
+            get(id, id);
+        }
+        assert_eq!(get(0, 12), 10, "used again, so kept");
+        get(100, 1);
+        assert_eq!((get(0, 13), get(1, 14)), (10, 14), "model 1 was the least recently used");
+        assert_eq!(keys.0.lock().unwrap().len(), CAPACITY);
+    }
 }

@@ -12,6 +12,8 @@ mod circuit;
 mod layout;
 mod witness;
 
+pub(super) use self::layout::MIN_K;
+
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
