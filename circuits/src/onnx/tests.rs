@@ -1,7 +1,7 @@
 use super::{
     proto::{
-        AttributeProto, DimensionProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
-        ValueInfoProto,
+        AttributeProto, DimensionProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+        TensorTypeProto, TypeProto, ValueInfoProto,
     },
     tensor::FLOAT,
     *,
