@@ -283,3 +283,104 @@ fn check_name(at: &str, name: &str, least: usize, most: usize) -> Result<(), Spe
     let found: String = name.chars().take(60).collect();
     Err(field(at, format!("expected {least} to {most} characters of a-z, 0-9 and -, found {found:?}")))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use assay_primitives::GRAINS_PER_ASY;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::presets::Preset;
+
+    fn spec() -> ChainSpec {
+        let validator = |n: u8| GenesisValidator {
+            operator: AccountId([n; 32]),
+            owner: AccountId([n + 100; 32]),
+            stake: Amount::asy(1000),
+            take: 1000,
+        };
+        let accounts = vec![GenesisAccount { account: AccountId([1; 32]), balance: Amount::asy(5) }];
+        let model = GenesisModel { name: "digits".into(), id: ModelId([4; 32]), bytes: Blob(vec![1, 2]) };
+        let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![model] };
+        Preset::Dev.spec("test-net".into(), 1_000, accounts, (1..=4).map(validator).collect(), vec![subnet])
+    }
+
+    /// The error of the spec's JSON after `edit`.
+    fn refused(edit: impl FnOnce(&mut Value)) -> String {
+        let mut json = serde_json::to_value(spec()).unwrap();
+        edit(&mut json);
+        ChainSpec::from_json(&json.to_string()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn both_forms_round_trip_to_the_same_genesis_hash() {
+        let spec = spec();
+        assert_eq!(ChainSpec::from_json(&spec.to_json()).unwrap(), spec);
+        assert_eq!(ChainSpec::from_canonical(&spec.to_canonical()).unwrap(), spec);
+        let spaced = spec.to_json().replace('\n', "\n\n");
+        assert_eq!(ChainSpec::from_json(&spaced).unwrap().genesis_hash(), spec.genesis_hash());
+    }
+
+    #[test]
+    fn every_field_changes_the_genesis_hash() {
+        let reference = spec().genesis_hash();
+        let mut other = spec();
+        other.params.tempo += 1;
+        assert_ne!(other.genesis_hash(), reference);
+        let mut other = spec();
+        other.validators[0].take += 1;
+        assert_ne!(other.genesis_hash(), reference);
+    }
+
+    #[test]
+    fn unknown_missing_and_repeated_fields_are_named() {
+        assert!(refused(|j| j["colour"] = json!("red")).contains("colour"));
+        let missing = refused(|j| {
+            j["params"].as_object_mut().unwrap().remove("tempo");
+        });
+        assert!(missing.contains("params") && missing.contains("tempo"), "{missing}");
+        let text = spec().to_json().replacen("\"chain_id\"", "\"chain_id\": \"twice\", \"chain_id\"", 1);
+        let repeated = ChainSpec::from_json(&text).unwrap_err().to_string();
+        assert!(repeated.contains("duplicate field") && repeated.contains("chain_id"), "{repeated}");
+        assert!(refused(|j| j["validators"][2]["stake"] = json!("lots")).contains("validators[2].stake"));
+    }
+
+    #[test]
+    fn impossible_numbers_are_named() {
+        assert!(refused(|j| j["params"]["tempo"] = json!(0)).contains("params.tempo"));
+        assert!(refused(|j| j["params"]["tempo"] = json!(-3)).contains("params.tempo"));
+        assert!(refused(|j| j["validators"][1]["stake"] = json!(1)).contains("validators[1].stake"));
+        assert!(refused(|j| j["validators"][1]["take"] = json!(10_001)).contains("validators[1].take"));
+        assert!(refused(|j| j["accounts"][0]["balance"] = json!(u64::MAX)).contains("accounts"));
+        assert!(refused(|j| j["genesis_time_ms"] = json!(0)).contains("genesis_time_ms"));
+        assert!(refused(|j| j["chain_id"] = json!("No Spaces")).contains("chain_id"));
+        assert!(refused(|j| j["validators"] = json!([])).contains("validators"));
+        assert!(refused(|j| j["params"]["evidence_epochs"] = json!(9)).contains("params.evidence_epochs"));
+        let twice = refused(|j| j["validators"][1]["operator"] = j["validators"][0]["operator"].clone());
+        assert!(twice.contains("validators[1].operator"), "{twice}");
+    }
+
+    #[test]
+    fn trailing_bytes_after_either_form_are_refused() {
+        assert!(ChainSpec::from_json(&(spec().to_json() + "{}")).is_err());
+        let mut bytes = spec().to_canonical();
+        bytes.push(0);
+        assert!(ChainSpec::from_canonical(&bytes).is_err());
+    }
+
+    #[test]
+    fn power_follows_stake_and_is_never_zero() {
+        assert_eq!(voting_power(Amount(1)), 1);
+        assert_eq!(voting_power(Amount::asy(1)), GRAINS_PER_ASY / 1_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = ChainSpec::from_canonical(&bytes);
+            let _ = ChainSpec::from_json(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}

@@ -22,6 +22,8 @@ pub mod light;
 pub mod receipt;
 pub mod score;
 pub mod task;
+#[cfg(test)]
+mod vectors;
 
 pub use account::AccountId;
 pub use amount::{Amount, GRAINS_PER_ASY};

@@ -1,0 +1,54 @@
+# Assay: two commands matter, `make devnet` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# One build folder for everything; CI points it into a cache.
+ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz clean-devnet
+
+help: ## Show what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## Install what is missing: linker, libclang for RocksDB's bindings, cargo-nextest.
+	@missing=(); \
+	command -v mold >/dev/null || missing+=(mold); \
+	command -v clang >/dev/null || missing+=(clang); \
+	command -v c++ >/dev/null || missing+=(g++); \
+	ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev); \
+	if [ $${#missing[@]} -gt 0 ]; then \
+	  echo "installing $${missing[*]}"; \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
+	fi
+
+build: setup ## Build the binary.
+	cargo build --locked -p assay
+
+devnet: build ## Run a whole network on this machine for three epochs.
+	$(ASSAY) devnet --epochs 3
+
+test: setup fmt clippy doc nextest doctest ## Everything CI runs.
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+nextest:
+	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+	cargo nextest run --locked --workspace --no-fail-fast
+
+doctest:
+	cargo test --locked --workspace --doc
+
+deny: ## Check licences and advisories (needs cargo-deny and, for advisories, its database).
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
+
+bench: build ## Measure, and print the lines of docs/benchmarks.md.
+	cargo run --locked -p assay-tests --bin bench

@@ -1,0 +1,225 @@
+//! A devnet's folder: one chain spec, one home for each node, and what each node is for.
+//!
+//! The folder can be started again: keys, chain and stores are kept, only ports may move.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use assay_chain_spec::{
+    ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset,
+};
+use assay_circuits::CompiledModel;
+use assay_primitives::{Amount, Keypair, receipt::Blob};
+use eyre::{WrapErr as _, bail, eyre};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cli::{Adversary, DevnetArgs},
+    home::{self, Accounts, Config, Home, PeerAddress, Peers, Ports, Role},
+};
+
+/// The digit classifier that every devnet's first subnet serves; see `assets/digits/README.md`.
+pub const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
+
+/// Ports that one node takes.
+const PORTS_PER_NODE: u16 = 4;
+
+/// Stake of each genesis validator.
+const STAKE: Amount = Amount::asy(10_000);
+/// Balance of each owner and of the gateway at genesis.
+const BALANCE: Amount = Amount::asy(1_000);
+
+/// What a miner of the devnet does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Behaviour {
+    /// Runs the model and proves it.
+    Honest,
+    /// Answers a constant.
+    Lazy,
+    /// Alters the output after proving, or replays another task's proof.
+    Tamper,
+    /// Relays another miner's answer.
+    Copy,
+}
+
+impl Behaviour {
+    /// Its name in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Behaviour::Honest => "honest",
+            Behaviour::Lazy => "lazy",
+            Behaviour::Tamper => "tamper",
+            Behaviour::Copy => "copy",
+        }
+    }
+
+    /// The adversary to run, if it is one.
+    pub fn adversary(self) -> Option<Adversary> {
+        match self {
+            Behaviour::Honest => None,
+            Behaviour::Lazy => Some(Adversary::Lazy),
+            Behaviour::Tamper => Some(Adversary::Tamper),
+            Behaviour::Copy => Some(Adversary::Copy),
+        }
+    }
+}
+
+impl From<Adversary> for Behaviour {
+    fn from(adversary: Adversary) -> Self {
+        match adversary {
+            Adversary::Lazy => Behaviour::Lazy,
+            Adversary::Tamper => Behaviour::Tamper,
+            Adversary::Copy => Behaviour::Copy,
+        }
+    }
+}
+
+/// One node of the devnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Its name and the name of its folder.
+    pub name: String,
+    /// What it runs.
+    pub role: Role,
+    /// How it behaves, if it is a miner.
+    pub behaviour: Option<Behaviour>,
+}
+
+/// What `devnet.json` remembers between starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    nodes: Vec<Plan>,
+}
+
+/// A devnet's folder, ready to start.
+pub struct Layout {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The chain.
+    pub spec: ChainSpec,
+    /// The nodes, with their homes.
+    pub nodes: Vec<(Plan, Home)>,
+    /// True if the folder was made by this start.
+    pub fresh: bool,
+    /// Removes the folder on drop, when nobody asked to keep it.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Layout {
+    /// Makes the folder, or opens it where an earlier start left it.
+    pub fn open(args: &DevnetArgs) -> eyre::Result<Self> {
+        let (dir, temporary) = match &args.home {
+            Some(dir) => (dir.clone(), None),
+            None => {
+                let temporary = tempfile::Builder::new().prefix("assay-devnet-").tempdir()?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let manifest = dir.join("devnet.json");
+        let fresh = !manifest.exists();
+        let plans = if fresh { plan(args) } else { read_manifest(&manifest)? };
+        let spec = if fresh { make(&dir, &plans)? } else { home::read_spec(&dir.join("chain-spec.json"))? };
+        let nodes = open_homes(&dir, &plans, &spec, args.base_port)?;
+        if fresh {
+            // Written last: a start that died half-way left no manifest, and is made anew in a clean folder.
+            fs::write(&manifest, serde_json::to_string_pretty(&Manifest { nodes: plans })? + "\n")?;
+        }
+        Ok(Self { dir, spec, nodes, fresh, _temporary: temporary })
+    }
+
+    /// The first node of a role.
+    pub fn first(&self, role: Role) -> Option<&Home> {
+        self.nodes.iter().find(|(plan, _)| plan.role == role).map(|(_, home)| home)
+    }
+}
+
+fn read_manifest(path: &Path) -> eyre::Result<Vec<Plan>> {
+    let text = fs::read_to_string(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    let manifest: Manifest = serde_json::from_str(&text)
+        .wrap_err_with(|| format!("{} is damaged; remove the folder to start a new devnet", path.display()))?;
+    Ok(manifest.nodes)
+}
+
+fn plan(args: &DevnetArgs) -> Vec<Plan> {
+    let node = |name: String, role, behaviour| Plan { name, role, behaviour };
+    let validators = (1..=args.validators).map(|i| node(format!("validator-{i}"), Role::Validator, None));
+    let honest = (0..args.miners).map(|_| Behaviour::Honest);
+    let behaviours = honest.chain(args.adversaries.iter().copied().map(Behaviour::from));
+    let miners = behaviours.enumerate().map(|(i, b)| node(format!("miner-{}", i + 1), Role::Miner, Some(b)));
+    validators.chain(miners).chain([node("gateway".into(), Role::Gateway, None)]).collect()
+}
+
+/// Makes every node's keys and the chain spec that names them.
+fn make(dir: &Path, plans: &[Plan]) -> eyre::Result<ChainSpec> {
+    fs::create_dir_all(dir).wrap_err_with(|| format!("cannot make {}", dir.display()))?;
+    if fs::read_dir(dir)?.next().is_some() {
+        bail!("{} is not empty and holds no finished devnet; give an empty or new folder with --home", dir.display());
+    }
+    let mut validators = Vec::new();
+    let mut accounts = Vec::new();
+    for plan in plans {
+        let Accounts { operator, owner } = home::prepare_keys(&dir.join(&plan.name), None)?;
+        let owner = owner.ok_or_else(|| eyre!("{} was made without an owner key", plan.name))?;
+        // The gateway's operator is registered nowhere: it asks miners as an account with money.
+        let funded = if plan.role == Role::Gateway { operator } else { owner };
+        accounts.push(GenesisAccount { account: funded, balance: BALANCE });
+        if plan.role == Role::Validator {
+            validators.push(GenesisValidator { operator, owner, stake: STAKE, take: 1_000 });
+        }
+    }
+    let id = CompiledModel::from_bytes(DIGITS).wrap_err("the digit model shipped with this program is damaged")?.id();
+    let digits = GenesisModel { name: "digits".into(), id, bytes: Blob(DIGITS.to_vec()) };
+    let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![digits] };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let now = u64::try_from(now)?;
+    let spec = Preset::Dev.spec("assay-devnet".into(), now, accounts, validators, vec![subnet]);
+    spec.check()?;
+    fs::write(dir.join("chain-spec.json"), spec.to_json())?;
+    Ok(spec)
+}
+
+/// Opens every home with the ports of this start.
+fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, base: u16) -> eyre::Result<Vec<(Plan, Home)>> {
+    let ports: Vec<Ports> = (0..u16::try_from(plans.len())?)
+        .map(|i| base.checked_add(i * PORTS_PER_NODE).and_then(Ports::from_base))
+        .collect::<Option<_>>()
+        .ok_or_else(|| {
+            eyre!("{} nodes from --base-port {base} need ports above 65535; choose a lower one", plans.len())
+        })?;
+    let address = |port| PeerAddress { host: "127.0.0.1".into(), port };
+    let mut nodes = Vec::new();
+    for (i, plan) in plans.iter().enumerate() {
+        let home = dir.join(&plan.name);
+        let others = || ports.iter().enumerate().filter(move |(j, _)| *j != i).map(|(_, p)| p);
+        let config = Config {
+            role: plan.role,
+            moniker: plan.name.clone(),
+            genesis_hash: spec.genesis_hash(),
+            listen: [127, 0, 0, 1].into(),
+            rpc_listen: [127, 0, 0, 1].into(),
+            log: "info".into(),
+            external_addresses: Vec::new(),
+            ports: ports[i],
+            peers: Peers {
+                consensus: others().map(|p| address(p.consensus)).collect(),
+                data: others().map(|p| address(p.data)).collect(),
+            },
+        };
+        // The settings belong to the devnet, which may have moved to other ports since the last start.
+        match fs::remove_file(home.join("config.toml")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            _ => nodes.push((plan.clone(), home::create(&home, &config, spec)?)),
+        }
+    }
+    Ok(nodes)
+}
+
+/// The owner's key of a home.
+pub fn owner(home: &Home) -> eyre::Result<Keypair> {
+    home.owner().wrap_err_with(|| format!("the devnet node in {} has no owner key", home.dir.display()))
+}

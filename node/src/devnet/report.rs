@@ -1,0 +1,279 @@
+//! What the devnet says at the end: one JSON object, or tables of who earned what and why.
+
+use std::collections::BTreeMap;
+
+use assay_ledger::{
+    EpochReport, Holdings, Outcome, Proposal, ProposalKind, ProposalStatus, Slash, StateRead, StoreError, Supply, query,
+};
+use assay_primitives::{AccountId, Amount, Hash32, Score};
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::layout::Behaviour;
+
+/// The report of a run. Its JSON keys are documented in `docs/cli.md` and stable.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    chain_id: String,
+    genesis_hash: Hash32,
+    height: u64,
+    state_roots: BTreeMap<String, Hash32>,
+    epochs: Vec<Epoch>,
+    slashes: Vec<Slash>,
+    proposals: Vec<ProposalLine>,
+    supply: SupplyLine,
+    #[serde(skip)]
+    names: BTreeMap<AccountId, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Epoch {
+    epoch: u64,
+    miners: Vec<MinerLine>,
+    validators: Vec<ValidatorLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct MinerLine {
+    account: AccountId,
+    behaviour: Option<Behaviour>,
+    responses: u32,
+    proofs_verified: u32,
+    proofs_rejected: u32,
+    score: Score,
+    incentive: Score,
+    reward: Amount,
+}
+
+#[derive(Debug, Serialize)]
+struct ValidatorLine {
+    account: AccountId,
+    stake: Amount,
+    trust: Score,
+    dividend: Score,
+    reward: Amount,
+}
+
+#[derive(Debug, Serialize)]
+struct ProposalLine {
+    id: u64,
+    kind: &'static str,
+    status: ProposalStatus,
+    result: Value,
+    #[serde(skip)]
+    title: String,
+}
+
+/// `total` is counted entry by entry over the whole state, so that it can disagree with the books.
+#[derive(Debug, Serialize)]
+struct SupplyLine {
+    genesis: u64,
+    minted: u64,
+    burned: u64,
+    total: u64,
+}
+
+/// What the state alone does not know.
+pub(super) struct Circumstances {
+    pub(super) chain_id: String,
+    pub(super) genesis_hash: Hash32,
+    pub(super) height: u64,
+    pub(super) state_roots: BTreeMap<String, Hash32>,
+    pub(super) behaviours: BTreeMap<AccountId, Behaviour>,
+    pub(super) names: BTreeMap<AccountId, String>,
+    pub(super) first_epoch: u64,
+}
+
+impl Report {
+    /// Reads the report of `subnet` from a state.
+    pub(super) fn read(view: &dyn StateRead, subnet: u16, around: Circumstances) -> Result<Self, StoreError> {
+        let reports = query::epoch_reports(view, subnet)?;
+        let epochs = reports.iter().filter(|r| r.epoch >= around.first_epoch).map(|r| epoch(r, &around)).collect();
+        let params = query::params(view)?;
+        let proposals = query::proposals(view)?;
+        let proposals = proposals.into_iter().map(|p| proposal(p, |name| params.get(name).ok())).collect();
+        Ok(Self {
+            chain_id: around.chain_id,
+            genesis_hash: around.genesis_hash,
+            height: around.height,
+            state_roots: around.state_roots,
+            epochs,
+            slashes: query::slashes(view)?,
+            proposals,
+            supply: supply(&query::supply(view)?, &query::holdings(view)?),
+            names: around.names,
+        })
+    }
+
+    fn name(&self, account: &AccountId) -> String {
+        self.names.get(account).cloned().unwrap_or_else(|| account.short())
+    }
+
+    /// The tables for people.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for epoch in &self.epochs {
+            text += &format!("\nEpoch {}\n{}\n{}\n", epoch.epoch, self.miners(epoch), self.validators(epoch));
+        }
+        if !self.proposals.is_empty() {
+            text += &format!("\nGovernance\n{}\n", self.governance());
+        }
+        if !self.slashes.is_empty() {
+            text += &format!("\nSlashes\n{}\n", self.slashes_table());
+        }
+        text + &self.footer()
+    }
+
+    fn miners(&self, epoch: &Epoch) -> Table {
+        let mut table = table(&["miner", "does", "answers", "proofs", "rejected", "score", "incentive", "earned"]);
+        for m in &epoch.miners {
+            table.add_row([
+                self.name(&m.account),
+                m.behaviour.map_or("-", Behaviour::name).to_owned(),
+                m.responses.to_string(),
+                m.proofs_verified.to_string(),
+                m.proofs_rejected.to_string(),
+                m.score.to_string(),
+                percent(m.incentive),
+                m.reward.to_string(),
+            ]);
+        }
+        table
+    }
+
+    fn validators(&self, epoch: &Epoch) -> Table {
+        let mut table = table(&["validator", "stake", "trust", "dividend", "earned"]);
+        for v in &epoch.validators {
+            table.add_row([
+                self.name(&v.account),
+                v.stake.to_string(),
+                v.trust.to_string(),
+                percent(v.dividend),
+                v.reward.to_string(),
+            ]);
+        }
+        table
+    }
+
+    fn governance(&self) -> Table {
+        let mut table = table(&["#", "proposal", "kind", "status", "result"]);
+        for p in &self.proposals {
+            let status = serde_json::to_value(&p.status).ok().and_then(|s| s.as_str().map(str::to_owned));
+            table.add_row([
+                p.id.to_string(),
+                p.title.clone(),
+                p.kind.to_owned(),
+                status.unwrap_or_default(),
+                in_words(&p.result),
+            ]);
+        }
+        table
+    }
+
+    fn slashes_table(&self) -> Table {
+        let mut table = table(&["who", "why", "lost", "block", "epoch"]);
+        for s in &self.slashes {
+            let why = serde_json::to_value(s.reason).ok().and_then(|r| r.as_str().map(|r| r.replace('_', " ")));
+            table.add_row([
+                self.name(&s.account),
+                why.unwrap_or_default(),
+                s.amount.to_string(),
+                s.height.to_string(),
+                s.epoch.to_string(),
+            ]);
+        }
+        table
+    }
+
+    fn footer(&self) -> String {
+        let s = &self.supply;
+        let roots: std::collections::BTreeSet<_> = self.state_roots.values().collect();
+        let agreement = match (roots.len(), roots.first()) {
+            (1, Some(root)) => format!("{} nodes agree on state root {}", self.state_roots.len(), root.short()),
+            (n, _) => format!("NODES DISAGREE: {n} different state roots"),
+        };
+        let books = u128::from(s.genesis) + u128::from(s.minted) - u128::from(s.burned);
+        let verdict = if books == u128::from(s.total) { "equals" } else { "DOES NOT EQUAL" };
+        format!(
+            "\nSupply: {} at genesis + {} minted - {} burned {verdict} {} found in all accounts.\nHeight {}: {agreement}.\n",
+            Amount(s.genesis),
+            Amount(s.minted),
+            Amount(s.burned),
+            Amount(s.total),
+            self.height
+        )
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
+fn percent(share: Score) -> String {
+    format!("{:.1} %", share.to_f64() * 100.0)
+}
+
+fn in_words(result: &Value) -> String {
+    match result {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, v)| !v.is_null())
+            .map(|(k, v)| format!("{} {}", k.replace('_', " "), v.to_string().trim_matches('"')))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Value::Null => "open".into(),
+        other => other.to_string(),
+    }
+}
+
+fn epoch(report: &EpochReport, around: &Circumstances) -> Epoch {
+    let miner = |m: &assay_ledger::MinerSettlement| MinerLine {
+        account: m.account,
+        behaviour: around.behaviours.get(&m.account).copied(),
+        responses: m.responses,
+        proofs_verified: m.proofs_verified,
+        proofs_rejected: m.proofs_rejected,
+        score: m.score,
+        incentive: m.incentive,
+        reward: m.reward,
+    };
+    let validator = |v: &assay_ledger::ValidatorSettlement| ValidatorLine {
+        account: v.account,
+        stake: v.stake,
+        trust: v.trust,
+        dividend: v.dividend,
+        reward: v.reward,
+    };
+    Epoch {
+        epoch: report.epoch,
+        miners: report.miners.iter().map(miner).collect(),
+        validators: report.validators.iter().map(validator).collect(),
+    }
+}
+
+fn proposal(proposal: Proposal, in_force: impl Fn(&str) -> Option<u64>) -> ProposalLine {
+    let (kind, name) = match &proposal.kind {
+        ProposalKind::Choice => ("choice", None),
+        ProposalKind::Parameter { name } => ("parameter", Some(name.as_str())),
+    };
+    let result = match &proposal.outcome {
+        None => Value::Null,
+        Some(Outcome::Choice { tally }) => json!({
+            "yes": tally.yes, "no": tally.no, "abstain": tally.abstain, "veto": tally.veto,
+        }),
+        Some(Outcome::Parameter { value, previous, voted, outliers, .. }) => json!({
+            "parameter": name, "value": value, "previous": previous, "in_force": name.and_then(in_force),
+            "voted": voted, "outliers": outliers.len(),
+        }),
+    };
+    ProposalLine { id: proposal.id, kind, status: proposal.status, result, title: proposal.title }
+}
+
+fn supply(books: &Supply, holdings: &Holdings) -> SupplyLine {
+    let total = holdings.balances + holdings.stakes + holdings.bonds + holdings.unbonding + holdings.deposits;
+    SupplyLine { genesis: books.genesis, minted: books.minted, burned: books.burned, total }
+}

@@ -1,0 +1,202 @@
+//! What people would do on a fresh network: register miners, propose, vote, ask a question and check the answer.
+
+use std::{sync::Arc, time::Duration};
+
+use assay_ledger::{Action, Ballot, Consent, Endpoint, ProposalKind, ProposalStatus, query};
+use assay_primitives::{Hash32, Keypair, task::SubnetId};
+use eyre::{WrapErr as _, bail, eyre};
+
+use super::{
+    SUBNET,
+    layout::{Behaviour, Layout, Plan, owner},
+    progress::Progress,
+};
+use crate::{
+    home::Role,
+    node::Shared,
+    roles::ChainView as _,
+    rpc::{BackendError, RpcBackend as _},
+    verify,
+};
+
+/// A held-out scan of a handwritten digit, as the sample file for `assay infer` holds it.
+const SAMPLE: &str = include_str!("../../../assets/digits/samples/digit-7.json");
+
+/// A sample file.
+#[derive(serde::Deserialize)]
+struct Sample {
+    pixels: Vec<f32>,
+}
+
+/// The parameter that the devnet's numeric vote settles, and what the validators' owners vote, in order.
+const PARAMETER: &str = "challenge_rate";
+const VALUES: [u64; 4] = [3_000, 3_000, 3_500, 10_000];
+
+/// Longest wait for anything on chain.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// One who acts: a node with the keys of its home.
+struct Actor {
+    plan: Plan,
+    node: Arc<Shared>,
+    operator: Keypair,
+    owner: Keypair,
+    endpoint: Endpoint,
+}
+
+/// Everybody who acts in the script.
+pub(super) struct Cast {
+    fresh: bool,
+    genesis: Hash32,
+    actors: Vec<Actor>,
+    progress: Progress,
+}
+
+impl Cast {
+    pub(super) fn new(layout: &Layout, nodes: Vec<(Plan, Arc<Shared>)>, progress: Progress) -> eyre::Result<Self> {
+        let actor = |((plan, node), (_, home)): ((Plan, Arc<Shared>), &(Plan, crate::home::Home))| {
+            let (operator, owner, endpoint) = (home.operator.clone(), owner(home)?, home.endpoint());
+            Ok(Actor { plan, node, operator, owner, endpoint })
+        };
+        let actors = nodes.into_iter().zip(&layout.nodes).map(actor).collect::<eyre::Result<_>>()?;
+        Ok(Self { fresh: layout.fresh, genesis: layout.spec.genesis_hash(), actors, progress })
+    }
+
+    fn of(&self, role: Role) -> impl Iterator<Item = &Actor> {
+        self.actors.iter().filter(move |a| a.plan.role == role)
+    }
+
+    fn first(&self, role: Role) -> eyre::Result<&Actor> {
+        self.of(role).next().ok_or_else(|| eyre!("the devnet has no {role}"))
+    }
+}
+
+/// Plays the whole script. On a network that was started before, everybody is registered and has voted already.
+pub(super) async fn play(cast: Cast) -> eyre::Result<()> {
+    if !cast.fresh {
+        return Ok(());
+    }
+    register_miners(&cast, SUBNET).await.wrap_err("registering the miners")?;
+    let choice = propose(&cast, "Keep the vision market open", ProposalKind::Choice).await?;
+    let kind = ProposalKind::Parameter { name: PARAMETER.into() };
+    let number = propose(&cast, "How often should validators challenge past answers?", kind).await?;
+    let ballots: Vec<Ballot> = VALUES.iter().map(|v| Ballot::Value(*v)).collect();
+    vote(&cast, choice, &[Ballot::Yes, Ballot::Yes, Ballot::Yes, Ballot::No]).await?;
+    vote(&cast, number, &ballots).await?;
+    ask(&cast).await.wrap_err("asking the gateway")?;
+    for id in [choice, number] {
+        executed(&cast, id).await?;
+    }
+    Ok(())
+}
+
+/// Waits until `found` sees what it looks for in the first validator's state.
+async fn wait_for<T>(
+    cast: &Cast,
+    what: &str,
+    mut found: impl FnMut(&dyn assay_ledger::StateRead) -> eyre::Result<Option<T>>,
+) -> eyre::Result<T> {
+    let node = &cast.first(Role::Validator)?.node;
+    let mut heights = node.heights();
+    let seen = async {
+        loop {
+            if let Some(value) = found(&node.store().snapshot())? {
+                return Ok(value);
+            }
+            heights.changed().await.wrap_err("the chain is gone")?;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.map_err(|_| eyre!("{what}: nothing after {} s", PATIENCE.as_secs()))?
+}
+
+/// Waits until a transaction stands in a block, and fails if it failed there.
+async fn confirmed(cast: &Cast, what: &str, id: Hash32) -> eyre::Result<()> {
+    let store = cast.first(Role::Validator)?.node.store().clone();
+    let record = wait_for(cast, what, |_| Ok(store.transaction(&id)?)).await?;
+    record.error.map_or(Ok(()), |e| Err(eyre!("{what}: {e}")))
+}
+
+async fn register_miners(cast: &Cast, subnet: SubnetId) -> eyre::Result<()> {
+    let mut sent = Vec::new();
+    for miner in cast.of(Role::Miner) {
+        let action = Action::RegisterMiner {
+            subnet,
+            operator: miner.operator.account(),
+            consent: Consent::sign(miner.owner.account(), &miner.operator, &cast.genesis),
+            endpoint: miner.endpoint.clone(),
+        };
+        sent.push((&miner.plan, miner.node.submit(action, &miner.owner).await?));
+    }
+    for (plan, id) in sent {
+        confirmed(cast, &format!("registration of {}", plan.name), id).await?;
+        let behaviour = plan.behaviour.map_or("", Behaviour::name);
+        cast.progress.say(&format!("{} is registered ({behaviour})", plan.name));
+    }
+    Ok(())
+}
+
+async fn propose(cast: &Cast, title: &str, kind: ProposalKind) -> eyre::Result<u64> {
+    let proposer = cast.first(Role::Validator)?;
+    let action = Action::Propose { title: title.into(), text: "Opened by the devnet's script.".into(), kind };
+    let id = proposer.node.submit(action, &proposer.owner).await?;
+    confirmed(cast, "a proposal", id).await?;
+    let number = wait_for(cast, "a proposal", |view| {
+        Ok(query::proposals(view)?.into_iter().find(|p| p.title == title).map(|p| p.id))
+    })
+    .await?;
+    cast.progress.say(&format!("proposal {number} is open: {title}"));
+    Ok(number)
+}
+
+/// The validators' owners vote, the last ballot standing for any beyond the list.
+async fn vote(cast: &Cast, proposal: u64, ballots: &[Ballot]) -> eyre::Result<()> {
+    let mut sent = Vec::new();
+    for (i, voter) in cast.of(Role::Validator).enumerate() {
+        let ballot = ballots[i.min(ballots.len() - 1)];
+        sent.push(voter.node.submit(Action::Vote { proposal, ballot }, &voter.owner).await?);
+    }
+    for id in sent {
+        confirmed(cast, "a vote", id).await?;
+    }
+    Ok(())
+}
+
+async fn executed(cast: &Cast, id: u64) -> eyre::Result<()> {
+    let status = wait_for(cast, "a proposal's execution", |view| {
+        let status = query::proposal(view, id)?.map(|p| p.status);
+        Ok(status.filter(|s| !matches!(s, ProposalStatus::Voting | ProposalStatus::Passed)))
+    })
+    .await?;
+    if status != ProposalStatus::Executed {
+        bail!("proposal {id} ended as {status:?}");
+    }
+    cast.progress.say(&format!("proposal {id} is in force"));
+    Ok(())
+}
+
+/// A client's question: the answer comes with a receipt, and the receipt is checked as a stranger would.
+async fn ask(cast: &Cast) -> eyre::Result<()> {
+    let gateway = cast.first(Role::Gateway)?;
+    let Sample { pixels } = serde_json::from_str(SAMPLE).wrap_err("the sample scan is damaged")?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let answer = loop {
+        match gateway.node.infer("digits", pixels.clone()).await {
+            Ok(answer) => break answer,
+            // The gateway's node may not have the block that registers the miners yet.
+            Err(BackendError::Unavailable(_)) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(e) => bail!("{e}"),
+        }
+    };
+    let genesis = cast.genesis;
+    let class = answer.class;
+    let checks = tokio::task::spawn_blocking(move || verify::verify_receipt(&answer.receipt, &genesis)).await?;
+    match checks {
+        Ok(checks) => {
+            cast.progress.say(&format!("a client's scan is a {class}; its receipt holds in {} checks", checks.len()));
+            Ok(())
+        }
+        Err(failure) => bail!("the receipt of an answer does not hold: {}: {}", failure.name, failure.reason),
+    }
+}

@@ -1,0 +1,300 @@
+//! One running node: its store, engine, data plane, role and servers, started and stopped together.
+//!
+//! Every part is a task. The first one that ends on its own takes the whole node down with its reason: a validator
+//! that cannot go on says so and exits, it never hangs and looks alive.
+
+mod backend;
+mod facts;
+mod gossip;
+mod health;
+mod view;
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use assay_chain_spec::ChainSpec;
+use assay_consensus::bft::{self, Engine, EngineConfig, EngineStatus};
+use assay_ledger::query;
+use assay_primitives::{Hash32, Keypair};
+use assay_scoring::CanarySet;
+use eyre::{WrapErr as _, eyre};
+use prometheus_client::registry::Registry;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    adversary::{Copy, Lazy, Tamper},
+    chain::{Chain, ChainFeeds},
+    cli::Adversary,
+    home::{Home, PeerAddress, Role},
+    http,
+    mempool::Mempool,
+    net::{self, Multiaddr, NetConfig, NetHandle},
+    roles::{self, Answerer, Asker, ChainView, Gateway, MinerConfig, RoleMetrics, ValidatorConfig},
+    rpc::{self, Identity, RpcBackend},
+    store::Store,
+};
+
+/// Labelled digit scans that the training never saw: canaries for the validators' tasks.
+const CANARIES: &str = include_str!("../../assets/digits/heldout.json");
+
+/// How long a node may take to stop before it is dropped where it stands.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the parts of a node share.
+pub struct Shared {
+    identity: Identity,
+    genesis: Hash32,
+    spec: Arc<ChainSpec>,
+    store: Arc<Store>,
+    mempool: Arc<Mempool>,
+    net: NetHandle,
+    heights: watch::Receiver<u64>,
+    engine: watch::Receiver<EngineStatus>,
+    gateway: OnceLock<Gateway>,
+    /// Nonces are given out one at a time.
+    submitting: tokio::sync::Mutex<()>,
+    /// Transactions that found no peer yet.
+    unsent: tokio::sync::mpsc::Sender<Vec<u8>>,
+    registry: Registry,
+}
+
+impl Shared {
+    /// The node's store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tasks: JoinSet<(&'static str, eyre::Result<()>)>,
+}
+
+/// How a node is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What it runs; [`Role::Node`] on any home follows the chain only.
+    pub role: Role,
+    /// Runs this adversary in place of an honest miner. Only the devnet does.
+    pub adversary: Option<Adversary>,
+}
+
+/// Runs a node until it is told to stop (interrupt or SIGTERM) or cannot go on.
+pub async fn run(home: Home, role: Role) -> eyre::Result<()> {
+    let mut node = Node::start(&home, Options { role, adversary: None }).await?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let outcome = tokio::select! {
+        reason = node.ended() => Err(reason),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    tracing::info!("stopping");
+    node.stop().await;
+    outcome
+}
+
+fn resolve(peer: &PeerAddress) -> eyre::Result<SocketAddr> {
+    (peer.host.as_str(), peer.port)
+        .to_socket_addrs()
+        .wrap_err_with(|| format!("cannot resolve consensus peer {}:{}", peer.host, peer.port))?
+        .next()
+        .ok_or_else(|| eyre!("consensus peer {}:{} has no address", peer.host, peer.port))
+}
+
+fn multiaddr(text: &str) -> eyre::Result<Multiaddr> {
+    text.parse().wrap_err_with(|| format!("{text:?} is not a multiaddress"))
+}
+
+impl Node {
+    /// Starts every part. An error names what could not start; nothing is left running then.
+    pub async fn start(home: &Home, options: Options) -> eyre::Result<Self> {
+        let spec = Arc::new(home.spec.clone());
+        let store = Arc::new(Store::open(&home.data_dir().join("store"), &spec)?);
+        let mempool = Arc::new(Mempool::new(home.genesis));
+        let (chain, feeds) = Chain::new(store.clone(), mempool.clone(), spec.clone())?;
+        let ChainFeeds { heights, committed, misbehaviour } = feeds;
+
+        let (net, events) = net::start(net_config(home)?).await?;
+        let engine = start_engine(home, options.role, &store, chain).await?;
+
+        let metrics = RoleMetrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let (unsent, unsent_out) = tokio::sync::mpsc::channel(1024);
+        let shared = Arc::new(Shared {
+            identity: identity(home, options.role),
+            genesis: home.genesis,
+            spec,
+            store,
+            mempool,
+            net: net.clone(),
+            heights,
+            engine: engine.status(),
+            gateway: OnceLock::new(),
+            submitting: tokio::sync::Mutex::new(()),
+            unsent,
+            registry,
+        });
+        let view: Arc<dyn ChainView> = shared.clone();
+        let asker: Arc<dyn Asker> = Arc::new(net);
+        let gateway = Gateway::new(view.clone(), asker.clone(), home.operator.clone(), metrics.clone());
+        shared.gateway.get_or_init(|| gateway);
+
+        let backend: Arc<dyn RpcBackend> = shared.clone();
+        let rpc = rpc::serve(home.rpc_address(), backend.clone()).await?;
+        let http = http::serve(home.http_address(), backend).await?;
+
+        let mut node = Self { shared, stop: CancellationToken::new(), tasks: JoinSet::new() };
+        let stop = node.stop.clone();
+        node.task("block engine", supervise(engine, stop.clone()));
+        node.task("gossip", gossip::receive(node.shared.clone(), events.transactions, stop.clone()));
+        node.task("gossip retry", gossip::retry(node.shared.clone(), unsent_out, stop.clone()));
+        node.task("mempool upkeep", gossip::sweep(node.shared.clone(), committed.subscribe(), stop.clone()));
+        if options.role == Role::Validator {
+            let reporter = home.operator.clone();
+            node.task("evidence", gossip::report(node.shared.clone(), reporter, misbehaviour, stop.clone()));
+        }
+        node.start_role(home, options, view, asker, metrics, events.asks)?;
+        node.task("servers", async move {
+            stop.cancelled().await;
+            rpc.stop().await;
+            http.stop().await;
+            Ok(())
+        });
+        Ok(node)
+    }
+
+    fn start_role(
+        &mut self,
+        home: &Home,
+        options: Options,
+        chain: Arc<dyn ChainView>,
+        asker: Arc<dyn Asker>,
+        metrics: RoleMetrics,
+        asks: tokio::sync::mpsc::Receiver<net::InboundAsk>,
+    ) -> eyre::Result<()> {
+        let (key, stop) = (home.operator.clone(), self.stop.clone());
+        match (options.role, options.adversary) {
+            (Role::Validator, _) => {
+                let canaries = CanarySet::from_json(CANARIES).wrap_err("the canary scans in this program are damaged")?;
+                let config = ValidatorConfig::new(key, home.data_dir().join("validator"));
+                let validator = roles::run_validator(chain, asker, canaries, config, metrics, stop.clone());
+                self.task("validator", async move { Ok(validator.await?) });
+                self.refuse(asks);
+            }
+            (Role::Miner, None) => {
+                let config = MinerConfig::new(key, home.data_dir().join("miner"));
+                self.task("miner", async move { Ok(roles::run_miner(chain, config, metrics, asks, stop).await?) });
+            }
+            (Role::Miner, Some(adversary)) => {
+                let answerer: Arc<dyn Answerer> = match adversary {
+                    Adversary::Lazy => Arc::new(Lazy::new(home.genesis, chain, key)),
+                    Adversary::Tamper => {
+                        let config = MinerConfig::new(key, home.data_dir().join("tamper"));
+                        Arc::new(Tamper::new(chain, config, metrics)?)
+                    }
+                    Adversary::Copy => Arc::new(Copy::new(chain, asker, key, home.owner()?)),
+                };
+                self.task("adversary", async move {
+                    roles::serve(answerer, asks, stop).await;
+                    Ok(())
+                });
+            }
+            (Role::Gateway | Role::Node, _) => self.refuse(asks),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, asks: tokio::sync::mpsc::Receiver<net::InboundAsk>) {
+        let stop = self.stop.clone();
+        self.task("refusing asks", async move {
+            roles::refuse_asks(asks, stop).await;
+            Ok(())
+        });
+    }
+
+    fn task(&mut self, name: &'static str, work: impl Future<Output = eyre::Result<()>> + Send + 'static) {
+        self.tasks.spawn(async move { (name, work.await) });
+    }
+
+    /// What the parts share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Resolves when a part ends on its own, with the reason. Never resolves while all is well.
+    pub async fn ended(&mut self) -> eyre::Report {
+        let moniker = &self.shared.identity.moniker;
+        match self.tasks.join_next().await {
+            Some(Ok((name, Ok(())))) => eyre!("{moniker}: the {name} ended without being told to"),
+            Some(Ok((name, Err(e)))) => e.wrap_err(format!("{moniker}: the {name} cannot go on")),
+            Some(Err(e)) => eyre!("{moniker}: a part of the node panicked: {e}"),
+            None => eyre!("{moniker}: nothing is running"),
+        }
+    }
+
+    /// Stops every part and waits for it, at most [`STOP_LIMIT`].
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
+            tracing::warn!("some parts did not stop within {STOP_LIMIT:?} and were cut off; nothing committed is lost");
+            self.tasks.shutdown().await;
+        }
+        self.shared.net.stop().await;
+    }
+}
+
+fn identity(home: &Home, role: Role) -> Identity {
+    Identity {
+        genesis: home.genesis,
+        chain_id: home.spec.chain_id.clone(),
+        role,
+        moniker: home.config.moniker.clone(),
+        account: home.operator.account(),
+        owner: home.owner().ok().map(|key: Keypair| key.account()),
+    }
+}
+
+fn net_config(home: &Home) -> eyre::Result<NetConfig> {
+    let mut config = NetConfig::new(home.network.clone(), home.genesis);
+    let here = PeerAddress { host: home.config.listen.to_string(), port: home.config.ports.data };
+    config.listen = vec![multiaddr(&here.quic())?, multiaddr(&here.tcp())?];
+    config.external = home.config.external_addresses.iter().map(|a| multiaddr(a)).collect::<eyre::Result<_>>()?;
+    config.bootstrap = home.config.peers.data.iter().map(|p| multiaddr(&p.quic())).collect::<eyre::Result<_>>()?;
+    Ok(config)
+}
+
+async fn start_engine(home: &Home, role: Role, store: &Store, chain: Chain) -> eyre::Result<Engine> {
+    let params = query::params(&store.snapshot())?;
+    let config = EngineConfig {
+        chain_id: home.spec.chain_id.clone(),
+        genesis: home.genesis,
+        moniker: home.config.moniker.clone(),
+        listen: SocketAddr::new(home.config.listen, home.config.ports.consensus),
+        peers: home.config.peers.consensus.iter().map(resolve).collect::<eyre::Result<_>>()?,
+        home: home.data_dir().join("consensus"),
+        network_key: home.network.clone(),
+        signer: (role == Role::Validator).then(|| home.operator.clone()),
+        block_interval: Duration::from_millis(params.block_interval_ms),
+        max_block_bytes: usize::try_from(params.max_block_bytes)?,
+    };
+    Ok(bft::start(config, chain).await?)
+}
+
+/// Ends when the engine dies, or stops it when the node stops.
+async fn supervise(mut engine: Engine, stop: CancellationToken) -> eyre::Result<()> {
+    tokio::select! {
+        reason = engine.stopped() => Err(eyre!("{reason}")),
+        () = stop.cancelled() => {
+            engine.stop().await;
+            Ok(())
+        }
+    }
+}

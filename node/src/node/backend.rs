@@ -1,0 +1,96 @@
+//! The node as its RPC and HTTP servers see it.
+
+use std::{sync::Arc, time::Duration};
+
+use assay_consensus::bft;
+use assay_ledger::query;
+use assay_primitives::{AccountId, Hash32, encode};
+use async_trait::async_trait;
+
+use super::{Shared, health};
+use crate::{
+    chain::Block,
+    mempool::SubmitError,
+    roles::InferError,
+    rpc::{Answer, BackendError, BlockBody, Identity, Proven, RpcBackend, Snapshot, TxStatus, Vitals},
+};
+
+#[async_trait]
+impl RpcBackend for Shared {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn vitals(&self) -> Vitals {
+        let engine = self.engine.borrow().clone();
+        let snapshot = self.store.snapshot();
+        let interval = query::params(&snapshot).map_or(Duration::ZERO, |p| Duration::from_millis(p.block_interval_ms));
+        let (tip, health) = match snapshot.tip() {
+            Ok(tip) => (Some(tip), health::judge(&engine, interval)),
+            Err(e) => (None, Err(format!("the store cannot be read: {e}"))),
+        };
+        Vitals {
+            height: tip.map_or(0, |t| t.height),
+            state_root: tip.map(|t| t.state_root).unwrap_or_default(),
+            block_time_ms: tip.filter(|t| t.height > 0).map_or(0, |t| t.time_ms),
+            peers: u32::try_from(engine.peers).unwrap_or(u32::MAX),
+            data_peers: self.net.peers(),
+            mempool: u32::try_from(self.mempool.len()).unwrap_or(u32::MAX),
+            healthy: health.is_ok(),
+            reason: health.err().unwrap_or_default(),
+        }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, BackendError> {
+        Ok(Arc::new(self.store.snapshot()))
+    }
+
+    async fn submit(&self, tx: Vec<u8>) -> Result<Hash32, BackendError> {
+        self.admit_and_spread(tx).await.map_err(|e| match e {
+            SubmitError::Refused(refusal) if refusal.is_store() => BackendError::Internal(refusal.to_string()),
+            SubmitError::Full(_) | SubmitError::LaneFull(_) => BackendError::Unavailable(e.to_string()),
+            other => BackendError::Refused(other.to_string()),
+        })
+    }
+
+    fn next_nonce(&self, account: &AccountId) -> Result<u64, BackendError> {
+        let nonce = self.mempool.next_nonce(&self.store.snapshot(), account);
+        nonce.map_err(|e| BackendError::Internal(e.to_string()))
+    }
+
+    fn transaction(&self, id: &Hash32) -> Result<Option<TxStatus>, BackendError> {
+        let record = self.store.transaction(id)?;
+        Ok(record.map(|r| TxStatus { id: *id, height: r.height, index: r.index, error: r.error }))
+    }
+
+    fn block(&self, height: u64) -> Result<Option<BlockBody>, BackendError> {
+        let Some(signed) = self.signed_header(height)? else { return Ok(None) };
+        let bytes = self.store.block(height)?.unwrap_or_default();
+        let block = Block::decode(&bytes).map_err(|e| BackendError::Internal(e.to_string()))?;
+        let error_of = |id| Ok(self.store.transaction(&id)?.and_then(|r| r.error));
+        let results = block.transactions.iter().map(|tx| error_of(tx.id(&self.genesis))).collect::<Result<_, BackendError>>()?;
+        Ok(Some(BlockBody { signed, transactions: block.transactions.iter().map(encode).collect(), results }))
+    }
+
+    fn prove(&self, key: &[u8]) -> Result<Option<Proven>, BackendError> {
+        self.prove_key(key)
+    }
+
+    async fn infer(&self, model: &str, input: Vec<f32>) -> Result<Answer, BackendError> {
+        let gateway = self.gateway.get().ok_or_else(|| BackendError::Unavailable("the node is still starting".into()))?;
+        let inference = gateway.infer(model, &input).await.map_err(|e| match &e {
+            InferError::UnknownModel { .. } => BackendError::NotFound(e.to_string()),
+            e if e.is_callers_fault() => BackendError::Refused(e.to_string()),
+            e => BackendError::Unavailable(e.to_string()),
+        })?;
+        let class = inference.class;
+        let receipt = self.receipt(inference.request, inference.response, inference.proof, inference.model)?;
+        Ok(Answer { class, receipt })
+    }
+
+    fn metrics(&self, out: &mut String) {
+        // Writing to a String fails only if an encoder does; what is missing then shows in the text itself.
+        let _ = bft::encode_metrics(out);
+        let _ = prometheus_client::encoding::text::encode_registry(out, &self.registry);
+    }
+}

@@ -1,0 +1,266 @@
+//! The node's durable memory: one RocksDB with a column family for each kind of entry.
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | `meta` | name | schema version, genesis hash, tip |
+//! | `state` | the ledger's raw key | the latest value |
+//! | `nodes` | borsh of the tree's node key | node of the Jellyfish Merkle tree at the tip |
+//! | `values` | hash of the state key | version and value, for the tree's own reads |
+//! | `blocks` | height, big-endian | encoded block |
+//! | `certificates` | height, big-endian | its certificate |
+//! | `transactions` | transaction id | where it stands and how it went |
+//! | `sets` | first height, big-endian | validator set from that height on |
+//! | `undecided` | height, round, block id | proposals not decided yet |
+//!
+//! A block, its certificate, the state it leaves and the new tip go down in **one fsynced batch**
+//! ([`Store::commit`]): after a crash either all of it is there or none. Readers use [`Store::snapshot`], a
+//! consistent view that no commit disturbs.
+
+mod open;
+mod snapshot;
+
+use std::{path::PathBuf, sync::Arc};
+
+use assay_consensus::bft::Undecided;
+use assay_ledger::Changes;
+use assay_primitives::{Certificate, Hash32, ValidatorSet, decode, encode};
+use borsh::{BorshDeserialize, BorshSerialize};
+use jmt::storage::{StaleNodeIndex, TreeUpdateBatch};
+use rocksdb::{ColumnFamily, DB, IteratorMode, WriteBatch, WriteOptions};
+
+pub use open::OpenError;
+pub use snapshot::Snapshot;
+
+/// Version of the table above. A store of another version is refused.
+pub const SCHEMA_VERSION: u32 = 1;
+
+const META: &str = "meta";
+const STATE: &str = "state";
+const NODES: &str = "nodes";
+const VALUES: &str = "values";
+const BLOCKS: &str = "blocks";
+const CERTIFICATES: &str = "certificates";
+const TRANSACTIONS: &str = "transactions";
+const SETS: &str = "sets";
+const UNDECIDED: &str = "undecided";
+const FAMILIES: [&str; 9] = [META, STATE, NODES, VALUES, BLOCKS, CERTIFICATES, TRANSACTIONS, SETS, UNDECIDED];
+
+const TIP: &[u8] = b"tip";
+
+/// The store cannot be read or written: the disk is full, failing or read-only, or the data is damaged.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the store at {path} failed while {doing}: {reason}")]
+pub struct StoreFault {
+    path: String,
+    doing: &'static str,
+    reason: String,
+}
+
+/// The last committed block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TipRecord {
+    /// Its height; 0 before the first block.
+    pub height: u64,
+    /// Its id; zero before the first block.
+    pub id: Hash32,
+    /// Its time, or genesis time.
+    pub time_ms: u64,
+    /// The state root after it.
+    pub state_root: Hash32,
+}
+
+/// Where a transaction stands and how it went.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, serde::Serialize)]
+pub struct TransactionRecord {
+    /// The block.
+    pub height: u64,
+    /// The position in the block, from 0.
+    pub index: u32,
+    /// Why it failed; `None` if it did what it says.
+    pub error: Option<String>,
+    /// What was burned for it.
+    pub fee: assay_primitives::Amount,
+}
+
+/// Everything that one decided block changes.
+pub struct Commit<'a> {
+    /// The new tip.
+    pub tip: TipRecord,
+    /// The encoded block.
+    pub block: &'a [u8],
+    /// Its certificate.
+    pub certificate: &'a Certificate,
+    /// The ledger's changes.
+    pub changes: &'a Changes,
+    /// The tree's changes.
+    pub tree: &'a TreeUpdateBatch,
+    /// The block's transactions.
+    pub transactions: Vec<(Hash32, TransactionRecord)>,
+    /// The set that votes from the next height on, if it differs from this height's.
+    pub next_set: Option<&'a ValidatorSet>,
+}
+
+/// The open store.
+pub struct Store {
+    db: Arc<DB>,
+    path: PathBuf,
+    genesis: Hash32,
+}
+
+impl Store {
+    fn fault(&self, doing: &'static str) -> impl Fn(String) -> StoreFault {
+        let path = self.path.display().to_string();
+        move |reason| StoreFault { path: path.clone(), doing, reason }
+    }
+
+    fn family(&self, name: &'static str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("every family is created when the store is opened")
+    }
+
+    fn read(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.db.get_cf(self.family(family), key).map_err(|e| self.fault("reading")(e.to_string()))
+    }
+
+    fn read_as<T: BorshDeserialize>(&self, family: &'static str, key: &[u8]) -> Result<Option<T>, StoreFault> {
+        let bytes = self.read(family, key)?;
+        bytes.map(|b| decode(family, &b).map_err(|e| self.fault("decoding")(e.to_string()))).transpose()
+    }
+
+    fn write(&self, doing: &'static str, batch: WriteBatch) -> Result<(), StoreFault> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(|e| self.fault(doing)(e.to_string()))
+    }
+
+    /// The genesis hash the store belongs to.
+    pub fn genesis(&self) -> Hash32 {
+        self.genesis
+    }
+
+    /// A consistent view of everything as of now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(self.db.clone())
+    }
+
+    /// The last committed block.
+    pub fn tip(&self) -> Result<TipRecord, StoreFault> {
+        self.read_as(META, TIP)?.ok_or_else(|| self.fault("reading the tip")("it is missing".into()))
+    }
+
+    /// The encoded block at `height`.
+    pub fn block(&self, height: u64) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.read(BLOCKS, &height.to_be_bytes())
+    }
+
+    /// The certificate at `height`.
+    pub fn certificate(&self, height: u64) -> Result<Option<Certificate>, StoreFault> {
+        self.read_as(CERTIFICATES, &height.to_be_bytes())
+    }
+
+    /// Where a transaction stands, if it stands in a block.
+    pub fn transaction(&self, id: &Hash32) -> Result<Option<TransactionRecord>, StoreFault> {
+        self.read_as(TRANSACTIONS, &id.0)
+    }
+
+    /// The set that votes at `height`.
+    pub fn validators(&self, height: u64) -> Result<ValidatorSet, StoreFault> {
+        let from = IteratorMode::From(&height.to_be_bytes(), rocksdb::Direction::Reverse);
+        let (_, bytes) = self
+            .db
+            .iterator_cf(self.family(SETS), from)
+            .next()
+            .ok_or_else(|| self.fault("reading a validator set")(format!("none is known for height {height}")))?
+            .map_err(|e| self.fault("reading a validator set")(e.to_string()))?;
+        decode("validator set", &bytes).map_err(|e| self.fault("decoding")(e.to_string()))
+    }
+
+    /// The validator sets that came into force after genesis, with their first heights, up to `height` inclusive.
+    pub fn set_changes(&self, height: u64) -> Result<Vec<(u64, ValidatorSet)>, StoreFault> {
+        let mut changes = Vec::new();
+        let from = IteratorMode::From(&2u64.to_be_bytes(), rocksdb::Direction::Forward);
+        for entry in self.db.iterator_cf(self.family(SETS), from) {
+            let (key, bytes) = entry.map_err(|e| self.fault("reading a validator set")(e.to_string()))?;
+            let first = u64::from_be_bytes(
+                key.as_ref().try_into().map_err(|_| self.fault("decoding")("a validator set's key is damaged".into()))?,
+            );
+            if first > height {
+                break;
+            }
+            let set = decode("validator set", &bytes).map_err(|e| self.fault("decoding")(e.to_string()))?;
+            changes.push((first, set));
+        }
+        Ok(changes)
+    }
+
+    /// Writes one decided block and all it changes, and returns once it is on disk.
+    pub fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreFault> {
+        let mut batch = WriteBatch::default();
+        let height = commit.tip.height.to_be_bytes();
+        self.put_state(&mut batch, commit.changes, commit.tree);
+        batch.put_cf(self.family(BLOCKS), height, commit.block);
+        batch.put_cf(self.family(CERTIFICATES), height, encode(commit.certificate));
+        for (id, record) in &commit.transactions {
+            batch.put_cf(self.family(TRANSACTIONS), id.0, encode(record));
+        }
+        if let Some(set) = commit.next_set {
+            batch.put_cf(self.family(SETS), (commit.tip.height + 1).to_be_bytes(), encode(set));
+        }
+        batch.delete_range_cf(self.family(UNDECIDED), &0u64.to_be_bytes()[..], &(commit.tip.height + 1).to_be_bytes()[..]);
+        batch.put_cf(self.family(META), TIP, encode(&commit.tip));
+        self.write("committing a block", batch)
+    }
+
+    /// The ledger's entries, the tree's nodes and values; nodes that the tip's tree no longer uses are dropped.
+    fn put_state(&self, batch: &mut WriteBatch, changes: &Changes, tree: &TreeUpdateBatch) {
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.put_cf(self.family(STATE), key, value),
+                None => batch.delete_cf(self.family(STATE), key),
+            }
+        }
+        for (key, node) in tree.node_batch.nodes() {
+            batch.put_cf(self.family(NODES), encode(key), encode(node));
+        }
+        for ((version, key), value) in tree.node_batch.values() {
+            batch.put_cf(self.family(VALUES), key.0, encode(&(version, value)));
+        }
+        for StaleNodeIndex { node_key, .. } in &tree.stale_node_index_batch {
+            batch.delete_cf(self.family(NODES), encode(node_key));
+        }
+    }
+
+    /// Keeps an undecided proposal, durably.
+    pub fn save_undecided(&self, proposal: &Undecided) -> Result<(), StoreFault> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(UNDECIDED), undecided_key(proposal.height, proposal.round, &proposal.block), encode(proposal));
+        self.write("keeping a proposal", batch)
+    }
+
+    /// The undecided proposals of a height and round.
+    pub fn undecided(&self, height: u64, round: u32) -> Result<Vec<Undecided>, StoreFault> {
+        let prefix = &undecided_key(height, round, &Hash32::ZERO)[..12];
+        self.undecided_with_prefix(prefix)
+    }
+
+    /// The undecided proposals of a height, in any round.
+    pub fn undecided_at(&self, height: u64) -> Result<Vec<Undecided>, StoreFault> {
+        self.undecided_with_prefix(&height.to_be_bytes())
+    }
+
+    fn undecided_with_prefix(&self, prefix: &[u8]) -> Result<Vec<Undecided>, StoreFault> {
+        let from = IteratorMode::From(prefix, rocksdb::Direction::Forward);
+        let mut found = Vec::new();
+        for entry in self.db.iterator_cf(self.family(UNDECIDED), from) {
+            let (key, bytes) = entry.map_err(|e| self.fault("reading a proposal")(e.to_string()))?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            found.push(decode("undecided proposal", &bytes).map_err(|e| self.fault("decoding")(e.to_string()))?);
+        }
+        Ok(found)
+    }
+}
+
+fn undecided_key(height: u64, round: u32, block: &Hash32) -> Vec<u8> {
+    [&height.to_be_bytes()[..], &round.to_be_bytes(), &block.0].concat()
+}

@@ -1,0 +1,170 @@
+//! A chain of several validator processes.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+
+use assay::{
+    devnet::DIGITS,
+    home::{self, Config, Home, PeerAddress, Peers, Ports, Role},
+    rpc::RpcClient,
+};
+use assay_chain_spec::{
+    ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params, presets::Preset,
+};
+use assay_circuits::CompiledModel;
+use assay_primitives::{Amount, Keypair, receipt::Blob};
+use eyre::{bail, eyre};
+
+use crate::Process;
+
+/// Ports handed out so far, so that networks in one process never meet. Different test processes start apart.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+fn ports() -> eyre::Result<Ports> {
+    // Below the range the system gives to outgoing connections.
+    let start = 12_000 + u16::try_from(std::process::id() % 190)? * 100;
+    let offset = NEXT_PORT.fetch_add(4, Ordering::Relaxed);
+    Ports::from_base(start + offset).ok_or_else(|| eyre!("out of ports"))
+}
+
+/// What a network consists of.
+pub struct Setup {
+    /// How many validators.
+    pub validators: usize,
+    /// Parameters at genesis.
+    pub params: Params,
+    /// Accounts with money, beside the validators' owners.
+    pub funded: Vec<Keypair>,
+}
+
+impl Setup {
+    /// Four validators with the parameters of `dev`.
+    pub fn dev() -> Self {
+        Self { validators: 4, params: Params::dev(), funded: Vec::new() }
+    }
+}
+
+/// A network's homes and its running processes.
+pub struct Network {
+    /// The chain.
+    pub spec: ChainSpec,
+    /// A home for each validator.
+    pub homes: Vec<Home>,
+    /// The running process of each validator.
+    pub running: Vec<Option<Process>>,
+    dir: tempfile::TempDir,
+}
+
+impl Network {
+    /// Makes the homes; starts nothing.
+    ///
+    /// # Errors
+    /// The disk's, or an impossible setup.
+    pub fn new(setup: Setup) -> eyre::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let folders: Vec<PathBuf> = (1..=setup.validators).map(|i| dir.path().join(format!("v{i}"))).collect();
+        let mut validators = Vec::new();
+        let fund = |account| GenesisAccount { account, balance: Amount::asy(10_000) };
+        let mut accounts: Vec<GenesisAccount> = setup.funded.iter().map(|key| fund(key.account())).collect();
+        for folder in &folders {
+            let keys = home::prepare_keys(folder, None)?;
+            let owner = keys.owner.ok_or_else(|| eyre!("a fresh home has an owner"))?;
+            accounts.push(fund(owner));
+            validators.push(GenesisValidator { operator: keys.operator, owner, stake: Amount::asy(1000), take: 1000 });
+        }
+        let id = CompiledModel::from_bytes(DIGITS)?.id();
+        let model = GenesisModel { name: "digits".into(), id, bytes: Blob(DIGITS.to_vec()) };
+        let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![model] };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+        let mut spec = Preset::Dev.spec("assay-test".into(), u64::try_from(now)?, accounts, validators, vec![subnet]);
+        spec.params = setup.params;
+        spec.check()?;
+        let ports = folders.iter().map(|_| ports()).collect::<eyre::Result<Vec<_>>>()?;
+        let mut homes = Vec::new();
+        for (i, folder) in folders.iter().enumerate() {
+            homes.push(home::create(folder, &config(Role::Validator, &spec, i, &ports), &spec)?);
+        }
+        let running = homes.iter().map(|_| None).collect();
+        Ok(Self { spec, homes, running, dir })
+    }
+
+    /// Starts validator `i`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start(&mut self, i: usize) -> eyre::Result<()> {
+        let home = self.homes[i].dir.display().to_string();
+        let log = self.dir.path().join(format!("v{}.log", i + 1));
+        self.running[i] = Some(Process::start(&["validator", "run", "--home", &home], &log)?);
+        Ok(())
+    }
+
+    /// Starts every validator.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start_all(&mut self) -> eyre::Result<()> {
+        (0..self.homes.len()).try_for_each(|i| self.start(i))
+    }
+
+    /// A client of validator `i`'s RPC.
+    ///
+    /// # Errors
+    /// None in practice: the address is well formed.
+    pub fn client(&self, i: usize) -> eyre::Result<RpcClient> {
+        Ok(RpcClient::new(&format!("http://{}", self.homes[i].rpc_address()))?)
+    }
+
+    /// Waits until validator `i` has reached `height`.
+    ///
+    /// # Errors
+    /// If it takes longer than `limit`; the end of the node's log is in the error.
+    pub async fn reach(&self, i: usize, height: u64, limit: Duration) -> eyre::Result<()> {
+        let client = self.client(i)?;
+        let start = Instant::now();
+        let mut last = "never answered".to_owned();
+        while start.elapsed() < limit {
+            match client.status().await {
+                Ok(status) if status.height >= height => return Ok(()),
+                Ok(status) => last = format!("at height {}", status.height),
+                Err(e) => last = e.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let tail = self.running[i].as_ref().map(Process::tail).unwrap_or_default();
+        bail!("validator {} did not reach height {height} within {limit:?}: {last}; its log ends:\n{tail}", i + 1)
+    }
+
+    /// The state root that validator `i` reports for a height, from its block's header.
+    ///
+    /// # Errors
+    /// If it does not have the block.
+    pub async fn state_root(&self, i: usize, height: u64) -> eyre::Result<String> {
+        let block: serde_json::Value =
+            self.client(i)?.call("assay_block", serde_json::json!({ "height": height })).await?;
+        let root = block["header"]["state_root"].as_str();
+        root.map(str::to_owned).ok_or_else(|| eyre!("block {height} has no state root: {block}"))
+    }
+}
+
+fn config(role: Role, spec: &ChainSpec, own: usize, ports: &[Ports]) -> Config {
+    let address = |port| PeerAddress { host: "127.0.0.1".into(), port };
+    let others = || ports.iter().enumerate().filter(move |(j, _)| *j != own).map(|(_, p)| p);
+    Config {
+        role,
+        moniker: format!("v{}", own + 1),
+        genesis_hash: spec.genesis_hash(),
+        listen: [127, 0, 0, 1].into(),
+        rpc_listen: [127, 0, 0, 1].into(),
+        log: "info".into(),
+        external_addresses: Vec::new(),
+        ports: ports[own],
+        peers: Peers {
+            consensus: others().map(|p| address(p.consensus)).collect(),
+            data: others().map(|p| address(p.data)).collect(),
+        },
+    }
+}

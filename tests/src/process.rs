@@ -1,0 +1,93 @@
+//! One process of the binary.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use eyre::{WrapErr as _, bail, eyre};
+
+/// The built `assay`, found beside the running test's own binary.
+///
+/// # Errors
+/// If it has not been built; `make test` builds it first.
+pub fn binary() -> eyre::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let found = own.ancestors().map(|dir| dir.join("assay")).find(|path| path.is_file());
+    found.ok_or_else(|| eyre!("no `assay` binary near {}; run `cargo build -p assay` first", own.display()))
+}
+
+/// A running process; killed when dropped.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `assay` with `arguments`; what it prints goes to the file `log`, appended.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start(arguments: &[&str], log: &Path) -> eyre::Result<Self> {
+        let open = || fs::OpenOptions::new().create(true).append(true).open(log);
+        let mut command = Command::new(binary()?);
+        command.args(arguments).stdin(Stdio::null()).stdout(open()?).stderr(open()?);
+        let child = command.spawn().wrap_err("cannot start assay")?;
+        Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// Kills it at once, as a crash would (SIGKILL).
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn kill(mut self) -> eyre::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop (SIGTERM) and waits; gives its exit code.
+    ///
+    /// # Errors
+    /// If it does not stop within `limit`.
+    pub fn terminate(mut self, limit: Duration) -> eyre::Result<Option<i32>> {
+        let id = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status()?;
+        let start = std::time::Instant::now();
+        while start.elapsed() < limit {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("the process did not stop within {limit:?}; its last words:\n{}", self.tail())
+    }
+
+    /// Resident memory, in bytes.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn resident_memory(&self) -> eyre::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()).ok_or_else(|| eyre!("no VmRSS line"))?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// The end of what it printed.
+    pub fn tail(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
