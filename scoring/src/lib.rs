@@ -1,0 +1,26 @@
+//! How one validator judges one miner: from a task and what came back to a score with its reasons.
+//!
+//! ```text
+//! CanarySet + seed ──> task (pixels, label) ──asked──> Evidence (answer, its proof's fate, latency)
+//! Evidence ──criteria──> marks ──weights, gates──> Verdict ──Tally──> EpochScore (score, confidence, counts)
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`canary`] | inputs whose answer is known, and the seeded tasks made of them |
+//! | [`criteria`] | what can be marked about an answer: one small type each |
+//! | [`verdict`] | criteria weighed into one score; gates that no other merit outweighs |
+//! | [`tally`] | the average over an epoch's tasks, with how sure it is |
+//!
+//! Everything is integer arithmetic on [`assay_primitives::Score`], rounded down: two validators with the same
+//! evidence reach the same score. Nothing here reads a clock, a network or a chain: latency is measured by the caller.
+
+pub mod canary;
+pub mod criteria;
+pub mod tally;
+pub mod verdict;
+
+pub use canary::{CanaryError, CanarySet, CanaryTask, EpochSeed};
+pub use criteria::{Answered, Correct, Criterion, Evidence, Exact, Latency, ProofOutcome, ProofVerdict};
+pub use tally::{EpochScore, Tally};
+pub use verdict::{CriterionMark, Scorer, Verdict};
