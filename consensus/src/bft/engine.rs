@@ -1,0 +1,348 @@
+//! Starting, watching and stopping the engine.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use assay_primitives::{AccountId, Hash32};
+use malachitebft_app_channel::app::types::Keypair as NetworkKey;
+use malachitebft_app_channel::{
+    Channels, ConsensusContext, ConsensusRequest, EngineBuilder, EngineHandle, NetworkContext, NetworkIdentity,
+    NetworkRequest, RequestContext, SyncContext, WalContext,
+};
+use malachitebft_codec::Codec;
+use malachitebft_engine::util::events::Event;
+use malachitebft_signing::Signer;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    EngineConfig, WatermarkError,
+    app::{App, now_ms, with},
+    codec::BorshCodec,
+    context::{Address, Ctx},
+    executor::{Executor, Fault},
+    handlers,
+    parts::Streams,
+    settings::{Settings, timeouts},
+    signing::{ChainVerifier, OperatorSigner},
+    watermark::Watermark,
+};
+
+/// How long a height may take before the stall is logged with the engine's state.
+const STALL: Duration = Duration::from_secs(30);
+/// How long the engine's actors get to stop by themselves.
+const STOPPING: Duration = Duration::from_secs(3);
+
+/// What the engine is doing.
+#[derive(Clone, Debug)]
+pub struct EngineStatus {
+    /// The last committed height.
+    pub height: u64,
+    /// The round of the next height.
+    pub round: u32,
+    /// Connected peers.
+    pub peers: usize,
+    /// Whether this node's key votes at the next height.
+    pub validator: bool,
+    /// Whether the newest block came by catching up rather than from its proposer.
+    pub syncing: bool,
+    /// When a block was last committed, or the engine started.
+    pub last_progress: Instant,
+}
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder for its log.
+    #[error("cannot make the engine's folder {path}: {source}; check its owner and the disk")]
+    Home {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The signer's watermark.
+    #[error(transparent)]
+    Watermark(#[from] WatermarkError),
+    /// The application cannot say where it stands.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// An unusable setting.
+    #[error("unusable engine setting: {0}")]
+    Setting(String),
+    /// The engine itself, for example a port in use.
+    #[error(
+        "the block engine did not start: {0}; check that its port is free and its folder belongs to this node alone"
+    )]
+    Engine(String),
+}
+
+/// Why the engine stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// The application cannot go on.
+    #[error(transparent)]
+    Fault(Fault),
+    /// The engine died or refuses to go on.
+    #[error("the block engine stopped: {0}")]
+    Engine(String),
+    /// [`Engine::stop`] was called.
+    #[error("the block engine was asked to stop")]
+    Requested,
+}
+
+/// A running engine. Dropping it leaves the engine running; call [`Engine::stop`].
+#[derive(Debug)]
+pub struct Engine {
+    status: watch::Receiver<EngineStatus>,
+    stop: mpsc::Sender<()>,
+    outcome: watch::Receiver<Option<StopReason>>,
+    supervisor: JoinHandle<()>,
+}
+
+impl Engine {
+    /// What the engine is doing, as it changes.
+    pub fn status(&self) -> watch::Receiver<EngineStatus> {
+        self.status.clone()
+    }
+
+    /// Waits until the engine has stopped, for whatever reason. May be called again.
+    pub async fn stopped(&mut self) -> StopReason {
+        match self.outcome.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(Some(reason)) => reason,
+            _ => StopReason::Engine("its supervisor died".into()),
+        }
+    }
+
+    /// Stops the engine; when it returns, the executor is dropped and the port is free.
+    pub async fn stop(self) {
+        // Closed already if it stopped by itself.
+        let _ = self.stop.send(()).await;
+        let _ = self.supervisor.await;
+    }
+}
+
+/// Writes the engine's metrics in Prometheus text format. They are one registry for the process; each
+/// engine's carry its moniker.
+pub fn encode_metrics(out: &mut String) {
+    malachitebft_app_channel::app::metrics::export(out);
+}
+
+/// Starts the engine on an application. Needs a multi-thread tokio runtime.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engine, StartError> {
+    if config.max_block_bytes == 0 || config.max_block_bytes > u32::MAX as usize {
+        return Err(StartError::Setting(format!(
+            "max_block_bytes must be 1..={}, found {}",
+            u32::MAX,
+            config.max_block_bytes
+        )));
+    }
+    let home = config.home.clone();
+    std::fs::create_dir_all(&home).map_err(|source| StartError::Home { path: home.clone(), source })?;
+    let settings = Settings::new(&config).map_err(StartError::Setting)?;
+    // Without a key the engine still wants an address; nobody has the key of a hash.
+    let account = match &config.signer {
+        Some(key) => key.account(),
+        None => AccountId(Hash32::digest(&config.network_key.account().0).0),
+    };
+
+    let failure = Arc::new(Mutex::new(None));
+    let network_key =
+        NetworkKey::ed25519_from_bytes(*config.network_key.secret()).map_err(|e| StartError::Setting(e.to_string()))?;
+    let verifier = ChainVerifier { genesis: config.genesis };
+    let (identity, consensus) = match &config.signer {
+        Some(key) => {
+            let watermark = Watermark::open(&home.join("last_signed"), config.genesis, account)?;
+            let signer = OperatorSigner::new(key.clone(), config.genesis, watermark, Arc::clone(&failure));
+            let engine = |e: &dyn std::fmt::Display| StartError::Engine(e.to_string());
+            let peer = network_key.public().to_peer_id().to_bytes();
+            let proof = signer.sign_validator_proof(account.0.to_vec(), peer).await.map_err(|e| engine(&e))?;
+            let proof = BorshCodec.encode(&proof).map_err(|e| engine(&e))?;
+            (
+                NetworkIdentity::new_validator(
+                    config.moniker.clone(),
+                    network_key,
+                    Address(account).to_string(),
+                    proof,
+                ),
+                ConsensusContext::new_validator(Address(account), Box::new(verifier), Box::new(signer)),
+            )
+        }
+        None => (
+            NetworkIdentity::new(config.moniker.clone(), network_key, None),
+            ConsensusContext::new_full_node(Address(account), Box::new(verifier)),
+        ),
+    };
+
+    let executor = Arc::new(Mutex::new(executor));
+    let (tip, set) = with(&executor, |executor| {
+        let tip = executor.tip();
+        executor.validators(tip.height + 1).map(|set| (tip, set))
+    })
+    .await??;
+    set.check().map_err(|e| Fault(format!("the validator set of height {} is unusable: {e}", tip.height + 1)))?;
+    if config.signer.is_none() && set.power_of(&account).is_some() {
+        return Err(StartError::Setting("a validator set names an account that nobody has the key of".into()));
+    }
+
+    let (channels, handle) = EngineBuilder::new(Ctx { genesis: config.genesis }, settings)
+        .with_default_wal(WalContext::new(home.join("consensus.wal"), BorshCodec))
+        .with_default_network(NetworkContext::new(identity, BorshCodec))
+        .with_default_sync(SyncContext::new(BorshCodec))
+        .with_default_consensus(consensus)
+        .with_default_request(RequestContext::new(64))
+        .build()
+        .await
+        .map_err(|e| StartError::Engine(format!("{e:#}")))?;
+
+    let validator = config.signer.is_some() && set.power_of(&account).is_some();
+    let first = EngineStatus {
+        height: tip.height,
+        round: 0,
+        peers: 0,
+        validator,
+        syncing: false,
+        last_progress: Instant::now(),
+    };
+    let (status, status_seen) = watch::channel(first);
+    let app = App {
+        executor,
+        genesis: config.genesis,
+        account,
+        key: config.signer,
+        timeouts: timeouts(config.block_interval),
+        block_interval: config.block_interval,
+        max_block_bytes: config.max_block_bytes,
+        tip,
+        set,
+        round: 0,
+        streams: Streams::new(config.max_block_bytes),
+        future: Vec::new(),
+        first_seen: Default::default(),
+        judged: Default::default(),
+        openings: Default::default(),
+        network: channels.network.clone(),
+        net_requests: channels.net_requests.clone(),
+        status: status.clone(),
+        started_ms: now_ms(),
+        streams_sent: 0,
+    };
+    let (stop, stop_asked) = mpsc::channel(1);
+    let (outcome, outcome_seen) = watch::channel(None);
+    let supervisor = tokio::spawn(supervise(app, channels, handle, status, failure, stop_asked, outcome));
+    Ok(Engine { status: status_seen, stop, outcome: outcome_seen, supervisor })
+}
+
+type Failure = Arc<Mutex<Option<String>>>;
+
+async fn supervise<E: Executor>(
+    app: App<E>,
+    channels: Channels<Ctx>,
+    mut engine: EngineHandle,
+    status: watch::Sender<EngineStatus>,
+    failure: Failure,
+    mut stop_asked: mpsc::Receiver<()>,
+    outcome: watch::Sender<Option<StopReason>>,
+) {
+    let watch_peers = tokio::spawn(watch_peers(status, channels.net_requests.clone(), channels.requests.clone()));
+    let watch_events = tokio::spawn(watch_events(channels.events.subscribe(), Arc::clone(&failure)));
+    let mut work = tokio::spawn(run(app, channels));
+    let mut working = true;
+    let mut reason = tokio::select! {
+        done = &mut work => {
+            working = false;
+            match done {
+                Ok(Err(fault)) => StopReason::Fault(fault),
+                Ok(Ok(())) => StopReason::Engine("it closed its channel".into()),
+                Err(e) => StopReason::Fault(Fault(format!("the application loop died: {e}"))),
+            }
+        }
+        _ = &mut engine.handle => StopReason::Engine("its supervisor ended".into()),
+        Some(()) = stop_asked.recv() => StopReason::Requested,
+    };
+    // At once: a node whose application is gone must not go on voting.
+    let cell = engine.actor.get_cell();
+    let gentle = cell.stop_children_and_wait(Some("stopping".into()), Some(STOPPING));
+    if tokio::time::timeout(STOPPING, gentle).await.is_err() || reason != StopReason::Requested {
+        cell.kill();
+    }
+    cell.stop(None);
+    let _ = tokio::time::timeout(STOPPING, &mut engine.handle).await;
+    if working && tokio::time::timeout(10 * STOPPING, &mut work).await.is_err() {
+        tracing::error!("the application does not finish its last call; leaving it behind");
+        work.abort();
+    }
+    watch_peers.abort();
+    watch_events.abort();
+    if let StopReason::Engine(text) = &mut reason
+        && let Some(found) = failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    {
+        *text = found;
+    }
+    tracing::info!(%reason, "engine stopped");
+    let _ = outcome.send(Some(reason));
+}
+
+async fn run<E: Executor>(mut app: App<E>, mut channels: Channels<Ctx>) -> Result<(), Fault> {
+    while let Some(message) = channels.consensus.recv().await {
+        handlers::handle(&mut app, message).await?;
+    }
+    Ok(())
+}
+
+/// Notes why the engine is about to hang: its own supervisor only logs it.
+async fn watch_events(mut events: tokio::sync::broadcast::Receiver<Event<Ctx>>, failure: Failure) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        let text = match events.recv().await {
+            Ok(Event::WalCorrupted(e)) => {
+                format!("the engine's log is corrupt: {e}; restore the disk, never delete the log of a validator")
+            }
+            Ok(Event::WalReplayError(e)) => format!("the engine's log cannot be applied: {e}"),
+            Ok(Event::WalResetError(e)) => format!("the engine's log cannot be opened: {e:#}; check the disk"),
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+}
+
+/// Counts peers, and logs the engine's state when heights stand still.
+async fn watch_peers(
+    status: watch::Sender<EngineStatus>,
+    network: mpsc::Sender<NetworkRequest>,
+    consensus: mpsc::Sender<ConsensusRequest<Ctx>>,
+) {
+    let mut reported = Instant::now();
+    loop {
+        let Ok(dump) = NetworkRequest::dump_state(&network).await else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if network.is_closed() {
+                return;
+            }
+            continue;
+        };
+        let peers = dump.map_or(0, |dump| dump.peers.len());
+        status.send_if_modified(|status| std::mem::replace(&mut status.peers, peers) != peers);
+        let (height, still) = {
+            let status = status.borrow();
+            (status.height, status.last_progress.elapsed())
+        };
+        if still > STALL && reported.elapsed() > STALL {
+            reported = Instant::now();
+            let state = ConsensusRequest::dump_state(&consensus).await.ok().flatten();
+            let (round, step) = state.map_or((None, None), |s| (s.consensus.round.as_u32(), Some(s.consensus.step)));
+            tracing::warn!(height, peers, ?round, ?step, seconds = still.as_secs(), "no block was committed for long");
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

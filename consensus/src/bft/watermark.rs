@@ -1,0 +1,321 @@
+//! The last message of each kind that this key signed, on disk before the signature leaves the signer.
+//!
+//! The engine's write-ahead log already keeps a restarted node from contradicting itself. This file is
+//! the second lock: it holds when the log is lost, or when an old database is restored beside a newer one.
+//!
+//! Invariant: per kind (proposal, prevote, precommit), (height, round) never decreases, and for one
+//! (height, round) only one content is ever recorded. The file holds two slots, written in turn, each
+//! `sequence | state | checksum`; a torn write spoils one slot, and the other still stands.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use assay_primitives::{AccountId, Hash32, VoteContent, VoteKind, domain};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::executor::ProposalContent;
+
+const SLOT: usize = 1024;
+const MAGIC: [u8; 8] = *b"ASYMARK1";
+
+/// Something the key signs once per height and round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// A proposal.
+    Proposal(ProposalContent),
+    /// A prevote or precommit.
+    Vote(VoteContent),
+}
+
+impl Message {
+    /// The bytes to sign.
+    pub(crate) fn preimage(&self, genesis: &Hash32) -> Vec<u8> {
+        match self {
+            Self::Proposal(content) => domain::preimage(domain::PROPOSAL, genesis, content),
+            Self::Vote(content) => domain::preimage(domain::VOTE, genesis, content),
+        }
+    }
+
+    fn position(&self) -> (u64, u32) {
+        match self {
+            Self::Proposal(content) => (content.height, content.round),
+            Self::Vote(content) => (content.height, content.round),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Proposal(_) => "proposal",
+            Self::Vote(VoteContent { kind: VoteKind::Prevote, .. }) => "prevote",
+            Self::Vote(VoteContent { kind: VoteKind::Precommit, .. }) => "precommit",
+        }
+    }
+}
+
+/// Why a message must not be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum WatermarkError {
+    /// Another content was signed for the same height and round.
+    #[error(
+        "refusing to sign a second, different {kind} for height {height} round {round}: that is a slashable double signature. \
+         Another node may be running with this key, or the engine's write-ahead log was lost; stop the other node, \
+         keep this one's home as it is, and restart it after the network has passed this height"
+    )]
+    Conflict {
+        /// Proposal, prevote or precommit.
+        kind: &'static str,
+        /// The height of both.
+        height: u64,
+        /// The round of both.
+        round: u32,
+    },
+    /// A later height or round was already signed.
+    #[error(
+        "refusing to sign a {kind} for height {height} round {round}: height {last_height} round {last_round} was already signed. \
+         An old database was probably restored; let the node sync past that height before it validates again"
+    )]
+    Lower {
+        /// Proposal, prevote or precommit.
+        kind: &'static str,
+        /// The height asked for.
+        height: u64,
+        /// The round asked for.
+        round: u32,
+        /// The height of the last one signed.
+        last_height: u64,
+        /// The round of the last one signed.
+        last_round: u32,
+    },
+    /// Neither slot of the file can be read.
+    #[error(
+        "the signer's watermark {path} is corrupt: neither of its two slots holds. Restore the disk; only if you are sure that \
+         this key signed nothing above the chain's tip may you delete the file"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It belongs to another key or chain.
+    #[error("the signer's watermark {path} belongs to another key or chain; give each validator key a home of its own")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk failed.
+    #[error(
+        "cannot keep the signer's watermark {path}: {source}; nothing was signed. Check the disk and restart the node"
+    )]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Record {
+    sequence: u64,
+    genesis: Hash32,
+    account: AccountId,
+    proposal: Option<ProposalContent>,
+    prevote: Option<VoteContent>,
+    precommit: Option<VoteContent>,
+}
+
+/// The open file, with what it holds.
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    path: PathBuf,
+    file: File,
+    record: Record,
+}
+
+fn checksum(bytes: &[u8]) -> Hash32 {
+    Hash32::digest(bytes)
+}
+
+impl Watermark {
+    /// Opens the file, or creates it for a key that never signed.
+    pub(crate) fn open(path: &Path, genesis: Hash32, account: AccountId) -> Result<Self, WatermarkError> {
+        let io = |source| WatermarkError::Io { path: path.to_owned(), source };
+        let fresh = Record { sequence: 0, genesis, account, proposal: None, prevote: None, precommit: None };
+        if !path.exists() {
+            // Created whole or not at all: an empty file would look corrupt.
+            let temporary = path.with_extension("new");
+            let mut bytes = Self::slot(&fresh);
+            bytes.resize(2 * SLOT, 0);
+            let mut file = File::create(&temporary).map_err(io)?;
+            file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
+            std::fs::rename(&temporary, path).map_err(io)?;
+            let folder = path.parent().unwrap_or(Path::new("."));
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        }
+        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+        let mut bytes = Vec::with_capacity(2 * SLOT);
+        file.read_to_end(&mut bytes).map_err(io)?;
+        let newest = bytes.chunks(SLOT).filter_map(Self::read_slot).max_by_key(|record| record.sequence);
+        let record = newest.ok_or_else(|| WatermarkError::Corrupt { path: path.to_owned() })?;
+        if record.genesis != genesis || record.account != account {
+            return Err(WatermarkError::Foreign { path: path.to_owned() });
+        }
+        Ok(Self { path: path.to_owned(), file, record })
+    }
+
+    /// Allows a message, and records it on disk before it returns.
+    ///
+    /// The identical message may be recorded again; a conflicting or lower one is refused.
+    pub(crate) fn record(&mut self, message: Message) -> Result<(), WatermarkError> {
+        let mut record = self.record.clone();
+        record.sequence += 1;
+        let kind = message.kind();
+        let (height, round) = message.position();
+        let last = match &message {
+            Message::Proposal(new) => record.proposal.replace(new.clone()).map(Message::Proposal),
+            Message::Vote(new) if new.kind == VoteKind::Prevote => {
+                record.prevote.replace(new.clone()).map(Message::Vote)
+            }
+            Message::Vote(new) => record.precommit.replace(new.clone()).map(Message::Vote),
+        };
+        if let Some(last) = last {
+            let (last_height, last_round) = last.position();
+            if last == message {
+                return Ok(());
+            }
+            if (last_height, last_round) == (height, round) {
+                return Err(WatermarkError::Conflict { kind, height, round });
+            }
+            if (last_height, last_round) > (height, round) {
+                return Err(WatermarkError::Lower { kind, height, round, last_height, last_round });
+            }
+        }
+        let offset = (record.sequence % 2) * SLOT as u64;
+        let slot = Self::slot(&record);
+        let written = self
+            .file
+            .seek(SeekFrom::Start(offset))
+            .and_then(|_| self.file.write_all(&slot))
+            .and_then(|()| self.file.sync_data());
+        written.map_err(|source| WatermarkError::Io { path: self.path.clone(), source })?;
+        self.record = record;
+        Ok(())
+    }
+
+    fn slot(record: &Record) -> Vec<u8> {
+        let body = assay_primitives::encode(record);
+        let mut bytes = Vec::with_capacity(SLOT);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(&checksum(&bytes).0);
+        bytes.resize(SLOT, 0);
+        bytes
+    }
+
+    fn read_slot(bytes: &[u8]) -> Option<Record> {
+        let rest = bytes.strip_prefix(&MAGIC)?;
+        let (length, rest) = rest.split_first_chunk::<8>()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|n| *n <= SLOT)?;
+        let (body, rest) = rest.split_at_checked(length)?;
+        let (sum, _) = rest.split_first_chunk::<32>()?;
+        if checksum(&bytes[..16 + length]).0 != *sum {
+            return None;
+        }
+        Record::try_from_slice(body).ok()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GENESIS: Hash32 = Hash32([5; 32]);
+    const ACCOUNT: AccountId = AccountId([6; 32]);
+
+    fn vote(kind: VoteKind, height: u64, round: u32, block: Option<u8>) -> Message {
+        let block = block.map(|b| Hash32([b; 32]));
+        Message::Vote(VoteContent { kind, height, round, block, validator: ACCOUNT })
+    }
+
+    fn proposal(height: u64, round: u32, block: u8) -> Message {
+        let block = Hash32([block; 32]);
+        Message::Proposal(ProposalContent { height, round, block, valid_round: Some(0), proposer: ACCOUNT })
+    }
+
+    #[test]
+    fn a_conflicting_or_lower_vote_is_refused_after_reopening_and_the_same_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last_signed");
+        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        mark.record(vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
+        mark.record(vote(VoteKind::Precommit, 7, 0, None)).unwrap();
+        mark.record(proposal(7, 1, 1)).unwrap();
+        drop(mark);
+
+        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        mark.record(vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
+        let conflict = mark.record(vote(VoteKind::Prevote, 7, 1, None)).unwrap_err();
+        assert!(matches!(conflict, WatermarkError::Conflict { kind: "prevote", height: 7, round: 1 }), "{conflict}");
+        let lower = mark.record(vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap_err();
+        assert!(matches!(lower, WatermarkError::Lower { last_height: 7, last_round: 1, .. }), "{lower}");
+        assert!(mark.record(vote(VoteKind::Prevote, 6, 9, Some(1))).is_err());
+        assert!(mark.record(proposal(7, 1, 2)).is_err());
+        mark.record(vote(VoteKind::Precommit, 7, 1, Some(1))).unwrap();
+        mark.record(proposal(8, 0, 2)).unwrap();
+        mark.record(vote(VoteKind::Prevote, 8, 0, None)).unwrap();
+    }
+
+    #[test]
+    fn a_torn_last_write_leaves_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last_signed");
+        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        for height in 1..=4 {
+            mark.record(vote(VoteKind::Prevote, height, 0, Some(1))).unwrap();
+        }
+        let newest = (mark.record.sequence % 2) as usize * SLOT;
+        drop(mark);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[newest + 40] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        assert!(mark.record(vote(VoteKind::Prevote, 3, 0, Some(2))).is_err());
+
+        std::fs::write(&path, vec![0; 2 * SLOT]).unwrap();
+        assert!(matches!(Watermark::open(&path, GENESIS, ACCOUNT), Err(WatermarkError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn another_key_may_not_use_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last_signed");
+        Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        let other = Watermark::open(&path, GENESIS, AccountId([7; 32]));
+        assert!(matches!(other, Err(WatermarkError::Foreign { .. })));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn no_two_different_votes_of_a_round_ever_pass(asked in prop::collection::vec((1u64..4, 0u32..3, prop::option::of(0u8..2), any::<bool>()), 1..40)) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("last_signed");
+            let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+            let mut signed = std::collections::BTreeMap::new();
+            for (height, round, block, reopen) in asked {
+                if reopen {
+                    mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+                }
+                if mark.record(vote(VoteKind::Precommit, height, round, block)).is_ok() {
+                    prop_assert_eq!(*signed.entry((height, round)).or_insert(block), block);
+                }
+            }
+        }
+    }
+}
