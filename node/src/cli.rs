@@ -1,0 +1,141 @@
+//! The command line: one verb for each thing a person does with the network. `docs/cli.md` describes it all.
+//!
+//! ```text
+//! arguments ──clap──> Command ──┬─ a home on this disk        init, check, roles, wallet, chain-spec, verify
+//!                               └─ RpcClient ──> a node       status, query, stake, gov, infer, …
+//! result ──> a table for people, or with --json one JSON value on stdout
+//! ```
+//!
+//! stdout carries the result and nothing else; progress, questions and errors go to stderr. Exit status: 0 done,
+//! 1 failed (with `--json` the error is `{"error": {"message"}}` on stderr), 2 wrong usage.
+
+mod check;
+mod devnet;
+mod explain;
+mod global;
+mod gov;
+mod infer;
+mod init;
+mod model;
+mod query;
+mod roles;
+mod send;
+mod spec;
+mod stake;
+mod subnet;
+mod wallet;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use devnet::{Adversary, DevnetArgs};
+
+use global::Global;
+
+/// Assay: a network whose miners serve AI models and prove what they ran, and whose validators score and pay them.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version, propagate_version = true, max_term_width = 120)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole network on this machine.
+    Devnet(devnet::Devnet),
+    /// Make a home for a node: keys, chain spec and settings.
+    Init(init::Init),
+    /// Check that this machine and home are ready to run.
+    Check(check::Preflight),
+    /// Run, register or retire a miner.
+    #[command(subcommand)]
+    Miner(roles::Miner),
+    /// Run or register a validator.
+    #[command(subcommand)]
+    Validator(roles::Validator),
+    /// Run a gateway.
+    #[command(subcommand)]
+    Gateway(roles::Runner),
+    /// Run a node that follows the chain.
+    #[command(subcommand)]
+    Node(roles::Runner),
+    /// Keys, balances, payments and signed messages.
+    #[command(subcommand)]
+    Wallet(wallet::Wallet),
+    /// Stake with validators.
+    #[command(subcommand)]
+    Stake(stake::Stake),
+    /// Subnets, their members and the network's parameters.
+    #[command(subcommand)]
+    Subnet(subnet::Subnet),
+    /// Proposals and votes.
+    #[command(subcommand)]
+    Gov(gov::Gov),
+    /// Registered models.
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Ask a miner for an inference, check the answer and keep the receipt.
+    Infer(infer::Infer),
+    /// Check a receipt offline, knowing only the genesis hash.
+    Verify(infer::Verify),
+    /// Show each number behind what an account earned in an epoch.
+    Explain(explain::Explain),
+    /// Make and check chain specs.
+    #[command(subcommand)]
+    ChainSpec(spec::Spec),
+    /// Blocks, transactions, accounts and proofs.
+    #[command(subcommand)]
+    Query(query::Query),
+    /// How a node is.
+    Status,
+}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    // clap ends the process by itself: 2 for wrong usage, 0 for --help and --version.
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return cli.global.failed(&error.into()),
+    };
+    match runtime.block_on(run(&cli)) {
+        Ok(true) => ExitCode::SUCCESS,
+        // What was found wrong stands in the result.
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => cli.global.failed(&error),
+    }
+}
+
+/// `Ok(false)`: the work was done and its result is bad news, already printed.
+async fn run(cli: &Cli) -> eyre::Result<bool> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Devnet(c) => devnet::run(global, c).await?,
+        Command::Init(c) => init::run(global, c)?,
+        Command::Check(c) => return check::run(global, c),
+        Command::Miner(c) => roles::miner(global, c).await?,
+        Command::Validator(c) => roles::validator(global, c).await?,
+        Command::Gateway(c) => roles::runner(global, c, crate::home::Role::Gateway).await?,
+        Command::Node(c) => roles::runner(global, c, crate::home::Role::Node).await?,
+        Command::Wallet(c) => return wallet::run(global, c).await,
+        Command::Stake(c) => stake::run(global, c).await?,
+        Command::Subnet(c) => subnet::run(global, c).await?,
+        Command::Gov(c) => gov::run(global, c).await?,
+        Command::Model(c) => model::run(global, c).await?,
+        Command::Infer(c) => infer::infer(global, c).await?,
+        Command::Verify(c) => return infer::verify(global, c),
+        Command::Explain(c) => explain::run(global, c).await?,
+        Command::ChainSpec(c) => spec::run(global, c)?,
+        Command::Query(c) => query::run(global, c).await?,
+        Command::Status => query::status(global).await?,
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+#[path = "cli/tests.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! `assay check`: whether this machine and home are ready, one line for each thing, with what to do where not.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use assay_circuits::{Binding, CompiledModel};
+use assay_primitives::{AccountId, Hash32, task};
+use clap::Args;
+use serde_json::json;
+
+use super::global::{Global, table};
+use crate::home::{Home, HomeError, Role};
+
+/// Free space under which a node should not start, in bytes.
+const LEAST_FREE: u64 = 1 << 30;
+
+#[derive(Args, Debug)]
+pub(super) struct Preflight {
+    /// Skip the prover's test, which takes some seconds.
+    #[arg(long)]
+    no_prover: bool,
+}
+
+struct Line {
+    name: &'static str,
+    /// What was found, or what is wrong and what to do.
+    found: Result<String, String>,
+}
+
+pub(super) fn run(global: &Global, command: &Preflight) -> eyre::Result<bool> {
+    let dir = global.home_dir()?;
+    let mut lines = vec![Line { name: "clock", found: clock() }];
+    let opened = Home::open(&dir);
+    let home_line = match &opened {
+        Ok(home) => {
+            Ok(format!("{} {} of {} ({})", home.config.role, home.config.moniker, home.spec.chain_id, home.genesis))
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    lines.push(Line { name: "home, keys, chain spec", found: home_line });
+    lines.push(Line { name: "disk", found: disk(&dir) });
+    match opened {
+        Ok(home) => {
+            lines.push(Line { name: "owner key", found: owner(&home) });
+            lines.push(Line { name: "ports", found: ports(&home) });
+            let (model, prover) = models(&home, command.no_prover, global);
+            lines.push(Line { name: "models", found: model });
+            lines.extend(prover.map(|found| Line { name: "prover", found }));
+        }
+        Err(_) => global.hint("ports, models and prover are checked once the home opens"),
+    }
+    let ready = lines.iter().all(|line| line.found.is_ok());
+    let value = json!({
+        "ready": ready,
+        "checks": lines.iter().map(|line| match &line.found {
+            Ok(detail) => json!({ "name": line.name, "ok": true, "detail": detail }),
+            Err(detail) => json!({ "name": line.name, "ok": false, "detail": detail }),
+        }).collect::<Vec<_>>(),
+    });
+    global.show(&value, || {
+        let rows = lines.iter().map(|line| match &line.found {
+            Ok(detail) => [line.name.to_owned(), "ok".to_owned(), detail.clone()],
+            Err(detail) => [line.name.to_owned(), "FAILED".to_owned(), detail.clone()],
+        });
+        let verdict = if ready { "ready" } else { "not ready: mend what failed and check again" };
+        format!("{}\n{verdict}", table(["check", "", "found"], rows))
+    });
+    Ok(ready)
+}
+
+/// A clock far from true time makes a validator propose blocks that others refuse.
+fn clock() -> Result<String, String> {
+    let wrong = |found: &str| format!("the clock says {found}; set it, for example with `timedatectl set-ntp true`");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| wrong("a time before 1970"))?.as_secs();
+    // This program cannot be older than itself: 2025-01-01 and 2100-01-01.
+    if !(1_735_689_600..4_102_444_800).contains(&now) {
+        return Err(wrong(&format!("{now} s since 1970")));
+    }
+    let synced = Path::new("/run/systemd/timesync/synchronized").exists();
+    Ok(format!(
+        "{now} s since 1970{}",
+        if synced { ", synchronised" } else { "; whether a time server keeps it is not known" }
+    ))
+}
+
+fn disk(dir: &Path) -> Result<String, String> {
+    // The nearest folder that exists says which disk it will be.
+    let here = dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("."));
+    let probe = here.join(format!(".assay-check-{}", std::process::id()));
+    let written = fs::write(&probe, b"assay").and_then(|()| fs::remove_file(&probe));
+    written.map_err(|e| format!("cannot write in {} ({e}); free it or choose another --home", here.display()))?;
+    let free =
+        fs4::available_space(here).map_err(|e| format!("cannot ask for free space in {}: {e}", here.display()))?;
+    if free < LEAST_FREE {
+        return Err(format!(
+            "{} MiB free in {}, at least {} MiB are needed",
+            free >> 20,
+            here.display(),
+            LEAST_FREE >> 20
+        ));
+    }
+    Ok(format!("writable, {} MiB free", free >> 20))
+}
+
+fn owner(home: &Home) -> Result<String, String> {
+    match home.owner() {
+        Ok(key) => Ok(key.account().to_string()),
+        Err(HomeError::Key(crate::keyfile::KeyFileError::Missing { .. })) => Ok("kept elsewhere".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn ports(home: &Home) -> Result<String, String> {
+    let config = &home.config;
+    let busy = |name: &str, address: SocketAddr, e: io::Error| {
+        format!(
+            "{name} port {} cannot be taken ({e}); stop what uses it or change ports.{name} in config.toml",
+            address.port()
+        )
+    };
+    for (name, port) in config.ports.named() {
+        let outside = ["consensus", "data"].contains(&name);
+        let address = SocketAddr::new(if outside { config.listen } else { config.rpc_listen }, port);
+        TcpListener::bind(address).map_err(|e| busy(name, address, e))?;
+        if name == "data" {
+            UdpSocket::bind(address).map_err(|e| busy(name, address, e))?;
+        }
+    }
+    Ok(config.ports.named().map(|(name, port)| format!("{name} {port}")).join(", "))
+}
+
+type Found = Result<String, String>;
+
+/// Reads the genesis models, then proves and verifies one run of the first.
+fn models(home: &Home, skip_prover: bool, global: &Global) -> (Found, Option<Found>) {
+    let mut first = None;
+    let mut names = Vec::new();
+    for model in home.spec.subnets.iter().flat_map(|subnet| &subnet.models) {
+        match CompiledModel::from_bytes(&model.bytes.0) {
+            Ok(compiled) if compiled.id() == model.id => {
+                names.push(model.name.clone());
+                first.get_or_insert(compiled);
+            }
+            Ok(compiled) => {
+                let (named, found) = (model.id, compiled.id());
+                let wrong = format!(
+                    "model {}: the chain spec names {named}, its bytes are {found}; get the right spec",
+                    model.name
+                );
+                return (Err(wrong), None);
+            }
+            Err(e) => return (Err(format!("model {}: {e}", model.name)), None),
+        }
+    }
+    let found = Ok(if names.is_empty() { "none at genesis".into() } else { names.join(", ") });
+    let needed = matches!(home.config.role, Role::Miner | Role::Validator | Role::Gateway) && !skip_prover;
+    let prover = first.filter(|_| needed).map(|model| {
+        let bar = global.progress("proving one run");
+        let found = prove(&model);
+        bar.finish_and_clear();
+        found
+    });
+    (found, prover)
+}
+
+fn prove(model: &CompiledModel) -> Result<String, String> {
+    let start = std::time::Instant::now();
+    let input = vec![1i16; model.input_len()];
+    let output = model.run(&input).map_err(|e| e.to_string())?;
+    let binding = Binding {
+        genesis: Hash32::ZERO,
+        model: model.id(),
+        request: Hash32::ZERO,
+        miner: AccountId([0; 32]),
+        epoch: 0,
+        input: task::input_hash(&input),
+        output: task::output_hash(&output),
+    };
+    let proof = assay_circuits::prove(model, &binding, &input, &output).map_err(|e| e.to_string())?;
+    let proved = start.elapsed();
+    assay_circuits::verify(model, &binding, &input, &output, &proof).map_err(|e| e.to_string())?;
+    Ok(format!("keys and one proof in {} ms, verified", proved.as_millis()))
+}

@@ -1,0 +1,193 @@
+//! The flags every verb takes, and how results are shown.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use assay_primitives::{Amount, Keypair};
+use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets};
+use eyre::{WrapErr as _, eyre};
+use serde_json::{Value, json};
+
+use crate::{home::Config, keyfile, rpc::RpcClient};
+
+/// The RPC port of a node made with the first base port that the documentation uses.
+const DEFAULT_NODE: &str = "http://127.0.0.1:27002";
+
+/// Flags of every verb, before or after it.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Global {
+    /// The home: a node's folder, or where wallets are kept [env: ASSAY_HOME] [default: ~/.assay].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) home: Option<PathBuf>,
+    /// The node to ask: its RPC address, or a gateway's HTTP address [default: the home's node, else http://127.0.0.1:27002].
+    #[arg(long, global = true, value_name = "URL", env = "ASSAY_NODE")]
+    pub(super) node: Option<String>,
+    /// Print one JSON value on stdout and nothing else.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// No progress and no hints on stderr.
+    #[arg(long, short, global = true)]
+    pub(super) quiet: bool,
+}
+
+impl Global {
+    /// The home's folder.
+    pub(super) fn home_dir(&self) -> eyre::Result<PathBuf> {
+        if let Some(dir) = &self.home {
+            return Ok(dir.clone());
+        }
+        if let Some(dir) = std::env::var_os("ASSAY_HOME").filter(|dir| !dir.is_empty()) {
+            return Ok(dir.into());
+        }
+        let home = std::env::var_os("HOME").filter(|dir| !dir.is_empty());
+        let home = home.ok_or_else(|| eyre!("neither --home nor ASSAY_HOME nor HOME is set; give --home DIR"))?;
+        Ok(Path::new(&home).join(".assay"))
+    }
+
+    /// A client of the node to ask.
+    pub(super) fn client(&self) -> eyre::Result<RpcClient> {
+        Ok(RpcClient::new(&self.node_url()?)?)
+    }
+
+    fn node_url(&self) -> eyre::Result<String> {
+        if let Some(url) = &self.node {
+            return Ok(url.clone());
+        }
+        let path = self.home_dir()?.join("config.toml");
+        if !path.exists() {
+            return Ok(DEFAULT_NODE.into());
+        }
+        let text = std::fs::read_to_string(&path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+        let config = Config::from_toml(&text, &path)?;
+        // A node that listens on every address is asked at this machine's own.
+        let host = match config.rpc_listen {
+            ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
+            ip if ip.is_unspecified() => "[::1]".to_owned(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+        };
+        Ok(format!("http://{host}:{}", config.ports.rpc))
+    }
+
+    /// Where a wallet's key lies: a path if `name` looks like one, else a wallet of the home, else one of the keys of
+    /// the home's node.
+    pub(super) fn wallet_path(&self, name: &str) -> eyre::Result<PathBuf> {
+        if name.contains('/') || name.ends_with(".json") {
+            return Ok(name.into());
+        }
+        let home = self.home_dir()?;
+        let wallet = home.join("wallets").join(format!("{name}.json"));
+        let node_key = home.join("keys").join(format!("{name}.json"));
+        let of_node = ["owner", "operator"].contains(&name) && node_key.exists() && !wallet.exists();
+        Ok(if of_node { node_key } else { wallet })
+    }
+
+    /// The key of a wallet; without a name the owner of the home's node, else the wallet `default`.
+    pub(super) fn wallet(&self, name: Option<&str>) -> eyre::Result<Keypair> {
+        let path = match name {
+            Some(name) => self.wallet_path(name)?,
+            None => {
+                let owner = self.home_dir()?.join("keys/owner.json");
+                if owner.exists() { owner } else { self.wallet_path("default")? }
+            }
+        };
+        Ok(keyfile::read(&path)?)
+    }
+
+    /// Shows a result: the JSON value with `--json`, else the words for people.
+    pub(super) fn show(&self, value: &Value, words: impl FnOnce() -> String) {
+        let text = if self.json { value.to_string() } else { words() };
+        // Nobody reads any more if this fails, as when the output goes into `head`.
+        let _ = writeln!(io::stdout(), "{}", text.trim_end());
+    }
+
+    /// A hint for people on stderr; silent with `--quiet` and `--json`.
+    pub(super) fn hint(&self, text: impl Display) {
+        if !self.quiet && !self.json {
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// A spinner on stderr for what takes longer than a second; none unless stderr is a terminal.
+    pub(super) fn progress(&self, text: &'static str) -> indicatif::ProgressBar {
+        if self.quiet || self.json || !io::stderr().is_terminal() {
+            return indicatif::ProgressBar::hidden();
+        }
+        let bar = indicatif::ProgressBar::new_spinner().with_message(text);
+        bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        bar
+    }
+
+    /// Asks before something is changed. Goes on without asking with `--yes`, and when stdin is no terminal, so that
+    /// scripts need no flag.
+    pub(super) fn confirm(&self, question: &str, yes: bool) -> eyre::Result<()> {
+        if yes || !io::stdin().is_terminal() {
+            return Ok(());
+        }
+        write!(io::stderr(), "{question}\nGo on? [y/N] ")?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        match answer.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(eyre!("not confirmed; nothing was changed")),
+        }
+    }
+
+    /// Prints an error and gives the exit status for it.
+    pub(super) fn failed(&self, error: &eyre::Report) -> ExitCode {
+        let mut message = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            // Most errors of this program already say their cause.
+            if !message.contains(&cause) {
+                message = format!("{message}: {cause}");
+            }
+        }
+        let text = if self.json {
+            json!({ "error": { "message": message } }).to_string()
+        } else {
+            format!("error: {message}")
+        };
+        let _ = writeln!(io::stderr(), "{text}");
+        ExitCode::FAILURE
+    }
+}
+
+/// A table with a header.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table.add_rows(rows);
+    table.to_string()
+}
+
+/// Names and values, one pair a line.
+pub(super) fn pairs(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+}
+
+/// A field of a JSON answer as text for people: strings bare, everything else as JSON.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        other => other.to_string(),
+    }
+}
+
+/// A field in grain, as an amount for people.
+pub(super) fn amount(value: &Value) -> String {
+    value.as_u64().map_or_else(|| "-".into(), |grain| Amount(grain).to_string())
+}
+
+/// The rows of a JSON list; none if it is no list.
+pub(super) fn rows(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,194 @@
+//! `assay gov`: proposals and votes.
+
+use assay_ledger::tx::{Action, Ballot, ProposalKind};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    global::{Global, amount, pairs, rows, table, text},
+    send::Sending,
+    subnet::share,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Gov {
+    /// Open a proposal; its deposit is locked, and who may vote with how much is fixed now.
+    #[command(subcommand)]
+    Propose(Propose),
+    /// Vote, or change the vote, until the voting period ends.
+    Vote(Vote),
+    /// List the proposals.
+    List,
+    /// Show a proposal: status, votes, tally, outcome, outliers.
+    Show {
+        /// Its number.
+        id: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Propose {
+    /// A question for yes, no, abstain or veto.
+    Choice(Proposal),
+    /// A new value for a parameter: every voter names one, stake settles it.
+    Parameter {
+        /// The parameter; `assay subnet params` lists them.
+        name: String,
+        #[command(flatten)]
+        proposal: Proposal,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Proposal {
+    /// One line, at most 120 bytes.
+    #[arg(long)]
+    title: String,
+    /// Reasons, at most 4096 bytes.
+    #[arg(long, default_value = "")]
+    text: String,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Vote {
+    /// The proposal's number.
+    id: u64,
+    /// For a choice: yes, no, abstain or veto. For a parameter: the value wanted.
+    #[arg(value_parser = ballot)]
+    ballot: Ballot,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+fn ballot(text: &str) -> Result<Ballot, String> {
+    match text {
+        "yes" => Ok(Ballot::Yes),
+        "no" => Ok(Ballot::No),
+        "abstain" => Ok(Ballot::Abstain),
+        "veto" => Ok(Ballot::Veto),
+        number => number
+            .parse()
+            .map(Ballot::Value)
+            .map_err(|_| format!("{number:?} is no vote; expected yes, no, abstain, veto, or a whole number")),
+    }
+}
+
+/// A ballot of a JSON answer for people.
+fn ballot_words(value: &Value) -> String {
+    if value["value"].is_null() { text(value) } else { text(&value["value"]) }
+}
+
+fn kind_words(proposal: &Value) -> String {
+    match proposal["kind"]["name"].as_str() {
+        Some(name) => format!("parameter {name}"),
+        None => text(&proposal["kind"]["kind"]),
+    }
+}
+
+fn outcome_words(outcome: &Value) -> String {
+    if !outcome["choice"].is_null() {
+        let tally = &outcome["choice"]["tally"];
+        return ["yes", "no", "abstain", "veto"]
+            .map(|answer| format!("{answer} {}", amount(&tally[answer])))
+            .join(", ");
+    }
+    let settled = &outcome["parameter"];
+    if settled.is_null() {
+        return "-".into();
+    }
+    let value = if settled["value"].is_null() { "no robust value".into() } else { text(&settled["value"]) };
+    let (previous, confidence) = (text(&settled["previous"]), share(&settled["confidence"]));
+    format!("{value} (was {previous}, confidence {confidence}, {} voted)", amount(&settled["voted"]))
+}
+
+async fn show(global: &Global, id: u64) -> eyre::Result<()> {
+    let found: Value = global.client()?.call("assay_proposal", json!({ "id": id })).await?;
+    global.show(&found, || {
+        let p = &found["proposal"];
+        let mut head = vec![
+            ("proposal", format!("{id}: {}", text(&p["title"]))),
+            ("kind", kind_words(p)),
+            ("status", text(&p["status"])),
+            ("proposer", text(&p["proposer"])),
+            ("deposit", amount(&p["deposit"])),
+            ("snapshot", format!("height {}, {} may vote", text(&p["snapshot"]), amount(&p["eligible"]))),
+            ("votes until", format!("height {}", text(&p["voting_end"]))),
+            ("executed from", format!("height {}", text(&p["execute_at"]))),
+        ];
+        if !p["bounds"].is_null() {
+            head.push(("bounds", format!("{}..={}", text(&p["bounds"]["low"]), text(&p["bounds"]["high"]))));
+        }
+        if !p["outcome"].is_null() {
+            head.push(("outcome", outcome_words(&p["outcome"])));
+        }
+        let mut words = pairs(head);
+        if p["text"].as_str().is_some_and(|text| !text.is_empty()) {
+            words += &format!("\n{}\n", text(&p["text"]));
+        }
+        let votes = rows(&found["votes"]);
+        if votes.is_empty() {
+            words += "\nnobody has voted";
+        } else {
+            let row =
+                |v: &Value| [text(&v["account"]), ballot_words(&v["ballot"]), amount(&v["stake"]), text(&v["height"])];
+            words += &format!("\n{}", table(["account", "vote", "stake", "height"], votes.iter().map(row)));
+        }
+        let outliers = rows(&p["outcome"]["parameter"]["outliers"]);
+        if !outliers.is_empty() {
+            let row = |o: &Value| [text(&o[0]), text(&o[1]), text(&o[2])];
+            words += &format!("\n{}", table(["outlier", "value", "why"], outliers.iter().map(row)));
+        }
+        words
+    });
+    Ok(())
+}
+
+pub(super) async fn run(global: &Global, command: &Gov) -> eyre::Result<()> {
+    match command {
+        Gov::Propose(propose) => {
+            let (kind, proposal) = match propose {
+                Propose::Choice(proposal) => (ProposalKind::Choice, proposal),
+                Propose::Parameter { name, proposal } => {
+                    // A misspelt name costs a fee on chain and nothing here.
+                    assay_chain_spec::Params::bounds(name)?;
+                    (ProposalKind::Parameter { name: name.clone() }, proposal)
+                }
+            };
+            let action = Action::Propose { title: proposal.title.clone(), text: proposal.text.clone(), kind };
+            let what = format!("propose {:?}", proposal.title);
+            global.send(&proposal.sending, action, &what).await?;
+            global.hint("`assay gov list` shows its number");
+        }
+        Gov::Vote(vote) => {
+            let words = match vote.ballot {
+                Ballot::Value(value) => value.to_string(),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            let action = Action::Vote { proposal: vote.id, ballot: vote.ballot };
+            global.send(&vote.sending, action, &format!("vote {words} on proposal {}", vote.id)).await?;
+        }
+        Gov::List => {
+            let proposals: Value = global.client()?.call("assay_proposals", json!({})).await?;
+            global.show(&proposals, || {
+                if rows(&proposals).is_empty() {
+                    return "no proposals".into();
+                }
+                let row = |p: &Value| {
+                    [
+                        text(&p["id"]),
+                        kind_words(p),
+                        text(&p["status"]),
+                        text(&p["voting_end"]),
+                        outcome_words(&p["outcome"]),
+                        text(&p["title"]),
+                    ]
+                };
+                table(["id", "kind", "status", "votes until", "outcome", "title"], rows(&proposals).iter().map(row))
+            });
+        }
+        Gov::Show { id } => show(global, *id).await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! `assay infer` and `assay verify`: an answer with its receipt, and the receipt's check.
+
+use std::{fs, path::PathBuf, time::Instant};
+
+use assay_circuits::{CompiledModel, argmax};
+use assay_ledger::records::ModelRecord;
+use assay_primitives::{Hash32, ModelId, receipt::Receipt};
+use clap::Args;
+use eyre::{WrapErr as _, bail, ensure};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::global::{Global, pairs, table};
+use crate::{
+    rpc::Answer,
+    verify::{self, Check},
+};
+
+/// Larger files are no receipts.
+const MAX_RECEIPT_BYTES: u64 = 64 * 1024 * 1024;
+
+#[derive(Args, Debug)]
+pub(super) struct Infer {
+    /// The model's name or id.
+    #[arg(long)]
+    model: String,
+    /// The input: a JSON list of numbers in the model's own units, or {"pixels": [numbers]}.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where to write the receipt.
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// The chain's genesis hash, if the node is not to be believed about it.
+    #[arg(long, value_name = "HASH")]
+    genesis: Option<Hash32>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// The receipt.
+    receipt: PathBuf,
+    /// The genesis hash of the chain it must be of.
+    #[arg(long, value_name = "HASH")]
+    genesis: Hash32,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Input {
+    Bare(Vec<f32>),
+    Scan { pixels: Vec<f32> },
+}
+
+/// What the receipt's own checks cannot know: that it is about what *we* asked.
+fn about_our_question(receipt: &Receipt, model: &str, input: &[f32]) -> eyre::Result<CompiledModel> {
+    let compiled = CompiledModel::from_bytes(&receipt.model.0)?;
+    let record: ModelRecord = assay_primitives::decode("model record", &receipt.model_fact.value.0)?;
+    let named = model.parse::<ModelId>().map_or(record.name == model, |id| record.id == id);
+    ensure!(named, "the answer is of model {} ({}), asked was {model}", record.name, record.id);
+    let ours = compiled.quantise_input(input)?;
+    ensure!(ours == receipt.request.body.input, "the answer is for another input than ours; do not use it");
+    Ok(compiled)
+}
+
+pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<()> {
+    let path = &command.input;
+    let file = fs::read_to_string(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    let input: Input = serde_json::from_str(&file).map_err(|_| {
+        eyre::eyre!("{}: expected a JSON list of numbers, or {{\"pixels\": [numbers]}}", path.display())
+    })?;
+    let (Input::Bare(input) | Input::Scan { pixels: input }) = input;
+    let client = global.client()?;
+    let bar = global.progress("asking");
+    let genesis = match command.genesis {
+        Some(genesis) => genesis,
+        None => client.status().await?.genesis_hash,
+    };
+    let Answer { class, receipt } = client.infer(&command.model, &input).await?;
+    bar.set_message("checking the receipt");
+    let text = receipt.to_json();
+    let checks = verify::verify_text(&text, &genesis)?;
+    about_our_question(&receipt, &command.model, &input)?;
+    bar.finish_and_clear();
+    let response = &receipt.response.body;
+    ensure!(
+        usize::try_from(class).is_ok_and(|class| class == argmax(&response.output)),
+        "the node says class {class}, the proven output says {}",
+        argmax(&response.output)
+    );
+    if let Some(path) = &command.receipt {
+        fs::write(path, &text).wrap_err_with(|| format!("cannot write {}", path.display()))?;
+    }
+    let value = json!({
+        "class": class, "output": response.output, "model_id": response.model, "miner": response.miner,
+        "receipt": command.receipt, "genesis_hash": genesis, "checks": checks,
+    });
+    global.show(&value, || {
+        let mut lines = vec![
+            ("class", class.to_string()),
+            ("miner", response.miner.to_string()),
+            ("model", format!("{} ({})", command.model, response.model)),
+        ];
+        if let Some(path) = &command.receipt {
+            lines.push(("receipt", format!("{} (check it: assay verify {0} --genesis {genesis})", path.display())));
+        }
+        pairs(lines)
+    });
+    Ok(())
+}
+
+fn lines(checks: &[Check]) -> impl Iterator<Item = [String; 3]> {
+    checks.iter().map(|check| [check.name.to_owned(), "ok".to_owned(), check.detail.clone()])
+}
+
+pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
+    let path = &command.receipt;
+    let size = fs::metadata(path).wrap_err_with(|| format!("cannot read {}", path.display()))?.len();
+    if size > MAX_RECEIPT_BYTES {
+        bail!("{} has {size} bytes; a receipt has at most {MAX_RECEIPT_BYTES}", path.display());
+    }
+    let start = Instant::now();
+    let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    // A byte that makes the text no text is one of the changes that must be found and named.
+    let outcome = match std::str::from_utf8(&bytes) {
+        Ok(text) => verify::verify_text(text, &command.genesis),
+        Err(e) => Err(verify::VerifyFailure { passed: Vec::new(), name: "canonical form", reason: e.to_string() }),
+    };
+    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(checks) => {
+            global.show(&json!({ "ok": true, "checks": checks, "milliseconds": millis }), || {
+                format!("{}\nthe receipt holds ({millis} ms)", table(["check", "", "found"], lines(&checks)))
+            });
+            Ok(true)
+        }
+        Err(failure) => {
+            let value = json!({
+                "ok": false, "checks": failure.passed, "failed": failure.name, "reason": failure.reason,
+                "milliseconds": millis,
+            });
+            global.show(&value, || {
+                let failed = [failure.name.to_owned(), "FAILED".to_owned(), failure.reason.clone()];
+                let all = lines(&failure.passed).chain(std::iter::once(failed));
+                format!(
+                    "{}\nthe receipt does NOT hold: {}: {}",
+                    table(["check", "", "found"], all),
+                    failure.name,
+                    failure.reason
+                )
+            });
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `miner`, `validator`, `gateway`, `node`: running a home's node, and registering its keys.
+
+use assay_ledger::tx::{Action, Consent};
+use assay_primitives::{Amount, Signature, task::SubnetId};
+use clap::{Args, Subcommand};
+use eyre::{WrapErr as _, bail};
+use tracing_subscriber::EnvFilter;
+
+use super::{global::Global, send::Sending};
+use crate::home::{Home, Role};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Runner {
+    /// Run it from its home until interrupted.
+    Run,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Miner {
+    /// Run the miner of a home until interrupted.
+    Run,
+    /// Register the miner of a home: its owner locks the bond and burns the registration fee.
+    Register(RegisterMiner),
+    /// Take the miner of a home out; its bond comes back after the unbonding time.
+    Retire(Sending),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RegisterMiner {
+    /// The subnet to serve.
+    #[arg(long, value_name = "ID", default_value_t = 1)]
+    subnet: SubnetId,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Validator {
+    /// Run the validator of a home until interrupted.
+    Run,
+    /// Register the validator of a home, with its owner's stake.
+    Register(RegisterValidator),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RegisterValidator {
+    /// The owner's own stake, like `1000` (ASY).
+    #[arg(long, value_name = "AMOUNT")]
+    stake: Amount,
+    /// Share of the delegators' dividends that the owner keeps, in basis points.
+    #[arg(long, value_name = "BP", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    take: u64,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+/// Logs go to stderr, filtered by `RUST_LOG` or else by `filter`.
+pub(super) fn install_log(filter: &str, global: &Global) -> eyre::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => filter,
+        _ if global.quiet => "error".to_owned(),
+        _ => filter.to_owned(),
+    };
+    let parsed = EnvFilter::try_new(&filter)
+        .wrap_err_with(|| format!("{filter:?} is no log filter; write for example info or assay=debug,info"))?;
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let logging = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr).with_ansi(ansi);
+    // An error means that logging is installed already, as in a test.
+    let _ = logging.try_init();
+    Ok(())
+}
+
+async fn run(global: &Global, role: Role) -> eyre::Result<()> {
+    let home = Home::open(&global.home_dir()?)?;
+    // Following the chain needs no particular keys, so `node run` works in every home.
+    if role != Role::Node && home.config.role != role {
+        let has = home.config.role;
+        bail!(
+            "{} is the home of a {has}, not of a {role}; run `assay {has} run`, or make another home",
+            home.dir.display()
+        );
+    }
+    install_log(&home.config.log, global)?;
+    crate::node::run(home, role).await
+}
+
+pub(super) async fn runner(global: &Global, command: &Runner, role: Role) -> eyre::Result<()> {
+    match command {
+        Runner::Run => run(global, role).await,
+    }
+}
+
+/// Opens the home and checks its role and, against the node to ask, its chain.
+async fn home_for(global: &Global, role: Role) -> eyre::Result<Home> {
+    let home = Home::open(&global.home_dir()?)?;
+    if home.config.role != role {
+        bail!("{} is the home of a {}, not of a {role}", home.dir.display(), home.config.role);
+    }
+    let client = global.client()?;
+    let status = client.status().await?;
+    if status.genesis_hash != home.genesis {
+        bail!(
+            "the node at {} is of the chain {} ({}), the home {} of {} ({}); give the right one with --node",
+            client.url(),
+            status.chain_id,
+            status.genesis_hash,
+            home.dir.display(),
+            home.spec.chain_id,
+            home.genesis
+        );
+    }
+    Ok(home)
+}
+
+/// The operator's consent to be registered by the wallet that signs.
+fn consent(home: &Home, owner: &assay_primitives::Keypair) -> Signature {
+    if owner.account() == home.operator.account() {
+        return Signature::EMPTY;
+    }
+    Consent::sign(owner.account(), &home.operator, &home.genesis)
+}
+
+pub(super) async fn miner(global: &Global, command: &Miner) -> eyre::Result<()> {
+    match command {
+        Miner::Run => run(global, Role::Miner).await,
+        Miner::Register(register) => {
+            let home = home_for(global, Role::Miner).await?;
+            let owner = global.wallet(register.sending.wallet.as_deref())?;
+            let action = Action::RegisterMiner {
+                subnet: register.subnet,
+                operator: home.operator.account(),
+                consent: consent(&home, &owner),
+                endpoint: home.endpoint(),
+            };
+            let what = format!("register miner {} in subnet {}", home.operator.account(), register.subnet);
+            global.send_as(&register.sending, &owner, action, &what).await
+        }
+        Miner::Retire(sending) => {
+            let home = home_for(global, Role::Miner).await?;
+            let operator = home.operator.account();
+            let what = format!("retire miner {operator}");
+            global.send(sending, Action::RetireMiner { operator }, &what).await
+        }
+    }
+}
+
+pub(super) async fn validator(global: &Global, command: &Validator) -> eyre::Result<()> {
+    match command {
+        Validator::Run => run(global, Role::Validator).await,
+        Validator::Register(register) => {
+            let home = home_for(global, Role::Validator).await?;
+            let owner = global.wallet(register.sending.wallet.as_deref())?;
+            let action = Action::RegisterValidator {
+                operator: home.operator.account(),
+                consent: consent(&home, &owner),
+                stake: register.stake,
+                take: register.take,
+                endpoint: home.endpoint(),
+            };
+            let what = format!("register validator {} with a stake of {}", home.operator.account(), register.stake);
+            global.send_as(&register.sending, &owner, action, &what).await
+        }
+    }
+}

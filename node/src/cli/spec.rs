@@ -1,0 +1,268 @@
+//! `assay chain-spec`: a new network's first page, and its checks.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
+use assay_circuits::CompiledModel;
+use assay_primitives::{AccountId, Amount, receipt::Blob};
+use clap::{Args, Subcommand};
+use eyre::{WrapErr as _, bail, ensure, eyre};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::global::{Global, pairs};
+use crate::{home, keyfile};
+
+/// The digit classifier, so that a network can be made from the program alone.
+const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Spec {
+    /// Write a chain spec.
+    New(New),
+    /// Check a chain spec and show what it says.
+    Check {
+        /// The chain spec.
+        file: PathBuf,
+    },
+    /// Print a chain spec's genesis hash.
+    Hash {
+        /// The chain spec.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct New {
+    /// Parameters: `dev` (epochs of seconds) or `testnet`.
+    #[arg(long, value_name = "NAME", default_value = "dev", value_parser = Preset::from_str)]
+    preset: Preset,
+    /// The network's name: 3 to 48 of a-z, 0-9 and -.
+    #[arg(long, value_name = "NAME")]
+    chain_id: String,
+    /// Make keys for this many validators and for a faucet, beside the spec in `OUT.keys/`.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=150))]
+    validators: u32,
+    /// A validator that has its keys: a home made by `assay init`, or `OPERATOR:OWNER` accounts. Repeatable.
+    #[arg(long, value_name = "HOME|OPERATOR:OWNER")]
+    validator: Vec<String>,
+    /// Stake of each validator.
+    #[arg(long, value_name = "AMOUNT", default_value = "10000")]
+    stake: Amount,
+    /// Share of the delegators' dividends that validators keep, in basis points.
+    #[arg(long, value_name = "BP", default_value_t = 1000)]
+    take: u64,
+    /// Balance of each validator's owner, which pays its fees.
+    #[arg(long, value_name = "AMOUNT", default_value = "1000")]
+    owner_balance: Amount,
+    /// Balance of the faucet that comes with --validators.
+    #[arg(long, value_name = "AMOUNT", default_value = "1000000")]
+    faucet: Amount,
+    /// A further balance. Repeatable.
+    #[arg(long, value_name = "ACCOUNT=AMOUNT", value_parser = fund)]
+    fund: Vec<(AccountId, Amount)>,
+    /// Name of subnet 1.
+    #[arg(long, value_name = "NAME", default_value = "digits")]
+    subnet: String,
+    /// A model of subnet 1: a compiled model, an ONNX file (with --calibration), or `digits` alone for the built-in
+    /// digit classifier. Repeatable.
+    #[arg(long, value_name = "NAME[=FILE]", default_value = "digits")]
+    model: Vec<String>,
+    /// JSON list of inputs, `[[numbers]]` or `[{"pixels": [numbers]}]`, to quantise ONNX models with.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Another value for a parameter. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    param: Vec<(String, u64)>,
+    /// Genesis time in milliseconds since the Unix epoch [default: now].
+    #[arg(long, value_name = "MS")]
+    genesis_time: Option<u64>,
+    /// The file to write; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+fn fund(text: &str) -> Result<(AccountId, Amount), String> {
+    let (account, amount) = text.split_once('=').ok_or("expected ACCOUNT=AMOUNT")?;
+    Ok((account.parse().map_err(|e| format!("{e}"))?, amount.parse().map_err(|e| format!("{e}"))?))
+}
+
+fn parameter(text: &str) -> Result<(String, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.parse().map_err(|_| format!("{value:?} is not a whole number"))?))
+}
+
+/// The accounts of a validator that has its keys.
+fn known_validator(text: &str) -> eyre::Result<(AccountId, AccountId)> {
+    if let Some((operator, owner)) = text.split_once(':').filter(|_| text.starts_with("asy1")) {
+        return Ok((operator.parse()?, owner.parse()?));
+    }
+    let accounts = home::accounts(Path::new(text))
+        .wrap_err_with(|| format!("--validator {text}: expected a home made by `assay init`, or OPERATOR:OWNER"))?;
+    let owner =
+        accounts.owner.ok_or_else(|| eyre!("--validator {text}: the home has no owner key; write OPERATOR:OWNER"))?;
+    Ok((accounts.operator, owner))
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sample {
+    Bare(Vec<f32>),
+    Scan { pixels: Vec<f32> },
+}
+
+/// Reads a model file, compiled or ONNX.
+pub(super) fn read_model(path: &Path, calibration: Option<&Path>) -> eyre::Result<CompiledModel> {
+    let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    if path.extension().is_none_or(|extension| extension != "onnx") {
+        return CompiledModel::from_bytes(&bytes).wrap_err_with(|| format!("{}", path.display()));
+    }
+    let samples = calibration.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
+    let text = fs::read_to_string(samples).wrap_err_with(|| format!("cannot read {}", samples.display()))?;
+    let samples: Vec<Sample> = serde_json::from_str(&text)
+        .wrap_err_with(|| format!("{}: expected a JSON list of inputs", samples.display()))?;
+    let inputs: Vec<Vec<f32>> = samples
+        .into_iter()
+        .map(|sample| match sample {
+            Sample::Bare(input) | Sample::Scan { pixels: input } => input,
+        })
+        .collect();
+    let imported = assay_circuits::import_onnx(&bytes, &inputs).wrap_err_with(|| format!("{}", path.display()))?;
+    Ok(imported.model)
+}
+
+fn genesis_model(text: &str, calibration: Option<&Path>) -> eyre::Result<GenesisModel> {
+    let (name, model) = match text.split_once('=') {
+        Some((name, path)) => (name, read_model(Path::new(path), calibration)?),
+        None if text == "digits" => (text, CompiledModel::from_bytes(DIGITS)?),
+        None => bail!("--model {text}: expected NAME=FILE; only `digits` is built in"),
+    };
+    Ok(GenesisModel { name: name.to_owned(), id: model.id(), bytes: Blob(model.to_bytes()) })
+}
+
+fn new(global: &Global, command: &New) -> eyre::Result<()> {
+    let out = &command.out;
+    let keys = out.with_extension("keys");
+    ensure!(!out.exists(), "{} exists already and is never overwritten", out.display());
+    let makes_keys = command.validators > 0;
+    ensure!(!makes_keys || !keys.exists(), "{} exists already and is never overwritten", keys.display());
+
+    let mut members = Vec::new();
+    for text in &command.validator {
+        members.push(known_validator(text)?);
+    }
+    let fresh: Vec<_> = (0..command.validators).map(|_| (keyfile::generate(), keyfile::generate())).collect();
+    members.extend(fresh.iter().map(|(operator, owner)| (operator.account(), owner.account())));
+    ensure!(!members.is_empty(), "a network needs validators: give --validators N, or --validator for each");
+
+    let faucet = makes_keys.then(keyfile::generate);
+    let mut accounts: Vec<GenesisAccount> = Vec::new();
+    let owners = members.iter().map(|(_, owner)| (*owner, command.owner_balance));
+    let funded = owners.chain(faucet.iter().map(|key| (key.account(), command.faucet)));
+    for (account, balance) in funded.chain(command.fund.iter().copied()) {
+        match accounts.iter_mut().find(|known| known.account == account) {
+            // One owner of several validators holds the sum.
+            Some(known) => {
+                known.balance = known
+                    .balance
+                    .checked_add(balance)
+                    .ok_or_else(|| eyre!("the balances of {account} exceed 2^64 grain"))?;
+            }
+            None => accounts.push(GenesisAccount { account, balance }),
+        }
+    }
+    let validator = |&(operator, owner): &(AccountId, AccountId)| GenesisValidator {
+        operator,
+        owner,
+        stake: command.stake,
+        take: command.take,
+    };
+    let validators = members.iter().map(validator).collect();
+    let models = command.model.iter().map(|text| genesis_model(text, command.calibration.as_deref()));
+    let subnet = GenesisSubnet { id: 1, name: command.subnet.clone(), models: models.collect::<eyre::Result<_>>()? };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock says a time before 1970; set it")?;
+    let time = command.genesis_time.unwrap_or(u64::try_from(now.as_millis())?);
+    let mut spec = command.preset.spec(command.chain_id.clone(), time, accounts, validators, vec![subnet]);
+    for (name, value) in &command.param {
+        spec.params.set(name, *value).map_err(|e| eyre!("--param: {e}"))?;
+    }
+    spec.check()?;
+
+    for (i, (operator, owner)) in fresh.iter().enumerate() {
+        let folder = keys.join(format!("validator-{}", i + 1));
+        keyfile::create(&folder.join("operator.json"), operator)?;
+        keyfile::create(&folder.join("owner.json"), owner)?;
+    }
+    if let Some(faucet) = &faucet {
+        keyfile::create(&keys.join("faucet.json"), faucet)?;
+    }
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(out)
+        .wrap_err_with(|| format!("cannot write {}", out.display()))?;
+    file.write_all(spec.to_json().as_bytes()).wrap_err_with(|| format!("cannot write {}", out.display()))?;
+
+    let genesis = spec.genesis_hash();
+    let value = json!({
+        "chain_spec": out, "chain_id": spec.chain_id, "genesis_hash": genesis,
+        "validators": members.iter().map(|(operator, owner)| json!({ "operator": operator, "owner": owner })).collect::<Vec<_>>(),
+        "keys": makes_keys.then_some(&keys), "faucet": faucet.as_ref().map(|key| key.account()),
+    });
+    global.show(&value, || {
+        let mut words = summary(&spec);
+        if let Some(faucet) = &faucet {
+            words += &format!(
+                "faucet      {} (key {})\nkeys        {}/validator-N, for `assay init --keys`; they are secret\n",
+                faucet.account(),
+                keys.join("faucet.json").display(),
+                keys.display()
+            );
+        }
+        format!("wrote {}\n{words}", out.display())
+    });
+    Ok(())
+}
+
+fn summary(spec: &ChainSpec) -> String {
+    let models: Vec<_> = spec.subnets.iter().flat_map(|s| &s.models).map(|m| format!("{} {}", m.name, m.id)).collect();
+    pairs([
+        ("chain", spec.chain_id.clone()),
+        ("genesis", spec.genesis_hash().to_string()),
+        ("validators", spec.validators.len().to_string()),
+        ("supply", format!("{} ASY", spec.supply() / u128::from(assay_primitives::GRAINS_PER_ASY))),
+        ("epochs of", format!("{} blocks, {} ms or more each", spec.params.tempo, spec.params.block_interval_ms)),
+        ("models", if models.is_empty() { "none".into() } else { models.join(", ") }),
+    ])
+}
+
+pub(super) fn run(global: &Global, command: &Spec) -> eyre::Result<()> {
+    match command {
+        Spec::New(command) => new(global, command),
+        Spec::Check { file } => {
+            let spec = home::read_spec(file)?;
+            // The ledger refuses what only it can see, as a model whose bytes are not those of its id.
+            assay_ledger::genesis::genesis(&spec).wrap_err_with(|| format!("{}", file.display()))?;
+            let value = json!({
+                "ok": true, "chain_id": spec.chain_id, "genesis_hash": spec.genesis_hash(),
+                "validators": spec.validators.len(),
+            });
+            global.show(&value, || format!("{} is a chain spec\n{}", file.display(), summary(&spec)));
+            Ok(())
+        }
+        Spec::Hash { file } => {
+            let genesis = home::read_spec(file)?.genesis_hash();
+            global.show(&json!({ "genesis_hash": genesis }), || genesis.to_string());
+            Ok(())
+        }
+    }
+}

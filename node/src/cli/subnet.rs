@@ -1,0 +1,158 @@
+//! `assay subnet`: markets, their members, and the network's parameters.
+
+use assay_primitives::task::SubnetId;
+use clap::Subcommand;
+use eyre::eyre;
+use serde_json::{Value, json};
+
+use super::global::{Global, amount, pairs, rows, table, text};
+use crate::rpc::RpcClient;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Subnet {
+    /// List the subnets.
+    List,
+    /// Show one subnet.
+    Show {
+        /// Its number.
+        #[arg(default_value_t = 1)]
+        id: SubnetId,
+    },
+    /// Show every member with its stake, scores and earnings of the last settled epoch.
+    Metagraph {
+        /// The subnet's number.
+        #[arg(default_value_t = 1)]
+        id: SubnetId,
+    },
+    /// Show the parameters in force, with their bounds.
+    Params,
+}
+
+/// The record of one subnet.
+async fn find(client: &RpcClient, id: SubnetId) -> eyre::Result<Value> {
+    let subnets: Value = client.call("assay_subnets", json!({})).await?;
+    let found = rows(&subnets).iter().find(|subnet| subnet["id"] == json!(id)).cloned();
+    found.ok_or_else(|| eyre!("there is no subnet {id}; `assay subnet list` lists them"))
+}
+
+/// The last settled epoch's report, if one is settled.
+pub(super) async fn last_report(client: &RpcClient, subnet: SubnetId) -> eyre::Result<Option<Value>> {
+    let epochs: Value = client.call("assay_epochs", json!({ "subnet": subnet })).await?;
+    let Some(epoch) = rows(&epochs).last().map(|e| e["epoch"].clone()) else { return Ok(None) };
+    Ok(Some(client.call("assay_epoch_report", json!({ "epoch": epoch, "subnet": subnet })).await?))
+}
+
+/// The line of `account` in a list of a report.
+fn line<'a>(report: Option<&'a Value>, list: &str, account: &Value) -> Option<&'a Value> {
+    rows(&report?[list]).iter().find(|line| line["account"] == *account)
+}
+
+/// A share for people: four decimals.
+pub(super) fn share(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".into(), |share| format!("{share:.4}"))
+}
+
+async fn metagraph(global: &Global, id: SubnetId) -> eyre::Result<()> {
+    let client = global.client()?;
+    let miners: Value = client.call("assay_miners", json!({ "subnet": id })).await?;
+    let validators: Value = client.call("assay_validators", json!({})).await?;
+    let report = last_report(&client, id).await?;
+    let report = report.as_ref();
+    let with = |record: &Value, list: &str| {
+        let mut record = record.clone();
+        record["settled"] = line(report, list, &record["operator"]).cloned().unwrap_or(Value::Null);
+        record
+    };
+    let miners: Vec<Value> = rows(&miners).iter().map(|m| with(m, "miners")).collect();
+    let validators: Vec<Value> = rows(&validators).iter().map(|v| with(v, "validators")).collect();
+    let epoch = report.map(|r| r["epoch"].clone());
+    global.show(&json!({ "subnet": id, "epoch": epoch, "miners": miners, "validators": validators }), || {
+        let of_miner = |m: &Value| {
+            let s = &m["settled"];
+            let state = if m["retired"].is_null() { "active" } else { "retired" };
+            [
+                text(&m["operator"]),
+                state.to_owned(),
+                amount(&m["bond"]),
+                share(&m["score"]),
+                share(&s["confidence"]),
+                format!("{}/{}", text(&s["proofs_verified"]), text(&s["proofs_rejected"])),
+                share(&s["incentive"]),
+                amount(&s["reward"]),
+            ]
+        };
+        let of_validator = |v: &Value| {
+            let s = &v["settled"];
+            let state = match (&v["tombstoned"], &v["jailed_until"], &v["power"]) {
+                (Value::Bool(true), _, _) => "out for good",
+                (_, until, _) if !until.is_null() => "jailed",
+                (_, _, Value::Null) => "not voting",
+                _ => "voting",
+            };
+            [
+                text(&v["operator"]),
+                state.to_owned(),
+                amount(&v["stake"]),
+                text(&s["reveal"]),
+                share(&s["trust"]),
+                share(&s["dividend"]),
+                amount(&s["reward"]),
+            ]
+        };
+        let head = match epoch {
+            Some(epoch) => format!("subnet {id}, last settled epoch {epoch}"),
+            None => format!("subnet {id}, no epoch settled yet"),
+        };
+        let miners = table(
+            ["miner", "state", "bond", "score", "confidence", "proofs ok/bad", "incentive", "reward"],
+            miners.iter().map(of_miner),
+        );
+        let validators = table(
+            ["validator", "state", "stake", "scores", "trust", "dividend", "reward"],
+            validators.iter().map(of_validator),
+        );
+        format!("{head}\n{miners}\n{validators}")
+    });
+    Ok(())
+}
+
+pub(super) async fn run(global: &Global, command: &Subnet) -> eyre::Result<()> {
+    let client = global.client()?;
+    match command {
+        Subnet::List => {
+            let subnets: Value = client.call("assay_subnets", json!({})).await?;
+            global.show(&subnets, || {
+                let row = |s: &Value| [text(&s["id"]), text(&s["name"]), rows(&s["models"]).len().to_string()];
+                table(["subnet", "name", "models"], rows(&subnets).iter().map(row))
+            });
+        }
+        Subnet::Show { id } => {
+            let subnet = find(&client, *id).await?;
+            let miners: Value = client.call("assay_miners", json!({ "subnet": id })).await?;
+            let active = rows(&miners).iter().filter(|m| m["retired"].is_null()).count();
+            let mut value = subnet.clone();
+            value["active_miners"] = json!(active);
+            global.show(&value, || {
+                let models: Vec<String> = rows(&subnet["models"]).iter().map(text).collect();
+                pairs([
+                    ("subnet", text(&subnet["id"])),
+                    ("name", text(&subnet["name"])),
+                    ("models", models.join(", ")),
+                    ("active miners", active.to_string()),
+                ])
+            });
+        }
+        Subnet::Metagraph { id } => metagraph(global, *id).await?,
+        Subnet::Params => {
+            let params: Value = client.call("assay_params", json!({})).await?;
+            global.show(&params, || {
+                let row = |p: &Value| {
+                    let bounds = format!("{}..={}", text(&p["low"]), text(&p["high"]));
+                    [text(&p["name"]), text(&p["value"]), bounds, text(&p["description"])]
+                };
+                table(["parameter", "value", "bounds", "what"], rows(&params).iter().map(row))
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! The gateway's HTTP API, with health and metrics.
+//!
+//! ```text
+//! GET  /health       200 or 503, {"healthy", "reason", "height"}
+//! GET  /metrics      Prometheus text
+//! GET  /v1/models    {"models": [{"name", "id", "subnet", "bytes"}]}
+//! POST /v1/classify  {"model": "digits", "input": [64 numbers]}
+//!                    -> {"class", "output", "model_id", "miner", "receipt"}
+//! POST /             JSON-RPC, the methods of crate::rpc: every command of the tool works against a gateway too
+//! ```
+//!
+//! A request passes the rate limit of its client's address, the body's size limit and the deadline before anything is
+//! parsed. Every error is `{"error": {"message", "type"}}` with `type` one of `invalid_request`, `not_found`,
+//! `too_large`, `rate_limited`, `unavailable`, `internal`.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+use assay_ledger::query;
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State, rejection::BytesRejection},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use jsonrpsee::RpcModule;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+use crate::rpc::{self, BackendError, RpcBackend, ServeError};
+
+/// Largest body of a classification.
+const MAX_CLASSIFY_BYTES: usize = 256 * 1024;
+/// Longest time for one request: an inference with its proof, and a retry with another miner.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Requests of one client address: this many at once, and as many again each second.
+const BURST: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+/// Client addresses remembered before those at rest are forgotten.
+const MAX_CLIENTS: usize = 10_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    path: String,
+    status: u16,
+}
+
+struct Gateway {
+    backend: Arc<dyn RpcBackend>,
+    methods: RpcModule<Arc<dyn RpcBackend>>,
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    requests: Family<Labels, Counter>,
+    registry: Registry,
+}
+
+/// A running server; it stops when this is dropped.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl HttpServer {
+    /// Where it listens; the port is the real one if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it and waits for running requests.
+    pub async fn stop(self) {
+        // An error of either means that it has stopped already.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// Starts serving `backend`.
+///
+/// # Errors
+/// [`ServeError::Listen`] if the address cannot be taken.
+pub async fn serve(listen: SocketAddr, backend: Arc<dyn RpcBackend>) -> Result<HttpServer, ServeError> {
+    let failed = |source| ServeError::Listen { what: "HTTP", address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let service = router(backend).into_make_service_with_connect_info::<SocketAddr>();
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        // The sender's being dropped stops the server as well as its message does.
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    Ok(HttpServer { address, stop, task })
+}
+
+fn router(backend: Arc<dyn RpcBackend>) -> Router {
+    let requests = Family::default();
+    let mut registry = Registry::default();
+    registry.register("assay_http_requests", "Requests to the HTTP API, by path and status", Family::clone(&requests));
+    let state = Arc::new(Gateway {
+        methods: rpc::methods(Arc::clone(&backend)),
+        backend,
+        limiter: RateLimiter::keyed(Quota::per_second(BURST)),
+        requests,
+        registry,
+    });
+    let limit = |bytes: usize| DefaultBodyLimit::max(bytes);
+    Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/v1/models", get(models))
+        .route("/v1/classify", post(classify).layer(limit(MAX_CLASSIFY_BYTES)))
+        .route("/", post(json_rpc).layer(limit(rpc::MAX_REQUEST_BYTES as usize)))
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            failure(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this path takes another method")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), admit))
+        .with_state(state)
+}
+
+/// Rate limit, deadline and count: what every request passes.
+async fn admit(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if gateway.limiter.len() > MAX_CLIENTS {
+        gateway.limiter.retain_recent();
+    }
+    let response = if gateway.limiter.check_key(&client.ip()).is_err() {
+        let words = format!("more than {BURST} requests a second from {}; slow down", client.ip());
+        failure(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &words)
+    } else {
+        match tokio::time::timeout(DEADLINE, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                let words = format!("no answer within {} s; try again", DEADLINE.as_secs());
+                failure(StatusCode::GATEWAY_TIMEOUT, "unavailable", &words)
+            }
+        }
+    };
+    // Unknown paths share one label, so that a caller cannot grow the metrics.
+    let path = path.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    gateway.requests.get_or_create(&Labels { path, status: response.status().as_u16() }).inc();
+    response
+}
+
+fn reply(status: StatusCode, value: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+fn failure(status: StatusCode, kind: &str, message: &str) -> Response {
+    reply(status, &json!({ "error": { "message": message, "type": kind } }))
+}
+
+impl IntoResponse for BackendError {
+    fn into_response(self) -> Response {
+        let (status, kind) = match &self {
+            BackendError::Refused(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            BackendError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            BackendError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            BackendError::Internal(reason) => {
+                tracing::error!(%reason, "an HTTP request failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+        };
+        failure(status, kind, &self.to_string())
+    }
+}
+
+/// The body, or the response that refuses it.
+// The refusal is the response to send, and it is sent at once: its size does not matter.
+#[allow(clippy::result_large_err)]
+fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Response> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than this path takes")
+        }
+        status => failure(status, "invalid_request", &rejection.body_text()),
+    })
+}
+
+async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
+    let vitals = gateway.backend.vitals();
+    let status = if vitals.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply(status, &json!({ "healthy": vitals.healthy, "reason": vitals.reason, "height": vitals.height }))
+}
+
+async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    let mut text = String::new();
+    gateway.backend.metrics(&mut text);
+    if prometheus_client::encoding::text::encode(&mut text, &gateway.registry).is_err() {
+        return BackendError::Internal("the metrics could not be encoded".into()).into_response();
+    }
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+}
+
+async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
+    let read = move || {
+        let view = gateway.backend.snapshot()?;
+        Ok::<_, BackendError>(query::models(&*view)?)
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(models)) => {
+            let line = |m: assay_ledger::records::ModelRecord| json!({ "name": m.name, "id": m.id, "subnet": m.subnet, "bytes": m.bytes });
+            reply(StatusCode::OK, &json!({ "models": models.into_iter().map(line).collect::<Vec<_>>() }))
+        }
+        Ok(Err(error)) => error.into_response(),
+        Err(error) => BackendError::Internal(error.to_string()).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Classify {
+    model: String,
+    input: Vec<f32>,
+}
+
+async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match read(body) {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let mut json = serde_json::Deserializer::from_slice(&body);
+    let parsed = serde_path_to_error::deserialize::<_, Classify>(&mut json)
+        .map_err(|e| format!("field `{}`: {}", e.path(), e.inner()))
+        .and_then(|asked| json.end().map(|()| asked).map_err(|e| e.to_string()));
+    let asked = match parsed {
+        Ok(asked) => asked,
+        Err(reason) => {
+            let words = format!(r#"{reason}; expected {{"model": "digits", "input": [numbers]}}"#);
+            return failure(StatusCode::BAD_REQUEST, "invalid_request", &words);
+        }
+    };
+    match gateway.backend.infer(&asked.model, asked.input).await {
+        Ok(answer) => {
+            let response = &answer.receipt.response.body;
+            let value = json!({
+                "class": answer.class,
+                "output": response.output,
+                "model_id": response.model,
+                "miner": response.miner,
+                "receipt": answer.receipt,
+            });
+            reply(StatusCode::OK, &value)
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn json_rpc(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match read(body) {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    let called = match std::str::from_utf8(&body) {
+        Ok(text) => gateway.methods.raw_json_request(text, 1).await.map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    match called {
+        Ok((answer, _)) => ([(header::CONTENT_TYPE, "application/json")], answer.get().to_owned()).into_response(),
+        Err(reason) => failure(StatusCode::BAD_REQUEST, "invalid_request", &format!("not a JSON-RPC call: {reason}")),
+    }
+}
+
+#[cfg(test)]
+#[path = "http/tests.rs"]
+mod tests;
