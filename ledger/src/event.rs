@@ -1,0 +1,103 @@
+//! What a block made happen beside its transactions' own results; for logs, metrics and subscribers.
+
+use assay_primitives::{AccountId, Amount, Hash32, ModelId, task::SubnetId};
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::Serialize;
+
+use crate::records::{ProposalStatus, Slash};
+
+/// Something that happened in a block.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The block was the last of an epoch.
+    EpochEnded {
+        /// The epoch that ended.
+        epoch: u64,
+        /// Its last block.
+        height: u64,
+    },
+    /// An epoch's scores became money; its report is in the state.
+    Settled {
+        /// The epoch scored.
+        epoch: u64,
+        /// The market.
+        subnet: SubnetId,
+        /// Newly minted.
+        emission: Amount,
+    },
+    /// Money was taken and burned.
+    Slashed {
+        /// From whom, why, how much.
+        slash: Slash,
+    },
+    /// A validator registered.
+    ValidatorRegistered {
+        /// Its operator account.
+        validator: AccountId,
+        /// Its owner.
+        owner: AccountId,
+    },
+    /// A miner entered a market.
+    MinerRegistered {
+        /// Its operator account.
+        miner: AccountId,
+        /// Its owner.
+        owner: AccountId,
+        /// The market.
+        subnet: SubnetId,
+    },
+    /// A miner left its market.
+    MinerRetired {
+        /// Its operator account.
+        miner: AccountId,
+        /// The market.
+        subnet: SubnetId,
+    },
+    /// A model was registered.
+    ModelRegistered {
+        /// Content hash.
+        model: ModelId,
+        /// The name callers use.
+        name: String,
+        /// The market.
+        subnet: SubnetId,
+    },
+    /// A validator demands a proof.
+    ChallengeOpened {
+        /// The response's id.
+        id: Hash32,
+        /// Who demands.
+        challenger: AccountId,
+        /// Who has to answer.
+        miner: AccountId,
+        /// Last block for the answer.
+        deadline: u64,
+    },
+    /// The demanded proof held.
+    ChallengeAnswered {
+        /// The response's id.
+        id: Hash32,
+        /// Who answered.
+        miner: AccountId,
+    },
+    /// The deadline passed.
+    ChallengeExpired {
+        /// The response's id.
+        id: Hash32,
+        /// Who was silent.
+        miner: AccountId,
+    },
+    /// A proposal was made or moved on.
+    ProposalChanged {
+        /// Its number.
+        id: u64,
+        /// Where it stands now.
+        status: ProposalStatus,
+    },
+    /// Another validator set votes from a height on.
+    ValidatorsChanged {
+        /// The first height of the new set.
+        from_height: u64,
+    },
+}

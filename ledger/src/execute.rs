@@ -1,0 +1,299 @@
+//! A block on a state: start of block, transactions, end of block.
+//!
+//! Each family of actions has a file below; [`open`] holds what happens at the start of a block before any transaction.
+
+mod evidence;
+mod governance;
+mod money;
+mod registry;
+mod scores;
+mod slashing;
+mod stake;
+
+use assay_chain_spec::Params;
+use assay_primitives::{AccountId, Amount, Hash32, ValidatorSet, domain};
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::Serialize;
+
+pub use evidence::{MAX_PROOFS_PER_BLOCK, OPEN_CHALLENGES_PER_EPOCH};
+pub use governance::MAX_OPEN_PROPOSALS;
+pub use registry::MAX_SUBNET_MODELS;
+
+pub(crate) use governance::words;
+pub(crate) use money::{burn, credit, mint};
+pub(crate) use registry::write_model;
+pub(crate) use stake::{add as add_stake, release};
+
+use crate::{
+    ActionError, BlockError, Changes, Event, Refusal, SignedTransaction, StateRead, StoreError, keys,
+    overlay::Overlay,
+    query, settle,
+    tx::{Action, Transaction},
+};
+
+/// Tag of [`crate::records::Chain::randomness`].
+const RANDOMNESS: &str = "assay/randomness/1";
+
+/// What the engine knows of the block that is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockContext {
+    /// The chain.
+    pub genesis: Hash32,
+    /// Its height; one above the state's.
+    pub height: u64,
+    /// Milliseconds since the Unix epoch. The engine has checked that it lies above the parent's.
+    pub time_ms: u64,
+    /// The operator account of the proposer.
+    pub proposer: AccountId,
+    /// The parent's block id.
+    pub parent: Hash32,
+}
+
+/// What became of one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
+pub struct TxResult {
+    /// Its id.
+    pub id: Hash32,
+    /// Whether its action took place.
+    pub ok: bool,
+    /// Why not, in words.
+    pub error: Option<String>,
+    /// The fee burned.
+    pub fee: Amount,
+}
+
+/// What a block does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockOutcome {
+    /// Writes to the state.
+    pub changes: Changes,
+    /// One for each transaction, in order.
+    pub results: Vec<TxResult>,
+    /// The set that votes on the next height.
+    pub next_validators: ValidatorSet,
+    /// What happened beside.
+    pub events: Vec<Event>,
+}
+
+/// What an action knows beside the state.
+pub(crate) struct Env<'a> {
+    pub(crate) block: &'a BlockContext,
+    pub(crate) params: &'a Params,
+    /// The epoch of this block.
+    pub(crate) epoch: u64,
+}
+
+/// Executes a block on the state of its parent.
+///
+/// # Errors
+/// [`BlockError`]: a transaction that may not stand in the block, too many bytes, or a failing store.
+pub fn execute(
+    view: &dyn StateRead,
+    ctx: &BlockContext,
+    txs: &[SignedTransaction],
+) -> Result<BlockOutcome, BlockError> {
+    let mut open = Open::start(view, ctx)?;
+    let found = txs.iter().try_fold(4u64, |sum, tx| sum.checked_add(encoded_len(tx))).unwrap_or(u64::MAX);
+    if found > open.params.max_block_bytes {
+        return Err(BlockError::TooLarge { limit: open.params.max_block_bytes, found });
+    }
+    for (index, tx) in (0u64..).zip(txs) {
+        open.transaction(tx, encoded_len(tx)).map_err(|refusal| match refusal {
+            Refusal::Store(error) => BlockError::Store(error),
+            refusal => BlockError::Transaction { index, id: tx.id(&ctx.genesis), refusal },
+        })?;
+    }
+    Ok(open.finish()?)
+}
+
+/// Builds a block from candidates in their order, leaving out what may not stand in it. At most `max_bytes` of encoded
+/// transactions, and never more than the parameter `max_block_bytes`.
+///
+/// # Errors
+/// [`StoreError`] only; a bad candidate is left out.
+pub fn build(
+    view: &dyn StateRead,
+    ctx: &BlockContext,
+    candidates: impl IntoIterator<Item = SignedTransaction>,
+    max_bytes: usize,
+) -> Result<(Vec<SignedTransaction>, BlockOutcome), StoreError> {
+    let mut open = Open::start(view, ctx)?;
+    let limit = open.params.max_block_bytes.min(max_bytes as u64);
+    let mut size = 4u64; // the list's own length
+    let mut chosen = Vec::new();
+    for tx in candidates {
+        let len = encoded_len(&tx);
+        if size.saturating_add(len) > limit {
+            continue;
+        }
+        match open.transaction(&tx, len) {
+            Ok(()) => {
+                size += len;
+                chosen.push(tx);
+            }
+            Err(Refusal::Store(error)) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok((chosen, open.finish()?))
+}
+
+/// Says whether a transaction may wait for a block: signed for this chain, next in its signer's order after
+/// `pending_nonces` others that wait already, small enough, and with a fee its payer can pay now.
+///
+/// # Errors
+/// [`Refusal`], to be shown to the sender.
+pub fn admit(
+    view: &dyn StateRead,
+    genesis: &Hash32,
+    tx: &SignedTransaction,
+    encoded_len: usize,
+    pending_nonces: u64,
+) -> Result<(), Refusal> {
+    stands(view, &query::params(view)?, genesis, tx, encoded_len as u64, pending_nonces).map(|_| ())
+}
+
+fn encoded_len(tx: &SignedTransaction) -> u64 {
+    borsh::object_length(tx).map_or(u64::MAX, |len| len as u64)
+}
+
+/// The checks that keep a transaction out of a block. Returns who pays its fee.
+fn stands(
+    view: &dyn StateRead,
+    params: &Params,
+    genesis: &Hash32,
+    tx: &SignedTransaction,
+    len: u64,
+    pending: u64,
+) -> Result<AccountId, Refusal> {
+    let Transaction { signer, nonce, fee, .. } = &tx.body;
+    if len > params.max_tx_bytes {
+        return Err(Refusal::TooLarge { limit: params.max_tx_bytes, found: len });
+    }
+    if fee.0 < params.min_fee {
+        return Err(Refusal::Fee { least: Amount(params.min_fee), found: *fee });
+    }
+    let expected = query::account(view, signer)?.nonce.saturating_add(pending);
+    if *nonce != expected || *nonce == u64::MAX {
+        return Err(Refusal::Nonce { signer: *signer, expected, found: *nonce });
+    }
+    let payer = query::operator(view, signer)?.map_or(*signer, |operator| operator.owner);
+    let found = query::account(view, &payer)?.balance;
+    if found < *fee {
+        return Err(Refusal::Funds { payer, needed: *fee, found });
+    }
+    tx.verify(genesis)?;
+    Ok(payer)
+}
+
+/// A block in the making.
+struct Open<'a> {
+    ctx: &'a BlockContext,
+    state: Overlay<'a>,
+    params: Params,
+    epoch: u64,
+    proofs: u32,
+    results: Vec<TxResult>,
+}
+
+impl<'a> Open<'a> {
+    /// What happens before the transactions: due votes are counted, passed proposals executed, silent miners slashed.
+    fn start(view: &'a dyn StateRead, ctx: &'a BlockContext) -> Result<Self, StoreError> {
+        let mut state = Overlay::new(view);
+        let mut chain = query::chain(&state)?;
+        if chain.height.checked_add(1) != Some(ctx.height) {
+            return Err(StoreError::Height { state: chain.height, block: ctx.height });
+        }
+        chain.height = ctx.height;
+        chain.time_ms = ctx.time_ms;
+        let mixed = (chain.randomness, ctx.parent, ctx.height, ctx.proposer);
+        chain.randomness = domain::hash(RANDOMNESS, &ctx.genesis, &mixed);
+        state.write(keys::chain(), &chain);
+        state.write(keys::set_current(), &query::next_validator_set(view)?);
+
+        governance::count_due(&mut state, ctx.height)?;
+        governance::execute_due(&mut state, ctx.height)?;
+        let params = query::params(&state)?;
+        evidence::expire_challenges(&mut state, &Env { block: ctx, params: &params, epoch: chain.epoch })?;
+        Ok(Self { ctx, state, params, epoch: chain.epoch, proofs: 0, results: Vec::new() })
+    }
+
+    fn transaction(&mut self, tx: &SignedTransaction, len: u64) -> Result<(), Refusal> {
+        let payer = stands(&self.state, &self.params, &self.ctx.genesis, tx, len, 0)?;
+        if evidence::is_costly(&tx.body.action) {
+            if self.proofs >= MAX_PROOFS_PER_BLOCK {
+                return Err(Refusal::TooManyProofs { limit: MAX_PROOFS_PER_BLOCK });
+            }
+            self.proofs += 1;
+        }
+        money::take_fee(&mut self.state, &payer, &tx.body)?;
+
+        let env = Env { block: self.ctx, params: &self.params, epoch: self.epoch };
+        let mut overlay = Overlay::new(&self.state);
+        let done = act(&mut overlay, &env, &tx.body);
+        let parts = overlay.into_parts();
+        let error = match done {
+            Ok(()) => {
+                self.state.merge(parts);
+                None
+            }
+            Err(ActionError::Store(error)) => return Err(error.into()),
+            Err(error) => Some(error.to_string()),
+        };
+        let id = tx.id(&self.ctx.genesis);
+        self.results.push(TxResult { id, ok: error.is_none(), error, fee: tx.body.fee });
+        Ok(())
+    }
+
+    /// What happens after the transactions: snapshots are taken, and in an epoch's last block the epoch ends.
+    fn finish(mut self) -> Result<BlockOutcome, StoreError> {
+        governance::fix_eligible(&mut self.state, self.ctx.height)?;
+        let chain = query::chain(&self.state)?;
+        if self.ctx.height >= chain.epoch_end {
+            let env = Env { block: self.ctx, params: &self.params, epoch: self.epoch };
+            settle::end_epoch(&mut self.state, &env)?;
+        }
+        let next_validators = query::next_validator_set(&self.state)?;
+        let (changes, events) = self.state.into_effects()?;
+        Ok(BlockOutcome { changes, results: self.results, next_validators, events })
+    }
+}
+
+fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), ActionError> {
+    let signer = tx.signer;
+    match &tx.action {
+        Action::Transfer { to, amount } => money::transfer(state, signer, *to, *amount),
+        Action::Stake { validator, amount } => stake::stake(state, env, signer, *validator, *amount),
+        Action::Unstake { validator, amount } => stake::unstake(state, env, signer, *validator, *amount),
+        Action::RegisterValidator { operator, consent, stake, take, endpoint } => {
+            let registration = registry::Registration { owner: signer, operator: *operator, consent, endpoint };
+            registry::register_validator(state, env, registration, *stake, *take)
+        }
+        Action::RegisterMiner { subnet, operator, consent, endpoint } => {
+            let registration = registry::Registration { owner: signer, operator: *operator, consent, endpoint };
+            registry::register_miner(state, env, registration, *subnet)
+        }
+        Action::RetireMiner { operator } => registry::retire_miner(state, env, signer, *operator),
+        Action::SetEndpoint { operator, endpoint } => registry::set_endpoint(state, signer, *operator, endpoint),
+        Action::RegisterModel { subnet, name, bytes } => {
+            registry::register_model(state, env, signer, *subnet, name, bytes)
+        }
+        Action::CommitScores { subnet, epoch, commitment } => {
+            scores::commit(state, env, signer, *subnet, *epoch, *commitment)
+        }
+        Action::RevealScores { sheet } => scores::reveal(state, env, signer, sheet),
+        Action::Refute { request, response, proof } => {
+            evidence::refute(state, env, request, response, proof.as_deref())
+        }
+        Action::Challenge { request, response } => evidence::challenge(state, env, signer, request, response),
+        Action::Answer { challenge, proof } => evidence::answer(state, env, signer, challenge, proof),
+        Action::DoubleSign { first, second } => slashing::double_sign(state, env, first, second),
+        Action::Unjail { validator } => registry::unjail(state, env, signer, *validator),
+        Action::Propose { title, text, kind } => governance::propose(state, env, signer, title, text, kind),
+        Action::Vote { proposal, ballot } => governance::vote(state, env, signer, *proposal, *ballot),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,244 @@
+//! Responses before the court of the chain: refutations, challenges and their answers.
+//!
+//! A response is signed by its miner and names the request it answers, so whether it is wrong can be computed by
+//! anyone. Anyone may therefore refute, whoever asked; there is no reward for it. A challenge costs the miner a proof,
+//! so only validators may open one, and only a few in an epoch.
+
+use assay_circuits::{Binding, CompiledModel, VerifyError};
+use assay_primitives::{
+    AccountId, Hash32, Signed,
+    task::{Request, Response, input_hash, output_hash},
+};
+
+use super::{Env, scores::must_validate, slashing};
+use crate::{
+    ActionError, Event, StateRead, StoreError, keys,
+    overlay::Overlay,
+    query,
+    records::{Challenge, ChallengeStatus, MinerRecord, SlashReason},
+    tx::Action,
+};
+
+/// Most proofs and models that one block verifies: `Answer`, `Refute` with a proof, and `RegisterModel`.
+pub const MAX_PROOFS_PER_BLOCK: u32 = 16;
+/// Most challenges that one validator opens in one epoch.
+pub const OPEN_CHALLENGES_PER_EPOCH: u64 = 8;
+
+/// Whether an action takes much time to execute.
+pub(super) fn is_costly(action: &Action) -> bool {
+    matches!(action, Action::Answer { .. } | Action::Refute { proof: Some(_), .. } | Action::RegisterModel { .. })
+}
+
+/// A request and its response whose signatures hold and that belong together.
+struct Exchange {
+    response: Hash32,
+    miner: MinerRecord,
+    model: CompiledModel,
+    binding: Binding,
+}
+
+fn examine(
+    state: &Overlay<'_>,
+    env: &Env<'_>,
+    request: &Signed<Request>,
+    response: &Signed<Response>,
+) -> Result<Exchange, ActionError> {
+    let (ask, reply) = (&request.body, &response.body);
+    let genesis = &env.block.genesis;
+    if ask.miner != reply.miner || reply.request != request.id(genesis) {
+        return Err(ActionError::evidence("the response does not answer this request of this miner"));
+    }
+    let oldest = env.epoch.saturating_sub(env.params.evidence_epochs);
+    if !(oldest..=env.epoch).contains(&ask.epoch) {
+        let (found, now) = (ask.epoch, env.epoch);
+        return Err(ActionError::not_now(format!(
+            "evidence is taken from epochs {oldest} to {now}, the request is of epoch {found}"
+        )));
+    }
+    let miner = query::miner(state, &ask.miner)?.ok_or(ActionError::unknown("miner", ask.miner))?;
+    let record = query::model(state, &ask.model)?.ok_or(ActionError::unknown("model", ask.model))?;
+    if ask.subnet != miner.subnet || ask.subnet != record.subnet {
+        let (found, its) = (ask.subnet, miner.subnet);
+        return Err(ActionError::evidence(format!(
+            "the request is for subnet {found}, the miner serves subnet {its}, the model belongs to subnet {}",
+            record.subnet
+        )));
+    }
+    request.verify(genesis)?;
+    response.verify(genesis)?;
+    let bytes = query::model_bytes(state, &ask.model)?.ok_or(StoreError::Missing { what: "bytes of a model" })?;
+    let damaged = |e: assay_circuits::ModelError| StoreError::Corrupt {
+        what: "model",
+        key: ask.model.to_string(),
+        reason: e.to_string(),
+    };
+    let model = CompiledModel::from_bytes(&bytes).map_err(damaged)?;
+    let binding = Binding {
+        genesis: *genesis,
+        model: ask.model,
+        request: reply.request,
+        miner: ask.miner,
+        epoch: ask.epoch,
+        input: input_hash(&ask.input),
+        output: output_hash(&reply.output),
+    };
+    Ok(Exchange { response: response.id(genesis), miner, model, binding })
+}
+
+pub(super) fn refute(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    request: &Signed<Request>,
+    response: &Signed<Response>,
+    proof: Option<&[u8]>,
+) -> Result<(), ActionError> {
+    let exchange = examine(state, env, request, response)?;
+    let key = keys::refuted(&exchange.response);
+    if state.read::<u64>("refuted response", &key)?.is_some() {
+        return Err(ActionError::exists("a slash for response", exchange.response));
+    }
+    if !slashing::has_bond(state, &exchange.miner)? {
+        return Err(ActionError::not_now(format!("{} has no bond left to slash", exchange.miner.operator)));
+    }
+    let reason = fault(&exchange, &request.body, &response.body, proof)?;
+    let basis_points = env.params.slash_invalid_response;
+    let number = slashing::slash_miner(state, env, exchange.miner, reason, basis_points)?;
+    state.write(key, &number);
+    Ok(())
+}
+
+/// What is wrong with a response, if anything.
+fn fault(
+    exchange: &Exchange,
+    request: &Request,
+    response: &Response,
+    proof: Option<&[u8]>,
+) -> Result<SlashReason, ActionError> {
+    let input = |e: assay_circuits::ExecError| {
+        ActionError::evidence(format!("the request's input is none of the model's: {e}"))
+    };
+    let output = exchange.model.run(&request.input).map_err(input)?;
+    if response.model != request.model || response.input != exchange.binding.input || response.output != output {
+        return Ok(SlashReason::WrongOutput);
+    }
+    let Some(proof) = proof else {
+        return Err(ActionError::evidence(
+            "exact re-execution gives the output that the miner signed: nothing is refuted",
+        ));
+    };
+    if response.proof != Some(Hash32::digest(proof)) {
+        return Err(ActionError::evidence("this is not the proof whose hash the miner signed"));
+    }
+    match assay_circuits::verify(&exchange.model, &exchange.binding, &request.input, &output, proof) {
+        Ok(()) => Err(ActionError::evidence("the output is exact and the proof holds: nothing is refuted")),
+        Err(VerifyError::Setup(e)) => Err(ActionError::evidence(format!("no proof of this model can be checked: {e}"))),
+        Err(_) => Ok(SlashReason::InvalidProof),
+    }
+}
+
+pub(super) fn challenge(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    request: &Signed<Request>,
+    response: &Signed<Response>,
+) -> Result<(), ActionError> {
+    must_validate(state, signer, "a challenge")?;
+    let count_key = keys::challenge_count(env.epoch, &signer);
+    let count: u64 = state.read("count of challenges", &count_key)?.unwrap_or(0);
+    if count >= OPEN_CHALLENGES_PER_EPOCH {
+        return Err(ActionError::not_now(format!(
+            "a validator opens at most {OPEN_CHALLENGES_PER_EPOCH} challenges in an epoch"
+        )));
+    }
+    let exchange = examine(state, env, request, response)?;
+    let id = exchange.response;
+    if query::challenge(state, &id)?.is_some() {
+        return Err(ActionError::exists("a challenge of response", id));
+    }
+    if state.read::<u64>("refuted response", &keys::refuted(&id))?.is_some() {
+        return Err(ActionError::not_now(format!("response {id} is refuted already")));
+    }
+    if !slashing::has_bond(state, &exchange.miner)? {
+        return Err(ActionError::not_now(format!("{} has no bond left to slash", exchange.miner.operator)));
+    }
+    // An honest miner must always be able to answer, so what no proof can be about is no challenge.
+    let provable = response.body.model == request.body.model && response.body.input == exchange.binding.input;
+    if !provable {
+        return Err(ActionError::evidence("the response is about another model or input: refute it instead"));
+    }
+    if let Err(e) = exchange.model.run(&request.body.input) {
+        return Err(ActionError::evidence(format!("the request's input is none of the model's: {e}")));
+    }
+    let deadline = env.block.height.checked_add(env.params.challenge_window);
+    let deadline = deadline.ok_or(ActionError::Overflow("the challenge's deadline"))?;
+    let record = Challenge {
+        challenger: signer,
+        request: request.clone(),
+        response: response.clone(),
+        status: ChallengeStatus::Open { deadline },
+    };
+    state.write(count_key, &(count + 1));
+    state.write(keys::challenge(&id), &record);
+    state.write_bytes(keys::open_challenge(deadline, &id), Vec::new());
+    state.emit(Event::ChallengeOpened { id, challenger: signer, miner: exchange.miner.operator, deadline });
+    Ok(())
+}
+
+pub(super) fn answer(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    id: &Hash32,
+    proof: &[u8],
+) -> Result<(), ActionError> {
+    let mut challenge = query::challenge(state, id)?.ok_or(ActionError::unknown("challenge", id))?;
+    let miner = challenge.response.body.miner;
+    if signer != miner {
+        return Err(ActionError::NotYours { what: "an answer", expected: miner.to_string(), found: signer });
+    }
+    let ChallengeStatus::Open { deadline } = challenge.status else {
+        return Err(ActionError::not_now(format!("challenge {id} is closed")));
+    };
+    let (request, output) = (&challenge.request.body, &challenge.response.body.output);
+    let bytes = query::model_bytes(state, &request.model)?.ok_or(StoreError::Missing { what: "bytes of a model" })?;
+    let key = request.model.to_string();
+    let damaged = |e: assay_circuits::ModelError| StoreError::Corrupt { what: "model", key, reason: e.to_string() };
+    let model = CompiledModel::from_bytes(&bytes).map_err(damaged)?;
+    let binding = Binding {
+        genesis: env.block.genesis,
+        model: request.model,
+        request: challenge.response.body.request,
+        miner,
+        epoch: request.epoch,
+        input: input_hash(&request.input),
+        output: output_hash(output),
+    };
+    assay_circuits::verify(&model, &binding, &request.input, output, proof)
+        .map_err(|e| ActionError::evidence(format!("the proof does not answer the challenge: {e}")))?;
+    challenge.status = ChallengeStatus::Answered { height: env.block.height };
+    state.write(keys::challenge(id), &challenge);
+    state.remove(keys::open_challenge(deadline, id));
+    state.emit(Event::ChallengeAnswered { id: *id, miner });
+    Ok(())
+}
+
+/// Slashes miners whose deadline was the block before. A response refuted meanwhile was slashed for that already.
+pub(super) fn expire_challenges(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), StoreError> {
+    for (index, _) in state.scan(&keys::open_challenges(env.block.height.saturating_sub(1)))? {
+        let id = keys::last_hash(&index).ok_or(StoreError::Missing { what: "id of an open challenge" })?;
+        let missing = StoreError::Missing { what: "challenge of an index entry" };
+        let mut challenge = query::challenge(state, &id)?.ok_or(missing)?;
+        challenge.status = ChallengeStatus::Silent { height: env.block.height };
+        let operator = challenge.response.body.miner;
+        state.write(keys::challenge(&id), &challenge);
+        state.remove(index);
+        if state.read::<u64>("refuted response", &keys::refuted(&id))?.is_none() {
+            let missing = StoreError::Missing { what: "miner of a challenge" };
+            let miner = query::miner(state, &operator)?.ok_or(missing)?;
+            slashing::slash_miner(state, env, miner, SlashReason::Silence, env.params.slash_silence)?;
+        }
+        state.emit(Event::ChallengeExpired { id, miner: operator });
+    }
+    Ok(())
+}

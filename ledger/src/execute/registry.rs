@@ -1,0 +1,266 @@
+//! Who runs what: validators, miners, their endpoints, and models.
+
+use assay_chain_spec::MAX_MODEL_BYTES;
+use assay_circuits::CompiledModel;
+use assay_primitives::{AccountId, Amount, ModelId, Score, Signature, domain, task::SubnetId};
+
+use super::{Env, burn, money::debit, stake};
+use crate::{
+    ActionError, Event, StoreError, keys,
+    overlay::Overlay,
+    query,
+    records::{MinerRecord, ModelRecord, Operator, Role, SubnetRecord, ValidatorRecord},
+    tx::{Consent, Endpoint, OPERATOR_CONSENT},
+};
+
+/// Most models in one subnet.
+pub const MAX_SUBNET_MODELS: u64 = 64;
+
+/// What both registrations have in common.
+pub(super) struct Registration<'a> {
+    pub(super) owner: AccountId,
+    pub(super) operator: AccountId,
+    pub(super) consent: &'a Signature,
+    pub(super) endpoint: &'a Endpoint,
+}
+
+impl Registration<'_> {
+    /// Checks the operator's consent and that its key has no role yet, and gives it one.
+    fn take_role(&self, state: &mut Overlay<'_>, env: &Env<'_>, role: Role) -> Result<(), ActionError> {
+        check_endpoint(self.endpoint)?;
+        if self.operator != self.owner {
+            let consent = Consent { operator: self.operator, owner: self.owner };
+            let message = domain::preimage(OPERATOR_CONSENT, &env.block.genesis, &consent);
+            self.consent.verify("operator's consent", &self.operator, &message)?;
+        } else if *self.consent != Signature::EMPTY {
+            return Err(ActionError::malformed("consent", "must be empty where the operator signs itself"));
+        }
+        if query::operator(state, &self.operator)?.is_some() {
+            return Err(ActionError::exists("a role of operator", self.operator));
+        }
+        state.write(keys::operator(&self.operator), &Operator { owner: self.owner, role });
+        Ok(())
+    }
+}
+
+fn check_endpoint(endpoint: &Endpoint) -> Result<(), ActionError> {
+    ActionError::limit("bytes in the endpoint's peer_id", 0, 64, endpoint.peer_id.len() as u64)?;
+    ActionError::limit("the number of the endpoint's addresses", 0, 4, endpoint.addresses.len() as u64)?;
+    let mut lengths = endpoint.addresses.iter().map(String::len);
+    lengths.try_for_each(|len| ActionError::limit("bytes in an address of the endpoint", 1, 128, len as u64))
+}
+
+pub(super) fn register_validator(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    registration: Registration<'_>,
+    own: Amount,
+    take: u64,
+) -> Result<(), ActionError> {
+    ActionError::limit("take in basis points", 0, 10_000, take)?;
+    ActionError::limit("the stake in grain", env.params.min_validator_stake, u64::MAX, own.0)?;
+    registration.take_role(state, env, Role::Validator)?;
+    let Registration { owner, operator, endpoint, .. } = registration;
+    debit(state, &owner, own, "the validator's stake")?;
+    let record = ValidatorRecord {
+        operator,
+        owner,
+        stake: Amount::ZERO,
+        take,
+        endpoint: endpoint.clone(),
+        registered: env.block.height,
+        jailed_until: None,
+        tombstoned: false,
+    };
+    stake::add(state, env.block.height, record, &owner, own)?;
+    state.emit(Event::ValidatorRegistered { validator: operator, owner });
+    Ok(())
+}
+
+fn known_subnet(state: &Overlay<'_>, subnet: SubnetId) -> Result<SubnetRecord, ActionError> {
+    query::subnet(state, subnet)?.ok_or(ActionError::unknown("subnet", subnet))
+}
+
+pub(super) fn register_miner(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    registration: Registration<'_>,
+    subnet: SubnetId,
+) -> Result<(), ActionError> {
+    known_subnet(state, subnet)?;
+    let count = mining(state, subnet)?;
+    if count >= env.params.max_miners {
+        return Err(ActionError::not_now(format!(
+            "subnet {subnet} has {count} miners and takes at most {}; wait until one retires",
+            env.params.max_miners
+        )));
+    }
+    registration.take_role(state, env, Role::Miner(subnet))?;
+    let Registration { owner, operator, endpoint, .. } = registration;
+    let (bond, fee) = (Amount(env.params.miner_bond), Amount(env.params.registration_fee));
+    let needed = bond.checked_add(fee).ok_or(ActionError::Overflow("bond and registration fee"))?;
+    debit(state, &owner, needed, "the miner's bond and registration fee")?;
+    burn(state, fee)?;
+    let record = MinerRecord {
+        operator,
+        owner,
+        subnet,
+        bond,
+        endpoint: endpoint.clone(),
+        registered: env.block.height,
+        retired: None,
+        slashed: None,
+        score: Score::ZERO,
+    };
+    state.write(keys::miner(&operator), &record);
+    state.write_bytes(keys::mines(subnet, &operator), Vec::new());
+    state.write(keys::mining(subnet), &(count + 1));
+    state.emit(Event::MinerRegistered { miner: operator, owner, subnet });
+    Ok(())
+}
+
+fn mining(state: &Overlay<'_>, subnet: SubnetId) -> Result<u64, StoreError> {
+    Ok(state.read("count of miners", &keys::mining(subnet))?.unwrap_or(0))
+}
+
+pub(super) fn retire_miner(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    operator: AccountId,
+) -> Result<(), ActionError> {
+    let miner = query::miner(state, &operator)?.ok_or(ActionError::unknown("miner", operator))?;
+    if miner.owner != signer {
+        let expected = format!("its owner {}", miner.owner);
+        return Err(ActionError::NotYours { what: "a miner's retirement", expected, found: signer });
+    }
+    if let Some(height) = miner.retired {
+        return Err(ActionError::not_now(format!("{operator} is out of its market since height {height}")));
+    }
+    Ok(retire(state, env, miner)?)
+}
+
+/// Takes a miner out of its market; what is left of its bond is on its way to the owner.
+pub(super) fn retire(state: &mut Overlay<'_>, env: &Env<'_>, mut miner: MinerRecord) -> Result<(), StoreError> {
+    stake::unbond(state, env, &miner.owner, &miner.operator, miner.bond)?;
+    miner.bond = Amount::ZERO;
+    miner.retired = Some(env.block.height);
+    state.write(keys::miner(&miner.operator), &miner);
+    let count = mining(state, miner.subnet)?;
+    let count = count.checked_sub(1).ok_or(StoreError::Books("a miner retires from a subnet without miners"))?;
+    state.write(keys::mining(miner.subnet), &count);
+    state.emit(Event::MinerRetired { miner: miner.operator, subnet: miner.subnet });
+    Ok(())
+}
+
+pub(super) fn set_endpoint(
+    state: &mut Overlay<'_>,
+    signer: AccountId,
+    operator: AccountId,
+    endpoint: &Endpoint,
+) -> Result<(), ActionError> {
+    check_endpoint(endpoint)?;
+    let role = query::operator(state, &operator)?.ok_or(ActionError::unknown("operator", operator))?;
+    if signer != operator && signer != role.owner {
+        let expected = format!("{operator} or its owner {}", role.owner);
+        return Err(ActionError::NotYours { what: "an endpoint", expected, found: signer });
+    }
+    match role.role {
+        Role::Validator => {
+            let missing = StoreError::Missing { what: "validator of an operator" };
+            let mut record = query::validator(state, &operator)?.ok_or(missing)?;
+            record.endpoint = endpoint.clone();
+            state.write(keys::validator(&operator), &record);
+        }
+        Role::Miner(_) => {
+            let missing = StoreError::Missing { what: "miner of an operator" };
+            let mut record = query::miner(state, &operator)?.ok_or(missing)?;
+            record.endpoint = endpoint.clone();
+            state.write(keys::miner(&operator), &record);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn register_model(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    subnet: SubnetId,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), ActionError> {
+    ActionError::limit("characters in the model's name", 1, 32, name.len() as u64)?;
+    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Err(ActionError::malformed("the model's name", format!("only a-z, 0-9 and -, found {name:?}")));
+    }
+    ActionError::limit("bytes of the model", 1, MAX_MODEL_BYTES as u64, bytes.len() as u64)?;
+    let mut market = known_subnet(state, subnet)?;
+    ActionError::limit("the number of the subnet's models", 1, MAX_SUBNET_MODELS, market.models.len() as u64 + 1)?;
+    if query::model_by_name(state, name)?.is_some() {
+        return Err(ActionError::exists("a model named", name));
+    }
+    let model = CompiledModel::from_bytes(bytes).map_err(|e| ActionError::malformed("the model", e.to_string()))?;
+    let id = model.id();
+    if query::model(state, &id)?.is_some() {
+        return Err(ActionError::exists("model", id));
+    }
+    let fee = Amount(env.params.registration_fee);
+    debit(state, &signer, fee, "the model's registration")?;
+    burn(state, fee)?;
+    write_model(state, &mut market, id, name, bytes, Some(signer), env.block.height);
+    state.emit(Event::ModelRegistered { model: id, name: name.into(), subnet });
+    Ok(())
+}
+
+/// Writes a checked model into its subnet.
+pub(crate) fn write_model(
+    state: &mut Overlay<'_>,
+    market: &mut SubnetRecord,
+    id: ModelId,
+    name: &str,
+    bytes: &[u8],
+    registrant: Option<AccountId>,
+    height: u64,
+) {
+    market.models.push(id);
+    let record = ModelRecord {
+        id,
+        name: name.into(),
+        subnet: market.id,
+        bytes: bytes.len() as u64,
+        registrant,
+        registered: height,
+    };
+    state.write(keys::subnet(market.id), market);
+    state.write(keys::model(&id), &record);
+    state.write(keys::model_name(name), &id);
+    state.write_bytes(keys::model_bytes(&id), bytes.to_vec());
+}
+
+pub(super) fn unjail(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    validator: AccountId,
+) -> Result<(), ActionError> {
+    let mut record = query::validator(state, &validator)?.ok_or(ActionError::unknown("validator", validator))?;
+    if signer != record.owner && signer != validator {
+        let expected = format!("{validator} or its owner {}", record.owner);
+        return Err(ActionError::NotYours { what: "an unjailing", expected, found: signer });
+    }
+    if record.tombstoned {
+        return Err(ActionError::not_now(format!("{validator} signed two conflicting votes and never votes again")));
+    }
+    match record.jailed_until {
+        None => Err(ActionError::not_now(format!("{validator} is not jailed"))),
+        Some(until) if env.epoch < until => {
+            Err(ActionError::not_now(format!("{validator} is jailed until epoch {until}, it is epoch {}", env.epoch)))
+        }
+        Some(_) => {
+            record.jailed_until = None;
+            state.write(keys::validator(&validator), &record);
+            Ok(())
+        }
+    }
+}

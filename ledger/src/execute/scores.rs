@@ -1,0 +1,90 @@
+//! Commit and reveal: validators bind themselves to scores before anyone sees them.
+
+use assay_primitives::{AccountId, Hash32, task::SubnetId};
+
+use super::Env;
+use crate::{
+    ActionError, keys,
+    overlay::Overlay,
+    query,
+    records::{Commitment, Reveal, Role},
+    tx::ScoreSheet,
+};
+
+/// The signer must be a validator's operator.
+pub(super) fn must_validate(state: &Overlay<'_>, signer: AccountId, what: &'static str) -> Result<(), ActionError> {
+    match query::operator(state, &signer)?.map(|operator| operator.role) {
+        Some(Role::Validator) => Ok(()),
+        _ => Err(ActionError::NotYours { what, expected: "a validator's operator".into(), found: signer }),
+    }
+}
+
+pub(super) fn commit(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    subnet: SubnetId,
+    epoch: u64,
+    hash: Hash32,
+) -> Result<(), ActionError> {
+    must_validate(state, signer, "a commitment")?;
+    if query::subnet(state, subnet)?.is_none() {
+        return Err(ActionError::unknown("subnet", subnet));
+    }
+    if epoch != env.epoch {
+        let now = env.epoch;
+        return Err(ActionError::not_now(format!(
+            "scores of epoch {epoch} are committed in epoch {epoch}, it is epoch {now}"
+        )));
+    }
+    if query::commitment(state, epoch, subnet, &signer)?.is_some() {
+        return Err(ActionError::exists("a commitment for epoch", epoch));
+    }
+    state.write(keys::commitment(epoch, subnet, &signer), &Commitment { hash, height: env.block.height });
+    Ok(())
+}
+
+pub(super) fn reveal(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    sheet: &ScoreSheet,
+) -> Result<(), ActionError> {
+    must_validate(state, signer, "a reveal")?;
+    if sheet.validator != signer {
+        let expected = sheet.validator.to_string();
+        return Err(ActionError::NotYours { what: "these scores", expected, found: signer });
+    }
+    let (epoch, subnet) = (sheet.epoch, sheet.subnet);
+    if epoch.checked_add(1) != Some(env.epoch) {
+        let now = env.epoch;
+        return Err(ActionError::not_now(format!(
+            "scores of epoch {epoch} are revealed in the epoch after it, it is epoch {now}"
+        )));
+    }
+    let commitment = query::commitment(state, epoch, subnet, &signer)?;
+    let commitment = commitment.ok_or(ActionError::unknown("commitment for epoch", epoch))?;
+    let found = sheet.commitment(&env.block.genesis);
+    if found != commitment.hash {
+        return Err(ActionError::malformed(
+            "the reveal",
+            format!("committed was {}, this opens {found}", commitment.hash),
+        ));
+    }
+    if query::reveal(state, epoch, subnet, &signer)?.is_some() {
+        return Err(ActionError::exists("a reveal for epoch", epoch));
+    }
+    if let Some(pair) = sheet.scores.windows(2).find(|pair| pair[0].miner >= pair[1].miner) {
+        let reason = format!("must ascend by miner, each once; {} is out of order or repeated", pair[1].miner);
+        return Err(ActionError::malformed("the scores", reason));
+    }
+    for entry in &sheet.scores {
+        let operator = query::operator(state, &entry.miner)?;
+        if operator.is_none_or(|operator| operator.role != Role::Miner(subnet)) {
+            return Err(ActionError::Unknown { what: "miner", id: format!("{} in subnet {subnet}", entry.miner) });
+        }
+    }
+    let reveal = Reveal { scores: sheet.scores.clone(), height: env.block.height };
+    state.write(keys::reveal(epoch, subnet, &signer), &reveal);
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Taking money from those at fault, and the evidence of conflicting votes.
+
+use assay_primitives::{AccountId, Amount, Signed, VoteContent};
+
+use super::{Env, burn, registry, stake};
+use crate::{
+    ActionError, Event, StoreError, keys,
+    overlay::Overlay,
+    query,
+    records::{MinerRecord, Slash, SlashReason},
+};
+
+const SUM: StoreError = StoreError::Books("a slash exceeds what it is taken from");
+
+/// Books a slash whose money is already taken: burns it and gives it a number.
+fn book(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    account: AccountId,
+    reason: SlashReason,
+    amount: Amount,
+) -> Result<u64, StoreError> {
+    burn(state, amount)?;
+    let mut chain = query::chain(state)?;
+    let number = chain.next_slash;
+    chain.next_slash += 1; // at most a few for each transaction: 2^64 is out of reach
+    state.write(keys::chain(), &chain);
+    let slash = Slash { account, reason, amount, height: env.block.height, epoch: env.epoch };
+    state.write(keys::slash(number), &slash);
+    state.emit(Event::Slashed { slash });
+    Ok(number)
+}
+
+/// Whether a miner has anything that a slash could reach.
+pub(super) fn has_bond(state: &Overlay<'_>, miner: &MinerRecord) -> Result<bool, StoreError> {
+    use crate::StateRead as _;
+    Ok(miner.bond > Amount::ZERO || !state.scan(&keys::unbonds_from(&miner.operator))?.is_empty())
+}
+
+/// Takes a share of a miner's bond and of what of it is unbonding. A miner left with at most half of the parameter
+/// `miner_bond` is out of the market.
+pub(super) fn slash_miner(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    mut miner: MinerRecord,
+    reason: SlashReason,
+    basis_points: u64,
+) -> Result<u64, StoreError> {
+    let part = miner.bond.basis_points(basis_points);
+    miner.bond = miner.bond.checked_sub(part).ok_or(SUM)?;
+    miner.slashed = Some(env.epoch);
+    let operator = miner.operator;
+    state.write(keys::miner(&operator), &miner);
+    let unbonding = stake::take_unbonding(state, &operator, basis_points)?;
+    let amount = part.checked_add(unbonding).ok_or(SUM)?;
+    if miner.retired.is_none() && miner.bond.0 <= env.params.miner_bond / 2 {
+        registry::retire(state, env, miner)?;
+    }
+    book(state, env, operator, reason, amount)
+}
+
+pub(super) fn double_sign(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    first: &Signed<VoteContent>,
+    second: &Signed<VoteContent>,
+) -> Result<(), ActionError> {
+    let (a, b) = (&first.body, &second.body);
+    if (a.validator, a.height, a.round, a.kind) != (b.validator, b.height, b.round, b.kind) {
+        return Err(ActionError::evidence(
+            "the votes are not of one validator, height, round and kind: they do not conflict",
+        ));
+    }
+    if a.block == b.block {
+        return Err(ActionError::evidence("both votes are for the same block: they do not conflict"));
+    }
+    let operator = a.validator;
+    let mut record = query::validator(state, &operator)?.ok_or(ActionError::unknown("validator", operator))?;
+    if a.height > env.block.height {
+        return Err(ActionError::not_now(format!("the votes are for height {}, above this block's", a.height)));
+    }
+    let oldest = env.epoch.saturating_sub(env.params.evidence_epochs);
+    let from = query::epoch_start(state, oldest)?.ok_or(StoreError::Missing { what: "start of an epoch" })?;
+    if a.height < from {
+        return Err(ActionError::not_now(format!(
+            "evidence reaches back to height {from}, the votes are for height {}",
+            a.height
+        )));
+    }
+    if query::validator_set_at(state, a.height)?.power_of(&operator).is_none() {
+        return Err(ActionError::evidence(format!("{operator} was not in the validator set of height {}", a.height)));
+    }
+    let key = keys::double_sign(&operator, a.height, a.round, a.kind);
+    if state.read::<u64>("double sign", &key)?.is_some() {
+        return Err(ActionError::exists("a slash for this pair of votes of", operator));
+    }
+    first.verify(&env.block.genesis)?;
+    second.verify(&env.block.genesis)?;
+
+    record.tombstoned = true;
+    record.jailed_until = Some(u64::MAX);
+    state.write(keys::validator(&operator), &record);
+    let basis_points = env.params.slash_double_sign;
+    let mut amount = Amount::ZERO;
+    for (delegator, delegation) in query::delegators_of(state, &operator)? {
+        let part = delegation.basis_points(basis_points);
+        if part > Amount::ZERO {
+            stake::take(state, env.block.height, &operator, &delegator, part)?;
+        }
+        amount = amount.checked_add(part).ok_or(SUM)?;
+    }
+    let unbonding = stake::take_unbonding(state, &operator, basis_points)?;
+    amount = amount.checked_add(unbonding).ok_or(SUM)?;
+    let number = book(state, env, operator, SlashReason::DoubleSign, amount)?;
+    state.write(key, &number);
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Delegations, their sums per account, and money on its way out.
+
+use assay_primitives::{AccountId, Amount};
+
+use super::{Env, credit, money::debit};
+use crate::{
+    ActionError, StateRead, StoreError, keys,
+    overlay::Overlay,
+    query,
+    records::{AccountStake, Unbonding, ValidatorRecord},
+};
+
+const SUM: StoreError = StoreError::Books("a sum of stake does not fit its parts");
+
+pub(super) fn stake(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    from: AccountId,
+    validator: AccountId,
+    amount: Amount,
+) -> Result<(), ActionError> {
+    ActionError::limit("the amount in grain", 1, u64::MAX, amount.0)?;
+    let record = query::validator(state, &validator)?.ok_or(ActionError::unknown("validator", validator))?;
+    if record.tombstoned {
+        return Err(ActionError::not_now(format!(
+            "{validator} signed two conflicting votes and takes no stake; choose another"
+        )));
+    }
+    debit(state, &from, amount, "the stake")?;
+    Ok(add(state, env.block.height, record, &from, amount)?)
+}
+
+/// Books a delegation whose money was taken from somewhere.
+pub(crate) fn add(
+    state: &mut Overlay<'_>,
+    height: u64,
+    mut validator: ValidatorRecord,
+    delegator: &AccountId,
+    amount: Amount,
+) -> Result<(), StoreError> {
+    let operator = validator.operator;
+    let delegation = query::delegation(state, &operator, delegator)?.checked_add(amount).ok_or(SUM)?;
+    state.write(keys::delegation(&operator, delegator), &delegation);
+    state.write_bytes(keys::delegated(delegator, &operator), Vec::new());
+    validator.stake = validator.stake.checked_add(amount).ok_or(SUM)?;
+    state.write(keys::validator(&operator), &validator);
+    shift(state, height, delegator, |sum| sum.checked_add(amount))?;
+    total(state, |sum| sum.checked_add(amount.0))
+}
+
+/// Takes from a delegation; the caller books where the money goes. At most the delegation.
+pub(super) fn take(
+    state: &mut Overlay<'_>,
+    height: u64,
+    operator: &AccountId,
+    delegator: &AccountId,
+    amount: Amount,
+) -> Result<(), StoreError> {
+    let rest = query::delegation(state, operator, delegator)?.checked_sub(amount).ok_or(SUM)?;
+    if rest == Amount::ZERO {
+        state.remove(keys::delegation(operator, delegator));
+        state.remove(keys::delegated(delegator, operator));
+    } else {
+        state.write(keys::delegation(operator, delegator), &rest);
+    }
+    let mut validator =
+        query::validator(state, operator)?.ok_or(StoreError::Missing { what: "validator of a delegation" })?;
+    validator.stake = validator.stake.checked_sub(amount).ok_or(SUM)?;
+    state.write(keys::validator(operator), &validator);
+    shift(state, height, delegator, |sum| sum.checked_sub(amount))?;
+    total(state, |sum| sum.checked_sub(amount.0))
+}
+
+pub(super) fn unstake(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    delegator: AccountId,
+    validator: AccountId,
+    amount: Amount,
+) -> Result<(), ActionError> {
+    ActionError::limit("the amount in grain", 1, u64::MAX, amount.0)?;
+    if query::validator(state, &validator)?.is_none() {
+        return Err(ActionError::unknown("validator", validator));
+    }
+    let found = query::delegation(state, &validator, &delegator)?;
+    if found < amount {
+        return Err(ActionError::Funds { what: "this unstaking", account: delegator, needed: amount, found });
+    }
+    take(state, env.block.height, &validator, &delegator, amount)?;
+    Ok(unbond(state, env, &delegator, &validator, amount)?)
+}
+
+/// Puts money on its way out of a stake or bond.
+pub(super) fn unbond(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    account: &AccountId,
+    operator: &AccountId,
+    amount: Amount,
+) -> Result<(), StoreError> {
+    if amount == Amount::ZERO {
+        return Ok(());
+    }
+    let mut chain = query::chain(state)?;
+    let number = chain.next_unbonding;
+    chain.next_unbonding += 1; // one for each transaction or slash at most: 2^64 is out of reach
+    state.write(keys::chain(), &chain);
+    let release = env.epoch.saturating_add(env.params.unbonding_epochs);
+    let entry = Unbonding { account: *account, operator: *operator, amount, release };
+    state.write(keys::unbonding(release, number), &entry);
+    state.write_bytes(keys::unbonds(operator, release, number), Vec::new());
+    Ok(())
+}
+
+/// Pays what is due at the end of an epoch.
+pub(crate) fn release(state: &mut Overlay<'_>, epoch: u64) -> Result<(), StoreError> {
+    for (key, value) in state.scan(&keys::unbondings_of_epoch(epoch))? {
+        let entry: Unbonding = crate::state::decode("unbonding", &key, &value)?;
+        let number = keys::last_number(&key).ok_or(StoreError::Missing { what: "number of an unbonding" })?;
+        credit(state, &entry.account, entry.amount)?;
+        state.remove(keys::unbonds(&entry.operator, epoch, number));
+        state.remove(key);
+    }
+    Ok(())
+}
+
+/// Takes a share of all money on its way out of `operator`; returns the sum. The caller burns it.
+pub(super) fn take_unbonding(
+    state: &mut Overlay<'_>,
+    operator: &AccountId,
+    basis_points: u64,
+) -> Result<Amount, StoreError> {
+    let mut taken = Amount::ZERO;
+    for (index, _) in state.scan(&keys::unbonds_from(operator))? {
+        let Some(fields) = index.last_chunk::<16>() else {
+            return Err(StoreError::Missing { what: "fields of an unbonding's index entry" });
+        };
+        let key = [keys::all::UNBONDINGS, fields].concat();
+        let mut entry: Unbonding =
+            state.read("unbonding", &key)?.ok_or(StoreError::Missing { what: "unbonding of an index entry" })?;
+        let part = entry.amount.basis_points(basis_points);
+        entry.amount = entry.amount.checked_sub(part).ok_or(SUM)?;
+        taken = taken.checked_add(part).ok_or(SUM)?;
+        if entry.amount == Amount::ZERO {
+            state.remove(key);
+            state.remove(index);
+        } else {
+            state.write(key, &entry);
+        }
+    }
+    Ok(taken)
+}
+
+/// Changes the sum of an account's delegations. The sum before is kept if a vote may still ask for it: at most one
+/// entry for each snapshot between two changes, and none once those votes have ended.
+fn shift(
+    state: &mut Overlay<'_>,
+    height: u64,
+    account: &AccountId,
+    change: impl Fn(Amount) -> Option<Amount>,
+) -> Result<(), StoreError> {
+    let before: AccountStake = state.read("stake", &keys::stake(account))?.unwrap_or_default();
+    let agenda = query::agenda(state)?;
+    prune(state, account, agenda.voting.values().min().copied())?;
+    let asked = agenda.voting.values().any(|snapshot| (before.since..height).contains(snapshot));
+    let known = before.since > 0 || before.amount > Amount::ZERO;
+    if asked && known {
+        state.write(keys::stake_from(account, before.since), &before.amount.0);
+    }
+    let after = AccountStake { amount: change(before.amount).ok_or(SUM)?, since: height };
+    state.write(keys::stake(account), &after);
+    Ok(())
+}
+
+/// Forgets past sums that no open vote can ask for: all but the newest one at or before its snapshot, and what follows.
+fn prune(state: &mut Overlay<'_>, account: &AccountId, oldest_snapshot: Option<u64>) -> Result<(), StoreError> {
+    let past: Vec<_> = state.scan(&keys::stake_history(account))?.into_iter().map(|(key, _)| key).collect();
+    let needed_from = match oldest_snapshot {
+        None => past.len(),
+        Some(snapshot) => {
+            past.iter().rposition(|key| keys::last_number(key).is_some_and(|since| since <= snapshot)).unwrap_or(0)
+        }
+    };
+    past.into_iter().take(needed_from).for_each(|key| state.remove(key));
+    Ok(())
+}
+
+fn total(state: &mut Overlay<'_>, change: impl Fn(u64) -> Option<u64>) -> Result<(), StoreError> {
+    let mut chain = query::chain(state)?;
+    chain.total_stake = change(chain.total_stake).ok_or(SUM)?;
+    state.write(keys::chain(), &chain);
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Blocks of transactions on [`crate::world::World`], by family.
+
+mod admission;
+mod conservation;
+mod evidence;
+mod governance;
+mod registry;
+mod scores;
+mod stake;

@@ -1,0 +1,214 @@
+//! Commit, reveal and settlement.
+
+use assay_primitives::{Amount, Keypair, Score};
+
+use crate::{
+    query,
+    records::{EpochReport, RevealStatus},
+    treasury,
+    tx::{Action, ScoreSheet},
+    world::{World, key, ratio, sheet},
+};
+
+fn with_miners(count: u64) -> (World, Vec<Keypair>) {
+    let mut world = World::new();
+    let mut miners: Vec<_> = (0..count).map(|i| key("miner", i)).collect();
+    for miner in &miners {
+        world.register_miner(4, miner).unwrap();
+    }
+    miners.sort_by_key(Keypair::account);
+    world.advance_to_epoch(world.epoch() + 1);
+    (world, miners)
+}
+
+fn add_up(report: &EpochReport) {
+    let miners: u64 = report.miners.iter().map(|m| m.reward.0).sum();
+    let validators: u64 = report.validators.iter().map(|v| v.reward.0).sum();
+    assert_eq!(miners + validators + report.remainder.0, report.emission.0);
+}
+
+#[test]
+fn agreed_scores_pay_miners_by_score_and_validators_and_their_delegators_by_stake() {
+    let (mut world, miners) = with_miners(3);
+    let delegator = world.owners[6].clone();
+    let validator = world.validators[0].account();
+    world.run(&delegator, Action::Stake { validator, amount: Amount::asy(1000) }).unwrap();
+    let given = [ratio(9, 10), ratio(3, 10), Score::ZERO];
+    let scores: Vec<_> = miners.iter().map(Keypair::account).zip(given).collect();
+    let (before, minted) = (world.balance(&delegator.account()), query::supply(&world.state).unwrap().minted);
+    let report = world.settle(&vec![scores; 4]);
+    add_up(&report);
+    assert_eq!(query::supply(&world.state).unwrap().minted - minted, report.emission.0);
+    assert!(report.emission.0 <= 100_000_000_000 && report.emission.0 > 99_999_999_000);
+    assert_eq!(world.balance(&treasury()), report.remainder.0);
+    let [good, poor, bad] = &report.miners[..] else { panic!("three miners") };
+    assert_eq!([good.score, poor.score, bad.score], given);
+    assert!(good.reward.0 > 2 * poor.reward.0 && poor.reward.0 > 0);
+    assert_eq!((bad.reward, bad.withheld.as_deref()), (Amount::ZERO, Some("its settled score is 0")));
+    assert_eq!((good.responses, good.reports.len(), good.consensus), (8, 4, true));
+    let line = report.validators.iter().find(|v| v.account == validator).unwrap();
+    assert_eq!((line.reveal, line.stake), (RevealStatus::Revealed, Amount::asy(2000)));
+    let share = line.reward.0 - line.reward.0 / 10; // the owner's take is 1000 basis points
+    assert!(world.balance(&delegator.account()).abs_diff(before + share / 2) <= 1);
+    assert_eq!(world.miner(&good.account).score, given[0]);
+    assert!(query::commitment(&world.state, report.epoch, 0, &validator).unwrap().is_none(), "kept only until settled");
+}
+
+#[test]
+fn an_outlier_is_named_and_earns_less() {
+    let (mut world, miners) = with_miners(2);
+    let honest: Vec<_> = miners.iter().map(|m| (m.account(), ratio(8, 10))).collect();
+    let mut lying = honest.clone();
+    lying[0].1 = Score::ZERO;
+    let report = world.settle(&[honest.clone(), honest.clone(), honest, lying]);
+    add_up(&report);
+    let liar = world.validators[3].account();
+    assert_eq!(report.miners[0].score, ratio(8, 10));
+    assert_eq!(report.miners[0].outliers.len(), 1);
+    assert_eq!(report.miners[0].outliers[0].0, liar);
+    assert!(report.miners[0].outliers[0].1.contains("Z-score"), "{}", report.miners[0].outliers[0].1);
+    let reward = |id| report.validators.iter().find(|v| v.account == id).unwrap().reward;
+    assert!(reward(liar) < reward(world.validators[0].account()));
+}
+
+#[test]
+fn too_few_reports_leave_the_last_score_standing() {
+    let (mut world, miners) = with_miners(1);
+    let all = vec![(miners[0].account(), ratio(1, 2))];
+    world.settle(&vec![all.clone(); 4]);
+    let other = vec![(miners[0].account(), ratio(9, 10))];
+    let report = world.settle(&[other.clone(), other]);
+    add_up(&report);
+    assert!(!report.miners[0].consensus);
+    assert_eq!((report.miners[0].score, report.miners[0].reports.len()), (ratio(1, 2), 2));
+    let absent = report.validators.iter().filter(|v| v.reveal == RevealStatus::NotCommitted);
+    assert!(absent.clone().count() == 2 && absent.clone().all(|v| v.reward == Amount::ZERO));
+}
+
+#[test]
+fn nobody_revealing_mints_nothing() {
+    let (mut world, _) = with_miners(1);
+    let epoch = world.epoch();
+    world.advance_to_epoch(epoch + 2);
+    let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
+    assert_eq!((report.emission, report.miners.len()), (Amount::ZERO, 1));
+    assert_eq!(query::supply(&world.state).unwrap().minted, 0);
+}
+
+#[test]
+fn a_commitment_binds_and_comes_once_and_in_its_epoch() {
+    let (mut world, miners) = with_miners(1);
+    let (epoch, validator) = (world.epoch(), world.validators[0].clone());
+    let scores = [(miners[0].account(), ratio(1, 2))];
+    let sheet = sheet(&validator, epoch, &scores);
+    let commitment = sheet.commitment(&world.genesis);
+    let commit = |epoch| Action::CommitScores { subnet: 0, epoch, commitment };
+    assert!(world.run(&validator, commit(epoch + 1)).unwrap_err().contains("it is epoch"));
+    let owner = world.owners[0].clone();
+    assert!(world.run(&owner, commit(epoch)).unwrap_err().contains("a validator's operator"));
+    world.run(&validator, commit(epoch)).unwrap();
+    assert!(world.run(&validator, commit(epoch)).unwrap_err().contains("exists already"));
+    let reveal = |sheet: &ScoreSheet| Action::RevealScores { sheet: sheet.clone() };
+    world.advance_to_epoch(epoch + 1);
+
+    let other_salt = ScoreSheet { salt: [8; 32], ..sheet.clone() };
+    assert!(world.run(&validator, reveal(&other_salt)).unwrap_err().contains("committed was"));
+    let copier = world.validators[1].clone();
+    assert!(world.run(&copier, reveal(&sheet)).unwrap_err().contains("must be signed by"));
+    let copied = ScoreSheet { validator: copier.account(), ..sheet.clone() };
+    assert!(world.run(&copier, reveal(&copied)).unwrap_err().contains("no commitment"));
+    world.run(&validator, reveal(&sheet)).unwrap();
+    world.advance_to_epoch(epoch + 2);
+    assert!(world.run(&validator, reveal(&sheet)).unwrap_err().contains("epoch after it"));
+}
+
+#[test]
+fn a_missed_reveal_is_visible_and_earns_nothing() {
+    let (mut world, miners) = with_miners(1);
+    let epoch = world.epoch();
+    let scores = vec![vec![(miners[0].account(), ratio(1, 2))]; 4];
+    let (txs, sheets) = world.commits(&scores);
+    world.block(&txs);
+    world.advance_to_epoch(epoch + 1);
+    for i in 0..3 {
+        let validator = world.validators[i].clone();
+        let action = Action::RevealScores { sheet: sheets[i].clone() };
+        world.run(&validator, action.clone()).unwrap();
+        assert!(i > 0 || world.run(&validator, action).unwrap_err().contains("exists already"));
+    }
+    world.advance_to_epoch(epoch + 2);
+    let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
+    let line = report.validators.iter().find(|v| v.account == world.validators[3].account()).unwrap();
+    assert_eq!((line.reveal, line.reward), (RevealStatus::Missed, Amount::ZERO));
+    assert!(report.miners[0].consensus, "three are enough");
+}
+
+#[test]
+fn unsorted_repeated_and_unknown_miners_are_no_scores() {
+    let (mut world, miners) = with_miners(2);
+    let (epoch, validator) = (world.epoch(), world.validators.clone());
+    let good = sheet(&validator[0], epoch, &[(miners[0].account(), Score::ONE), (miners[1].account(), Score::ONE)]);
+    let mut reversed = ScoreSheet { validator: validator[1].account(), ..good.clone() };
+    reversed.scores.reverse();
+    let mut twice = ScoreSheet { validator: validator[2].account(), ..good.clone() };
+    twice.scores[1].miner = twice.scores[0].miner;
+    let unknown = sheet(&validator[3], epoch, &[(key("nobody", 0).account(), Score::ONE)]);
+    let sheets = [good, reversed, twice, unknown];
+    let commit =
+        |sheet: &ScoreSheet| Action::CommitScores { subnet: 0, epoch, commitment: sheet.commitment(&world.genesis) };
+    let txs: Vec<_> = validator.iter().zip(&sheets).map(|(v, sheet)| world.sign(v, commit(sheet))).collect();
+    world.block(&txs);
+    world.advance_to_epoch(epoch + 1);
+    for (i, reason) in [(1, "must ascend"), (2, "must ascend"), (3, "no miner")] {
+        let error = world.run(&validator[i], Action::RevealScores { sheet: sheets[i].clone() }).unwrap_err();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_score_committed_before_a_miner_registered_does_not_count_for_it() {
+    let mut world = World::new();
+    world.advance_to_epoch(1);
+    let (epoch, miner) = (world.epoch(), key("miner", 0));
+    let scores = vec![vec![(miner.account(), Score::ONE)]; 4];
+    let (txs, sheets) = world.commits(&scores);
+    world.block(&txs);
+    world.register_miner(4, &miner).unwrap();
+    world.advance_to_epoch(epoch + 1);
+    for (validator, sheet) in world.validators.clone().iter().zip(sheets) {
+        let tx = world.sign(validator, Action::RevealScores { sheet });
+        world.block(&[tx]);
+    }
+    let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
+    assert_eq!((report.miners[0].score, report.miners[0].reports.len()), (Score::ZERO, 0));
+    assert_eq!(report.miners[0].reward, Amount::ZERO);
+}
+
+#[test]
+fn a_miner_that_left_or_was_slashed_earns_nothing_and_nobody_gains() {
+    let (mut world, miners) = with_miners(2);
+    let scores: Vec<_> = miners.iter().map(|m| (m.account(), ratio(8, 10))).collect();
+    let full = world.settle(&vec![scores.clone(); 4]);
+    let (txs, sheets) = world.commits(&vec![scores; 4]);
+    let epoch = world.epoch();
+    world.block(&txs);
+    let owner = world.owners[4].clone();
+    world.run(&owner, Action::RetireMiner { operator: miners[0].account() }).unwrap();
+    world.advance_to_epoch(epoch + 1);
+    let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| world.sign(v, Action::RevealScores { sheet: sheet.clone() });
+    let txs: Vec<_> = world.validators.iter().zip(&sheets).map(reveal).collect();
+    world.block(&txs);
+    world.advance_to_epoch(epoch + 2);
+    let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
+    add_up(&report);
+    assert_eq!(report.miners[0].reward, Amount::ZERO);
+    assert!(report.miners[0].withheld.as_ref().is_some_and(|why| why.contains("left the market")));
+    assert_eq!(report.miners[1].reward, full.miners[1].reward);
+    assert!(report.emission < full.emission);
+    world.advance_to_epoch(epoch + 3);
+    let after = query::epoch_report(&world.state, epoch + 1, 0).unwrap().unwrap();
+    assert_eq!(
+        after.miners.len(),
+        1 + usize::from(world.miner(&miners[0].account()).retired.unwrap() >= 4 * (epoch + 1) + 1)
+    );
+}

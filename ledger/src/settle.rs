@@ -1,0 +1,94 @@
+//! The last block of an epoch: revealed scores become money, unbonding money is released, the validator set is chosen.
+//!
+//! ```text
+//! reveals of epoch e --aggregate--> settled score of each miner  --\
+//!       \-- scores as weights, outliers flagged --rewards::epoch----+--> rewards: miners' owners, validators and delegators
+//! ```
+//!
+//! - A validator takes part if it could be in the validator set now, committed in `e` and revealed in `e + 1`. Others
+//!   have no say, earn nothing, and their stored bonds stand as they are.
+//! - A report on a miner that registered at or after the commitment does not count.
+//! - Where fewer than `min_reports` count, the miner's last score stands, and stands for every validator's weight of it.
+//! - A miner that retired or was slashed in `e` or since, or whose settled score is 0, earns nothing: its share is not
+//!   minted. Shares are computed first, so nobody else gains by it.
+//! - An epoch for which nobody revealed, or a market without miners, mints nothing.
+//! - Every division rounds down. What rounding leaves goes to [`crate::treasury`].
+
+mod market;
+
+use assay_chain_spec::{Params, voting_power};
+use assay_primitives::{Validator, ValidatorSet};
+
+use crate::{
+    Event, StateRead, StoreError,
+    execute::{Env, release},
+    keys,
+    overlay::Overlay,
+    query,
+    records::ValidatorRecord,
+};
+
+/// Epoch reports kept for each subnet.
+pub const REPORTS_KEPT: u64 = 1000;
+/// Epochs whose first heights are kept; above the largest `evidence_epochs`.
+const EPOCH_STARTS_KEPT: u64 = 1002;
+/// All money together stays below this, so that no sum of money overflows: emission stops there.
+const SUPPLY_LIMIT: u64 = 1 << 63;
+
+/// Ends the epoch of this block.
+pub(crate) fn end_epoch(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), StoreError> {
+    let height = env.block.height;
+    if let Some(scored) = env.epoch.checked_sub(1) {
+        let subnets = query::subnets(state)?;
+        let share = env.params.epoch_emission.checked_div(subnets.len() as u64).unwrap_or(0);
+        for subnet in subnets {
+            let supply = query::supply(state)?;
+            let exists = supply.genesis.saturating_add(supply.minted).saturating_sub(supply.burned);
+            let emission = share.min(SUPPLY_LIMIT.saturating_sub(exists));
+            market::settle(state, env, scored, subnet.id, emission)?;
+        }
+    }
+    release(state, env.epoch)?;
+    choose_validators(state, env)?;
+    for (key, _) in state.scan(&keys::challenge_counts(env.epoch))? {
+        state.remove(key);
+    }
+    let mut chain = query::chain(state)?;
+    chain.epoch = env.epoch.saturating_add(1);
+    chain.epoch_start = height.saturating_add(1);
+    chain.epoch_end = height.saturating_add(env.params.tempo);
+    state.write(keys::chain(), &chain);
+    state.write(keys::epoch_start(chain.epoch), &chain.epoch_start);
+    if let Some(old) = chain.epoch.checked_sub(EPOCH_STARTS_KEPT) {
+        state.remove(keys::epoch_start(old));
+    }
+    state.emit(Event::EpochEnded { epoch: env.epoch, height });
+    Ok(())
+}
+
+/// Validators with enough stake that are not jailed: the `max_validators` largest by stake, equal ones by account.
+/// By ascending account.
+fn eligible(state: &Overlay<'_>, params: &Params) -> Result<Vec<ValidatorRecord>, StoreError> {
+    let mut validators = query::validators(state)?;
+    validators.retain(|v| v.jailed_until.is_none() && !v.tombstoned && v.stake.0 >= params.min_validator_stake);
+    validators.sort_by_key(|v| (std::cmp::Reverse(v.stake), v.operator));
+    validators.truncate(usize::try_from(params.max_validators).unwrap_or(usize::MAX));
+    validators.sort_by_key(|v| v.operator);
+    Ok(validators)
+}
+
+/// Chooses the set of the next height. If nobody qualifies the set stands as it is: a chain without voters never returns.
+fn choose_validators(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), StoreError> {
+    let of = |v: ValidatorRecord| Validator { account: v.operator, power: voting_power(v.stake) };
+    let chosen: Vec<_> = eligible(state, env.params)?.into_iter().map(of).collect();
+    let now = query::next_validator_set(state)?;
+    match ValidatorSet::new(chosen) {
+        Ok(next) if next != now => {
+            state.write(keys::set_next(), &next);
+            state.write(keys::set_after(env.block.height), &next);
+            state.emit(Event::ValidatorsChanged { from_height: env.block.height.saturating_add(1) });
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! Transactions: everything an account can ask the chain to do.
+
+use assay_primitives::{
+    AccountId, Amount, Hash32, Keypair, Score, Signature, Signed, VoteContent, domain,
+    keys::Signable,
+    task::{Request, Response, SubnetId},
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+/// A signed transaction; its id is [`Signed::id`].
+pub type SignedTransaction = Signed<Transaction>;
+
+/// A transaction: one action of one account.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Transaction {
+    /// Who acts and signs.
+    pub signer: AccountId,
+    /// The number of transactions this signer has had executed before.
+    pub nonce: u64,
+    /// What the fee payer burns; at least the parameter `min_fee`. An operator's fees are paid by its owner.
+    pub fee: Amount,
+    /// What to do.
+    pub action: Action,
+}
+
+impl Signable for Transaction {
+    const DOMAIN: &'static str = domain::TRANSACTION;
+    const NAME: &'static str = "transaction";
+    fn signer(&self) -> AccountId {
+        self.signer
+    }
+}
+
+/// Where a validator's or miner's data plane is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// The libp2p peer id, at most 64 bytes of text.
+    pub peer_id: String,
+    /// Multiaddresses, at most 4 of at most 128 bytes each.
+    pub addresses: Vec<String>,
+}
+
+/// What a transaction does.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Action {
+    /// Moves money to another account.
+    Transfer {
+        /// To whom.
+        to: AccountId,
+        /// How much; above zero.
+        amount: Amount,
+    },
+    /// Delegates the signer's money to a validator.
+    Stake {
+        /// The validator's operator account.
+        validator: AccountId,
+        /// How much; above zero.
+        amount: Amount,
+    },
+    /// Takes delegated money back; it arrives after the unbonding time.
+    Unstake {
+        /// The validator's operator account.
+        validator: AccountId,
+        /// How much; above zero.
+        amount: Amount,
+    },
+    /// Makes the signer the owner of a new validator.
+    RegisterValidator {
+        /// The key that will sign blocks, scores and requests.
+        operator: AccountId,
+        /// The operator's signature over [`Consent`]; unused (empty) when the operator is the signer.
+        consent: Signature,
+        /// The owner's own stake; at least the parameter `min_validator_stake`.
+        stake: Amount,
+        /// Share of the delegators' dividends the owner keeps, in basis points.
+        take: u64,
+        /// Where it is reached.
+        endpoint: Endpoint,
+    },
+    /// Makes the signer the owner of a new miner, locking the bond and burning the registration fee.
+    RegisterMiner {
+        /// The market.
+        subnet: SubnetId,
+        /// The key that will sign responses.
+        operator: AccountId,
+        /// As in `RegisterValidator`.
+        consent: Signature,
+        /// Where it is reached.
+        endpoint: Endpoint,
+    },
+    /// An owner takes its miner out; what is left of the bond arrives after the unbonding time.
+    RetireMiner {
+        /// The miner's operator account.
+        operator: AccountId,
+    },
+    /// An operator (or its owner) says where it is reached now.
+    SetEndpoint {
+        /// The validator's or miner's operator account.
+        operator: AccountId,
+        /// Where it is reached.
+        endpoint: Endpoint,
+    },
+    /// Registers a compiled model, burning the registration fee.
+    RegisterModel {
+        /// The market.
+        subnet: SubnetId,
+        /// The name callers use: 1 to 32 of `a-z 0-9 -`, not taken.
+        name: String,
+        /// The compiled model.
+        bytes: Vec<u8>,
+    },
+    /// A validator's operator binds itself to its scores of the current epoch without showing them.
+    CommitScores {
+        /// The market.
+        subnet: SubnetId,
+        /// The epoch scored; the current one.
+        epoch: u64,
+        /// [`ScoreSheet::commitment`].
+        commitment: Hash32,
+    },
+    /// A validator's operator opens last epoch's commitment.
+    RevealScores {
+        /// What was committed.
+        sheet: ScoreSheet,
+    },
+    /// Shows that a miner signed a wrong answer: exact re-execution gives another output, or its own proof does not hold.
+    Refute {
+        /// What was asked, as signed by the requester.
+        request: Signed<Request>,
+        /// What the miner signed.
+        response: Signed<Response>,
+        /// The proof whose hash stands in the response, if the proof is what fails.
+        proof: Option<Vec<u8>>,
+    },
+    /// A validator's operator demands the proof of a past response.
+    Challenge {
+        /// What was asked.
+        request: Signed<Request>,
+        /// What the miner signed.
+        response: Signed<Response>,
+    },
+    /// The challenged miner's operator posts the proof.
+    Answer {
+        /// The id of the challenged response.
+        challenge: Hash32,
+        /// The proof.
+        proof: Vec<u8>,
+    },
+    /// Two conflicting votes of one validator.
+    DoubleSign {
+        /// One vote.
+        first: Signed<VoteContent>,
+        /// Another for the same height, round and kind, for another block.
+        second: Signed<VoteContent>,
+    },
+    /// A jailed validator's owner or operator asks to vote again, once its time is served.
+    Unjail {
+        /// The validator's operator account.
+        validator: AccountId,
+    },
+    /// Opens a proposal, locking the deposit and fixing who may vote with how much.
+    Propose {
+        /// One line, 1 to 120 bytes.
+        title: String,
+        /// Reasons, at most 4096 bytes.
+        text: String,
+        /// What is decided.
+        kind: ProposalKind,
+    },
+    /// Votes, or changes the signer's vote, until the voting period ends.
+    Vote {
+        /// The proposal.
+        proposal: u64,
+        /// The vote.
+        ballot: Ballot,
+    },
+}
+
+impl Action {
+    /// The action's name in logs, tables and JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Transfer { .. } => "transfer",
+            Action::Stake { .. } => "stake",
+            Action::Unstake { .. } => "unstake",
+            Action::RegisterValidator { .. } => "register_validator",
+            Action::RegisterMiner { .. } => "register_miner",
+            Action::RetireMiner { .. } => "retire_miner",
+            Action::SetEndpoint { .. } => "set_endpoint",
+            Action::RegisterModel { .. } => "register_model",
+            Action::CommitScores { .. } => "commit_scores",
+            Action::RevealScores { .. } => "reveal_scores",
+            Action::Refute { .. } => "refute",
+            Action::Challenge { .. } => "challenge",
+            Action::Answer { .. } => "answer",
+            Action::DoubleSign { .. } => "double_sign",
+            Action::Unjail { .. } => "unjail",
+            Action::Propose { .. } => "propose",
+            Action::Vote { .. } => "vote",
+        }
+    }
+}
+
+/// What an operator signs, under [`OPERATOR_CONSENT`], to let an owner register it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Consent {
+    /// The consenting operator.
+    pub operator: AccountId,
+    /// The owner it will work for.
+    pub owner: AccountId,
+}
+
+/// Domain of [`Consent`].
+pub const OPERATOR_CONSENT: &str = "assay/operator-consent/1";
+
+impl Consent {
+    /// Signs the consent with the operator's key.
+    pub fn sign(owner: AccountId, operator: &Keypair, genesis: &Hash32) -> Signature {
+        let consent = Consent { operator: operator.account(), owner };
+        operator.sign(&domain::preimage(OPERATOR_CONSENT, genesis, &consent))
+    }
+}
+
+/// One validator's verdict on one miner.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreEntry {
+    /// The miner's operator account.
+    pub miner: AccountId,
+    /// The verdict.
+    pub score: Score,
+    /// How sure the validator is of it.
+    pub confidence: Score,
+    /// Responses received.
+    pub responses: u32,
+    /// Proofs that held.
+    pub proofs_verified: u32,
+    /// Proofs that did not hold, or were missing where the model demands one.
+    pub proofs_rejected: u32,
+}
+
+/// A validator's scores of one epoch, as committed and revealed. Entries ascend by miner, each once.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreSheet {
+    /// The validator's operator account.
+    pub validator: AccountId,
+    /// The market.
+    pub subnet: SubnetId,
+    /// The epoch scored.
+    pub epoch: u64,
+    /// Secret until revealed, so that the commitment tells nothing.
+    pub salt: [u8; 32],
+    /// The verdicts.
+    pub scores: Vec<ScoreEntry>,
+}
+
+impl ScoreSheet {
+    /// The hash that binds validator, subnet, epoch, salt and scores.
+    pub fn commitment(&self, genesis: &Hash32) -> Hash32 {
+        domain::hash(domain::SCORES, genesis, self)
+    }
+}
+
+/// What a proposal decides.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ProposalKind {
+    /// Yes, no, abstain or veto.
+    Choice,
+    /// A number: every voter names a value, and stake settles it by the robust aggregator within the parameter's bounds.
+    Parameter {
+        /// The parameter's name.
+        name: String,
+    },
+}
+
+/// One vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ballot {
+    /// For a choice.
+    Yes,
+    /// Against a choice.
+    No,
+    /// Counts for the quorum only.
+    Abstain,
+    /// Against, and the deposit should burn.
+    Veto,
+    /// The value wanted for a parameter.
+    Value(u64),
+}
