@@ -44,7 +44,8 @@ impl Tally {
         let bits = |s: &Score| u128::from(s.bits());
         let mean = self.scores.iter().map(bits).sum::<u128>().checked_div(judged)?;
         // Scores have 33 bits, so squares have 66 and thousands of them fit.
-        let variance = self.scores.iter().map(|s| bits(s).abs_diff(mean).pow(2)).sum::<u128>() / judged >> 32;
+        let squares = self.scores.iter().map(|s| bits(s).abs_diff(mean).pow(2)).sum::<u128>();
+        let variance = (squares / judged) >> 32;
         let doubt = (2 * variance).min(1 << 31) as u64;
         let coverage = Score::ratio(judged as u64, planned.max(judged as u64));
         let score = |bits: u64| Score::from_bits(bits).expect("within 0..=1 by construction");

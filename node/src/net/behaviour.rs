@@ -114,15 +114,15 @@ pub(super) fn build(config: &NetConfig) -> Result<Swarm<Behaviour>, NetError> {
         let builder = SwarmBuilder::with_existing_identity(key.clone()).with_tokio();
         builder.with_tcp(tcp, noise::Config::new, yamux::Config::default).map_err(|e| setup(&e)).map(|b| b.with_quic())
     };
-    let named = match transports()?.with_dns() {
-        Ok(builder) => builder,
+    let stay = |c: libp2p::swarm::Config| c.with_idle_connection_timeout(Duration::from_secs(600));
+    match transports()?.with_dns() {
+        Ok(named) => Ok(named.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(stay).build()),
         Err(e) => {
             tracing::warn!(
                 "this machine has no usable name resolver ({e}): only peers given by IP address are reached"
             );
-            transports()?.with_dns_config(dns::ResolverConfig::new(), dns::ResolverOpts::default())
+            let numbers = transports()?.with_dns_config(dns::ResolverConfig::new(), dns::ResolverOpts::default());
+            Ok(numbers.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(stay).build())
         }
-    };
-    let built = named.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?;
-    Ok(built.with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(600))).build())
+    }
 }

@@ -1,0 +1,368 @@
+//! The miner: runs committed models for whoever may ask, signs and proves what it ran.
+//!
+//! ```text
+//! Ask ─ admit (addressed to me, signed, of now, asked by somebody who may, model known, nonce fresh)
+//!     ─ run and prove (a bounded queue before a few provers) ─ sign ─ log, synced ─> Reply
+//! open challenge against me ─ proof from the log, or made again ─> Answer on chain
+//! ```
+//!
+//! Every answer is proved: the policy of the models here is `always`.
+
+mod answers;
+
+use std::{
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use assay_inference::{Engine as _, ExactEngine};
+use assay_ledger::{
+    StoreError, query,
+    records::{Challenge, ChallengeStatus},
+    tx::Action,
+};
+use assay_primitives::{
+    AccountId, Amount, Hash32, Keypair, SignatureError, Signed,
+    task::{Request, Response, input_hash},
+};
+use async_trait::async_trait;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use self::answers::{AnswerLog, Record, Taken};
+use super::{Answerer, ChainView, Models, RoleError, RoleMetrics, check, serve};
+use crate::net::{Ask, InboundAsk, RefusalCode, Reply};
+
+/// Asks that may wait for a prover.
+const QUEUE: usize = 64;
+/// Blocks after which an answer to a challenge that did not show on chain is sent again.
+const RESEND_AFTER: u64 = 4;
+
+/// How a miner runs.
+#[derive(Clone, Debug)]
+pub struct MinerConfig {
+    /// The operator key, which signs responses.
+    pub key: Keypair,
+    /// Where the miner keeps its log; made if need be. No two miners may share it.
+    pub dir: PathBuf,
+    /// Proofs made at once; each takes a core.
+    pub provers: usize,
+    /// Balance that a requester who is no validator must hold.
+    pub floor: Amount,
+    /// Asks taken from one requester in a minute.
+    pub asks_per_minute: u32,
+}
+
+impl MinerConfig {
+    /// One prover, a floor of 1 ASY, 120 asks a minute from each requester.
+    pub fn new(key: Keypair, dir: PathBuf) -> Self {
+        Self { key, dir, provers: 1, floor: Amount::asy(1), asks_per_minute: 120 }
+    }
+}
+
+/// An honest miner.
+#[derive(Debug)]
+pub struct Miner {
+    chain: View,
+    config: MinerConfig,
+    account: AccountId,
+    models: Models,
+    answers: Mutex<AnswerLog>,
+    rates: DefaultKeyedRateLimiter<AccountId>,
+    queue: Semaphore,
+    provers: Semaphore,
+    metrics: RoleMetrics,
+}
+
+/// The chain, printed as nothing more than that.
+struct View(Arc<dyn ChainView>);
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChainView")
+    }
+}
+
+/// What an admitted request came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The model's output.
+    pub output: Vec<i32>,
+    /// Proof of it, bound to the request.
+    pub proof: Vec<u8>,
+}
+
+fn refuse(code: RefusalCode, reason: impl ToString) -> Reply {
+    Reply::refused(code, reason)
+}
+
+/// Trouble of this node's own: logged in full, told in brief.
+fn unavailable(error: impl std::fmt::Display) -> Reply {
+    tracing::error!(%error, "this miner cannot answer");
+    refuse(RefusalCode::Unavailable, "the miner has trouble of its own; ask another")
+}
+
+impl Miner {
+    /// Opens the miner's log.
+    ///
+    /// # Errors
+    /// [`RoleError`] if the folder cannot be used.
+    pub fn open(chain: Arc<dyn ChainView>, config: MinerConfig, metrics: RoleMetrics) -> Result<Arc<Self>, RoleError> {
+        let answers = Mutex::new(AnswerLog::open(config.dir.join("answers"))?);
+        let per_minute = NonZeroU32::new(config.asks_per_minute).unwrap_or(NonZeroU32::MIN);
+        Ok(Arc::new(Self {
+            chain: View(chain),
+            account: config.key.account(),
+            models: Models::default(),
+            answers,
+            rates: RateLimiter::keyed(Quota::per_minute(per_minute)),
+            queue: Semaphore::new(QUEUE),
+            provers: Semaphore::new(config.provers.max(1)),
+            metrics,
+            config,
+        }))
+    }
+
+    fn answers(&self) -> std::sync::MutexGuard<'_, AnswerLog> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an ask is to be worked on; takes its nonce if so.
+    ///
+    /// # Errors
+    /// The refusal to reply with.
+    pub fn admit(&self, ask: &Ask) -> Result<Arc<ExactEngine>, Reply> {
+        let request = &ask.request.body;
+        if request.miner != self.account {
+            return Err(refuse(
+                RefusalCode::NotForMe,
+                format!("this is {}, the request is for {}", self.account, request.miner),
+            ));
+        }
+        ask.request.verify(&self.chain.0.genesis()).map_err(|e| match e {
+            SignatureError::Empty { .. } => refuse(RefusalCode::Unsigned, e),
+            SignatureError::Invalid { .. } => refuse(RefusalCode::BadSignature, e),
+        })?;
+        let engine = self.stands(request).map_err(unavailable)??;
+        if self.rates.check_key(&request.requester).is_err() {
+            let limit = self.config.asks_per_minute;
+            return Err(refuse(
+                RefusalCode::RateLimited,
+                format!("at most {limit} asks a minute are taken from one requester"),
+            ));
+        }
+        engine.run(&request.input).map_err(|e| refuse(RefusalCode::Malformed, e))?;
+        match self.answers().reserve(request.epoch, request.requester, request.nonce).map_err(unavailable)? {
+            Ok(()) => Ok(engine),
+            Err(Taken::Replay) => {
+                Err(refuse(RefusalCode::Replay, "this requester used this nonce before; draw a fresh one"))
+            }
+            Err(Taken::Full) => Err(refuse(RefusalCode::Busy, "this epoch's answers are used up; ask in the next one")),
+        }
+    }
+
+    /// What the chain says about a request; the outer error is this node's own.
+    fn stands(&self, request: &Request) -> Result<Result<Arc<ExactEngine>, Reply>, RoleError> {
+        let view = &*self.chain.0.snapshot()?;
+        let now = query::chain(view)?.epoch;
+        if request.epoch != now && request.epoch.checked_add(1) != Some(now) {
+            let reason =
+                format!("requests of epoch {now} and the one before are taken, this is of epoch {}", request.epoch);
+            return Ok(Err(refuse(RefusalCode::Epoch, reason)));
+        }
+        match query::miner(view, &self.account)? {
+            Some(me) if me.subnet == request.subnet => {}
+            Some(me) => {
+                let reason = format!("this miner serves subnet {}, not {}", me.subnet, request.subnet);
+                return Ok(Err(refuse(RefusalCode::NotForMe, reason)));
+            }
+            None => return Ok(Err(refuse(RefusalCode::Unavailable, "this miner is not registered yet"))),
+        }
+        let validator = query::validator(view, &request.requester)?;
+        if !validator.is_some_and(|v| !v.tombstoned) {
+            let balance = query::account(view, &request.requester)?.balance;
+            let floor = self.config.floor;
+            if balance < floor {
+                let reason = format!("the requester must be a validator or hold {floor}, it holds {balance}");
+                return Ok(Err(refuse(RefusalCode::NotAllowed, reason)));
+            }
+        }
+        let unknown =
+            || refuse(RefusalCode::UnknownModel, format!("subnet {} has no model {}", request.subnet, request.model));
+        if query::model(view, &request.model)?.is_none_or(|m| m.subnet != request.subnet) {
+            return Ok(Err(unknown()));
+        }
+        Ok(self.models.engine(view, &request.model)?.ok_or_else(unknown))
+    }
+
+    /// Runs and proves. Waits for a prover, in a bounded queue.
+    ///
+    /// # Errors
+    /// The refusal to reply with.
+    pub async fn work(&self, engine: Arc<ExactEngine>, request: &Signed<Request>) -> Result<Work, Reply> {
+        let busy = |_| refuse(RefusalCode::Busy, format!("{QUEUE} requests wait already; try again in a moment"));
+        let _place = self.queue.try_acquire().map_err(busy)?;
+        let _prover = self.provers.acquire().await.map_err(unavailable)?;
+        let genesis = self.chain.0.genesis();
+        let (body, id) = (request.body.clone(), request.id(&genesis));
+        let done = tokio::task::spawn_blocking(move || {
+            let output = engine.run(&body.input).map_err(|e| e.to_string())?;
+            let binding = check::binding(&genesis, &body, id, &output);
+            let proof =
+                assay_circuits::prove(engine.model(), &binding, &body.input, &output).map_err(|e| e.to_string())?;
+            Ok::<_, String>(Work { output, proof })
+        });
+        let work = done.await.map_err(unavailable)?.map_err(unavailable)?;
+        self.metrics.miner_proofs.inc();
+        Ok(work)
+    }
+
+    /// Signs an answer.
+    pub fn sign(&self, request: &Signed<Request>, output: Vec<i32>, proof: Option<Hash32>) -> Signed<Response> {
+        let genesis = self.chain.0.genesis();
+        let body = Response {
+            miner: self.account,
+            request: request.id(&genesis),
+            model: request.body.model,
+            input: input_hash(&request.body.input),
+            output,
+            proof,
+        };
+        Signed::new(body, &genesis, &self.config.key)
+    }
+
+    async fn try_answer(&self, ask: &Ask) -> Result<Reply, Reply> {
+        let engine = self.admit(ask)?;
+        let request = &ask.request;
+        let Work { output, proof } = self.work(engine, request).await?;
+        let response = self.sign(request, output, Some(Hash32::digest(&proof)));
+        let record = Record {
+            requester: request.body.requester,
+            nonce: request.body.nonce,
+            response: response.id(&self.chain.0.genesis()),
+            proof,
+        };
+        self.answers().record(request.body.epoch, &record).map_err(unavailable)?;
+        Ok(Reply::Answer { response, proof: Some(record.proof) })
+    }
+
+    /// Answers challenges against this miner until `stop`.
+    pub async fn watch_challenges(&self, stop: CancellationToken) {
+        let mut heights = self.chain.0.heights();
+        let mut sent: std::collections::BTreeMap<Hash32, u64> = Default::default();
+        loop {
+            let height = *heights.borrow_and_update();
+            match self.open_challenges() {
+                Ok(open) => {
+                    sent.retain(|id, _| open.iter().any(|(o, _)| o == id));
+                    for (id, challenge) in open {
+                        if sent.get(&id).is_some_and(|at| height < at.saturating_add(RESEND_AFTER)) {
+                            continue;
+                        }
+                        sent.insert(id, height);
+                        self.answer_challenge(id, challenge).await;
+                    }
+                }
+                Err(error) => tracing::error!(%error, "challenges against this miner cannot be read"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = heights.changed() => if changed.is_err() { return stop.cancelled().await },
+            }
+        }
+    }
+
+    fn open_challenges(&self) -> Result<Vec<(Hash32, Challenge)>, RoleError> {
+        let view = &*self.chain.0.snapshot()?;
+        let (now, window) = (query::chain(view)?.epoch, query::params(view)?.evidence_epochs);
+        // A challenge may come in the last epoch of evidence and be open for a while after it.
+        self.answers().forget_before(now.saturating_sub(window.saturating_add(2)))?;
+        self.rates.retain_recent();
+        let mine = |(_, c): &(Hash32, Challenge)| {
+            c.response.body.miner == self.account && matches!(c.status, ChallengeStatus::Open { .. })
+        };
+        Ok(query::challenges(view)?.into_iter().filter(mine).collect())
+    }
+
+    async fn answer_challenge(&self, id: Hash32, challenge: Challenge) {
+        let proof = match self.challenged_proof(id, &challenge).await {
+            Ok(proof) => proof,
+            Err(reason) => return tracing::error!(challenge = %id, reason, "a challenge cannot be answered"),
+        };
+        match self.chain.0.submit(Action::Answer { challenge: id, proof }, &self.config.key).await {
+            Ok(tx) => {
+                self.metrics.miner_challenges_answered.inc();
+                tracing::info!(challenge = %id.short(), tx = %tx.short(), "answered a challenge");
+            }
+            Err(error) => tracing::warn!(challenge = %id, %error, "the answer to a challenge was not submitted"),
+        }
+    }
+
+    async fn challenged_proof(&self, id: Hash32, challenge: &Challenge) -> Result<Vec<u8>, String> {
+        let request = &challenge.request;
+        let logged = self.answers().proof(request.body.epoch, &id);
+        match logged {
+            Ok(Some(proof)) => return Ok(proof),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the log of answers cannot be read; the proof is made again"),
+        }
+        let engine = self.challenged_engine(&request.body).map_err(|e| e.to_string())?.ok_or("its model is unknown")?;
+        let work = self.work(engine, request).await.map_err(|reply| format!("{reply:?}"))?;
+        if work.output != challenge.response.body.output {
+            return Err("the signed output is not what the model gives".into());
+        }
+        Ok(work.proof)
+    }
+
+    fn challenged_engine(&self, request: &Request) -> Result<Option<Arc<ExactEngine>>, RoleError> {
+        self.models.engine(&*self.chain.0.snapshot()?, &request.model)
+    }
+
+    /// Derives the proving keys of the miner's models, so that the first ask need not wait for it.
+    fn warm_up(&self) -> Result<(), RoleError> {
+        let view = &*self.chain.0.snapshot()?;
+        for model in query::models(view)? {
+            let Some(engine) = self.models.engine(view, &model.id)? else { continue };
+            if let Err(error) = assay_circuits::proof::prover_for(engine.model()) {
+                tracing::warn!(model = model.name, %error, "this model cannot be proved");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Answerer for Miner {
+    async fn answer(&self, ask: Ask) -> Reply {
+        let reply = self.try_answer(&ask).await.unwrap_or_else(|refusal| refusal);
+        match &reply {
+            Reply::Answer { .. } => self.metrics.miner_answers.inc(),
+            Reply::Refused { code, reason } => {
+                tracing::debug!(requester = %ask.request.body.requester, ?code, reason, "refused an ask");
+                self.metrics.miner_refusals.inc()
+            }
+        };
+        reply
+    }
+}
+
+/// Runs an honest miner until `stop`.
+///
+/// # Errors
+/// [`RoleError`] if its folder cannot be used.
+pub async fn run_miner(
+    chain: Arc<dyn ChainView>,
+    config: MinerConfig,
+    metrics: RoleMetrics,
+    asks: mpsc::Receiver<InboundAsk>,
+    stop: CancellationToken,
+) -> Result<(), RoleError> {
+    let miner = Miner::open(chain, config, metrics)?;
+    let warming = Arc::clone(&miner);
+    let warmed = tokio::task::spawn_blocking(move || warming.warm_up());
+    let serving = serve(Arc::clone(&miner) as Arc<dyn Answerer>, asks, stop.clone());
+    let (warmed, (), ()) = tokio::join!(warmed, serving, miner.watch_challenges(stop));
+    warmed.map_err(|e| StoreError::backend(format!("loading models failed: {e}")))?
+}

@@ -1,0 +1,460 @@
+//! The roles against the real ledger, the real proofs and in-process peers.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params};
+use assay_circuits::CompiledModel;
+use assay_ledger::{
+    BlockContext, MemoryState, SignedTransaction, query,
+    records::{ChallengeStatus, SlashReason},
+    tx::{Consent, ScoreEntry, Transaction},
+};
+use assay_primitives::{
+    AccountId, Amount, ModelId, Score, Signature, Signed,
+    receipt::Blob,
+    task::{Request, Response, SubnetId},
+};
+use assay_scoring::CanarySet;
+
+use super::*;
+use crate::adversary::{Copy, Lazy, Tamper};
+
+pub(crate) const SUBNET: SubnetId = 1;
+const OWNER: u8 = 200;
+
+pub(crate) fn key(n: u8) -> Keypair {
+    Keypair::from_secret([n; 32])
+}
+
+fn pixels(scan: usize) -> Vec<f32> {
+    let text = include_str!("../../../assets/digits/heldout.json");
+    let scans: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+    scans[scan]["pixels"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap() as f32).collect()
+}
+
+/// The real digit classifier, compiled once.
+pub(crate) fn digits() -> &'static CompiledModel {
+    static MODEL: OnceLock<CompiledModel> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let text = include_str!("../../../assets/digits/calibration.json");
+        let scans: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+        let sample = |s: &serde_json::Value| {
+            let pixels = s.get("pixels").unwrap_or(s);
+            pixels.as_array().unwrap().iter().map(|p| p.as_f64().unwrap() as f32).collect()
+        };
+        let calibration: Vec<Vec<f32>> = scans.iter().map(sample).collect();
+        let onnx = include_bytes!("../../../assets/digits/digits.onnx");
+        assay_circuits::import_onnx(onnx, &calibration).unwrap().model
+    })
+}
+
+/// A chain of one validator in memory, over the real ledger. Blocks are made when the test says so.
+pub(crate) struct TestChain {
+    genesis: Hash32,
+    state: Mutex<MemoryState>,
+    pool: Mutex<Vec<SignedTransaction>>,
+    nonces: Mutex<BTreeMap<AccountId, u64>>,
+    heights: watch::Sender<u64>,
+}
+
+impl TestChain {
+    pub(crate) fn new(params: Params) -> Arc<Self> {
+        let account = |n| GenesisAccount { account: key(n).account(), balance: Amount::asy(10_000) };
+        let (validator, owner) = (key(1).account(), key(OWNER).account());
+        let model = digits();
+        let spec = ChainSpec {
+            chain_id: "roles-test".into(),
+            genesis_time_ms: 1_000,
+            params,
+            accounts: vec![account(2), account(OWNER)],
+            validators: vec![GenesisValidator { operator: validator, owner, stake: Amount::asy(1_000), take: 0 }],
+            subnets: vec![GenesisSubnet {
+                id: SUBNET,
+                name: "digits".into(),
+                models: vec![GenesisModel { name: "digits".into(), id: model.id(), bytes: Blob(model.to_bytes()) }],
+            }],
+        };
+        let mut state = MemoryState::default();
+        state.apply(&assay_ledger::genesis::genesis(&spec).unwrap());
+        Arc::new(Self {
+            genesis: spec.genesis_hash(),
+            state: Mutex::new(state),
+            pool: Mutex::default(),
+            nonces: Mutex::default(),
+            heights: watch::channel(0).0,
+        })
+    }
+
+    /// Makes a block of all that waits; what it did not do is an error of the test.
+    pub(crate) fn block(&self) {
+        let mut state = self.state.lock().unwrap();
+        let chain = query::chain(&*state).unwrap();
+        let context = BlockContext {
+            genesis: self.genesis,
+            height: chain.height + 1,
+            time_ms: chain.time_ms + 500,
+            proposer: key(1).account(),
+            parent: chain.randomness,
+        };
+        let pool: Vec<_> = self.pool.lock().unwrap().drain(..).collect();
+        let outcome = assay_ledger::execute(&*state, &context, &pool).unwrap();
+        for (tx, result) in pool.iter().zip(&outcome.results) {
+            assert_eq!(result.error, None, "{}", tx.body.action.name());
+        }
+        state.apply(&outcome.changes);
+        drop(state);
+        self.heights.send_replace(context.height);
+    }
+
+    pub(crate) async fn register(&self, operator: &Keypair) {
+        let endpoint = Endpoint { peer_id: operator.account().short(), addresses: Vec::new() };
+        let consent = Consent::sign(key(OWNER).account(), operator, &self.genesis);
+        let action = Action::RegisterMiner { subnet: SUBNET, operator: operator.account(), consent, endpoint };
+        self.submit(action, &key(OWNER)).await.unwrap();
+        self.block();
+    }
+
+    pub(crate) fn view(&self) -> Snapshot {
+        self.snapshot().unwrap()
+    }
+
+    fn epoch(&self) -> u64 {
+        query::chain(&*self.view()).unwrap().epoch
+    }
+}
+
+#[async_trait]
+impl ChainView for TestChain {
+    fn genesis(&self) -> Hash32 {
+        self.genesis
+    }
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Ok(Arc::new(self.state.lock().unwrap().clone()))
+    }
+    fn heights(&self) -> watch::Receiver<u64> {
+        self.heights.subscribe()
+    }
+    async fn submit(&self, action: Action, key: &Keypair) -> Result<Hash32, SubmitError> {
+        let signer = key.account();
+        let mut nonces = self.nonces.lock().unwrap();
+        let nonce = nonces.entry(signer).or_insert(0);
+        let fee = Amount(query::params(&*self.view()).unwrap().min_fee);
+        let tx = Signed::new(Transaction { signer, nonce: *nonce, fee, action }, &self.genesis, key);
+        *nonce += 1;
+        self.pool.lock().unwrap().push(tx.clone());
+        Ok(tx.id(&self.genesis))
+    }
+}
+
+/// Answerers by the peer id of their endpoint.
+#[derive(Default)]
+pub(crate) struct Loopback(Mutex<BTreeMap<String, Arc<dyn Answerer>>>);
+
+impl Loopback {
+    pub(crate) fn add(&self, operator: &Keypair, answerer: Arc<dyn Answerer>) {
+        self.0.lock().unwrap().insert(operator.account().short(), answerer);
+    }
+}
+
+#[async_trait]
+impl Asker for Loopback {
+    async fn ask(&self, to: &Endpoint, ask: Ask, deadline: Duration) -> Result<Reply, AskError> {
+        let answerer = self.0.lock().unwrap().get(&to.peer_id).cloned();
+        let answerer = answerer.ok_or(AskError::Unreachable("nobody there".into()))?;
+        tokio::time::timeout(deadline, answerer.answer(ask)).await.map_err(|_| AskError::Timeout { ms: 0 })
+    }
+}
+
+fn params() -> Params {
+    Params { challenge_rate: 0, tasks_per_epoch: 2, min_reports: 1, ..Params::dev() }
+}
+
+struct Bed {
+    chain: Arc<TestChain>,
+    net: Arc<Loopback>,
+    dir: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new(params: Params) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { chain: TestChain::new(params), net: Arc::default(), dir }
+    }
+
+    fn config(&self, n: u8) -> MinerConfig {
+        MinerConfig::new(key(n), self.dir.path().join(format!("miner-{n}")))
+    }
+
+    async fn honest(&self, n: u8) -> Arc<Miner> {
+        self.chain.register(&key(n)).await;
+        let miner = Miner::open(self.chain.clone(), self.config(n), RoleMetrics::default()).unwrap();
+        self.net.add(&key(n), miner.clone());
+        miner
+    }
+
+    fn ask(&self, by: &Keypair, miner: u8, nonce: u8) -> Ask {
+        let body = Request {
+            requester: by.account(),
+            miner: key(miner).account(),
+            subnet: SUBNET,
+            model: digits().id(),
+            epoch: self.chain.epoch(),
+            nonce: [nonce; 16],
+            input: digits().quantise_input(&pixels(0)).unwrap(),
+        };
+        Ask { request: Signed::new(body, &self.chain.genesis, by), want_proof: true }
+    }
+
+    fn validator(
+        &self,
+        metrics: &RoleMetrics,
+        stop: &CancellationToken,
+    ) -> tokio::task::JoinHandle<Result<(), RoleError>> {
+        let canaries = CanarySet::from_json(include_str!("../../../assets/digits/heldout.json")).unwrap();
+        let config = ValidatorConfig::new(key(1), self.dir.path().join("validator"));
+        let (chain, net) = (self.chain.clone(), self.net.clone());
+        tokio::spawn(run_validator(chain, net, canaries, config, metrics.clone(), stop.clone()))
+    }
+
+    /// Blocks at a steady pace until the condition holds.
+    async fn blocks_until(&self, mut met: impl FnMut(&dyn StateRead) -> bool) {
+        for _ in 0..80 {
+            if met(&*self.chain.view()) {
+                return;
+            }
+            self.chain.block();
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        panic!("80 blocks went by");
+    }
+}
+
+fn code(reply: &Reply) -> Option<RefusalCode> {
+    match reply {
+        Reply::Refused { code, .. } => Some(*code),
+        Reply::Answer { .. } => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_honest_answer_holds_and_everything_that_may_not_be_answered_is_refused() {
+    let bed = Bed::new(params());
+    let miner = bed.honest(10).await;
+    let genesis = bed.chain.genesis;
+    let good = bed.ask(&key(1), 10, 1);
+    let engine = assay_inference::ExactEngine::from(digits().clone());
+    let reply = miner.answer(good.clone()).await;
+    let checked = check::check(&genesis, &engine, &good.request, reply.clone()).unwrap();
+    assert_eq!(checked.finding, check::Finding::Verified);
+
+    // Replayed, also after a restart.
+    assert_eq!(code(&miner.answer(good.clone()).await), Some(RefusalCode::Replay));
+    drop(miner);
+    let miner = Miner::open(bed.chain.clone(), bed.config(10), RoleMetrics::default()).unwrap();
+    assert_eq!(code(&miner.answer(good.clone()).await), Some(RefusalCode::Replay));
+
+    let altered = |change: fn(&mut Request)| {
+        let mut ask = bed.ask(&key(1), 10, 2);
+        change(&mut ask.request.body);
+        ask.request = Signed::new(ask.request.body, &genesis, &key(1));
+        ask
+    };
+    let unsigned = Ask { request: Signed { signature: Signature::EMPTY, ..good.request.clone() }, want_proof: true };
+    let foreign = Ask { request: Signed::new(good.request.body.clone(), &Hash32([7; 32]), &key(1)), want_proof: true };
+    let mut edited = bed.ask(&key(1), 10, 2);
+    edited.request.body.input[0] ^= 1;
+    let cases = [
+        (unsigned, RefusalCode::Unsigned),
+        (foreign, RefusalCode::BadSignature),
+        (edited, RefusalCode::BadSignature),
+        (bed.ask(&key(1), 11, 2), RefusalCode::NotForMe),
+        (altered(|r| r.subnet = 2), RefusalCode::NotForMe),
+        (altered(|r| r.epoch = 5), RefusalCode::Epoch),
+        (altered(|r| r.model = ModelId([1; 32])), RefusalCode::UnknownModel),
+        (altered(|r| drop(r.input.pop())), RefusalCode::Malformed),
+        (altered(|r| r.input[3] = 500), RefusalCode::Malformed),
+        (bed.ask(&key(77), 10, 2), RefusalCode::NotAllowed),
+    ];
+    for (ask, expected) in cases {
+        let reply = miner.answer(ask).await;
+        assert_eq!(code(&reply), Some(expected), "{reply:?}");
+    }
+    // None of them used up the nonce, and an account with money may ask too.
+    assert_eq!(code(&miner.answer(bed.ask(&key(1), 10, 2)).await), None);
+    assert_eq!(code(&miner.answer(bed.ask(&key(2), 10, 2)).await), None);
+
+    // What a requester makes of replies that are not for it.
+    let other = bed.ask(&key(1), 10, 3);
+    let error = check::check(&genesis, &engine, &other.request, reply).unwrap_err();
+    assert!(matches!(error, check::Unusable::NotAnAnswer(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_requester_that_asks_too_often_is_held_back() {
+    let bed = Bed::new(params());
+    bed.chain.register(&key(10)).await;
+    let config = MinerConfig { asks_per_minute: 1, ..bed.config(10) };
+    let miner = Miner::open(bed.chain.clone(), config, RoleMetrics::default()).unwrap();
+    assert!(miner.admit(&bed.ask(&key(1), 10, 1)).is_ok());
+    let refusal = miner.admit(&bed.ask(&key(1), 10, 2)).unwrap_err();
+    assert_eq!(code(&refusal), Some(RefusalCode::RateLimited));
+    assert!(miner.admit(&bed.ask(&key(2), 10, 2)).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adversaries_score_nothing_and_are_slashed_while_the_honest_miner_is_not() {
+    let bed = Bed::new(params());
+    bed.honest(10).await;
+    for n in [11, 12, 13, 14] {
+        bed.chain.register(&key(n)).await;
+    }
+    let chain = bed.chain.clone();
+    bed.net.add(&key(11), Arc::new(Lazy::new(chain.genesis, chain.clone(), key(11))));
+    bed.net.add(&key(12), Arc::new(Tamper::new(chain.clone(), bed.config(12), RoleMetrics::default()).unwrap()));
+    bed.net.add(&key(13), Arc::new(Copy::new(chain.clone(), bed.net.clone(), key(13), key(2))));
+    // 14 is registered and never there.
+    let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
+    let running = bed.validator(&metrics, &stop);
+    let me = key(1).account();
+    bed.blocks_until(|view| query::reveal(view, 0, SUBNET, &me).unwrap().is_some()).await;
+
+    let view = bed.chain.view();
+    let scores = query::reveal(&*view, 0, SUBNET, &me).unwrap().unwrap().scores;
+    let of = |n: u8| -> ScoreEntry { scores.iter().find(|e| e.miner == key(n).account()).unwrap().clone() };
+    let honest = of(10);
+    assert!(honest.score >= Score::ratio(85, 100), "{honest:?}");
+    assert_eq!((honest.responses, honest.proofs_verified, honest.proofs_rejected), (2, 2, 0));
+    for n in [11, 12, 13] {
+        let entry = of(n);
+        assert_eq!((entry.score, entry.proofs_verified), (Score::ZERO, 0), "{n}");
+        assert!(entry.proofs_rejected > 0 && entry.responses > 0, "{n}: {entry:?}");
+    }
+    assert_eq!((of(14).score, of(14).responses), (Score::ZERO, 0));
+
+    let slashes = query::slashes(&*view).unwrap();
+    let reason = |n: u8| slashes.iter().find(|s| s.account == key(n).account()).map(|s| s.reason);
+    assert_eq!(reason(10), None);
+    assert_eq!(reason(11), Some(SlashReason::WrongOutput));
+    assert!(reason(12).is_some());
+    assert_eq!(reason(13), Some(SlashReason::InvalidProof));
+    assert_eq!(reason(14), None);
+    assert_eq!(metrics.validator_commits.get(), 1);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validator_restarted_after_its_commitment_reveals_the_same_sheet() {
+    let bed = Bed::new(params());
+    bed.honest(10).await;
+    let me = key(1).account();
+    let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
+    let running = bed.validator(&metrics, &stop);
+    bed.blocks_until(|view| query::commitment(view, 0, SUBNET, &me).unwrap().is_some()).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let committed = query::commitment(&*bed.chain.view(), 0, SUBNET, &me).unwrap().unwrap();
+
+    let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
+    let running = bed.validator(&metrics, &stop);
+    // A second commitment, or a reveal of anything else, would fail in its block.
+    bed.blocks_until(|view| query::reveal(view, 0, SUBNET, &me).unwrap().is_some()).await;
+    assert_eq!(query::commitment(&*bed.chain.view(), 0, SUBNET, &me).unwrap().unwrap(), committed);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenged_answer_is_proved_on_chain_also_after_a_restart() {
+    let bed = Bed::new(params());
+    let miner = bed.honest(10).await;
+    let ask = bed.ask(&key(1), 10, 1);
+    let Reply::Answer { response, .. } = miner.answer(ask.clone()).await else { panic!("refused") };
+    let id = response.id(&bed.chain.genesis);
+    drop(miner);
+    let miner = Miner::open(bed.chain.clone(), bed.config(10), RoleMetrics::default()).unwrap();
+    let stop = CancellationToken::new();
+    let watching = stop.clone();
+    let watcher = tokio::spawn(async move { miner.watch_challenges(watching).await });
+    let action = Action::Challenge { request: ask.request, response };
+    bed.chain.submit(action, &key(1)).await.unwrap();
+    let answered = |view: &dyn StateRead| {
+        let challenge = query::challenge(view, &id).unwrap();
+        challenge.is_some_and(|c| matches!(c.status, ChallengeStatus::Answered { .. }))
+    };
+    bed.blocks_until(answered).await;
+    stop.cancel();
+    watcher.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_hands_out_verified_answers_only_and_falls_back_to_an_honest_miner() {
+    let bed = Bed::new(params());
+    let gateway = Gateway::new(bed.chain.clone(), bed.net.clone(), key(2), RoleMetrics::default());
+    assert!(matches!(gateway.infer("digits", &pixels(0)).await, Err(InferError::NoMiner { .. })));
+    bed.chain.register(&key(11)).await;
+    bed.net.add(&key(11), Arc::new(Lazy::new(bed.chain.genesis, bed.chain.clone(), key(11))));
+    bed.chain.register(&key(12)).await;
+    let tamper = Tamper::new(bed.chain.clone(), bed.config(12), RoleMetrics::default()).unwrap();
+    bed.net.add(&key(12), Arc::new(tamper));
+    match gateway.infer("digits", &pixels(0)).await {
+        Err(InferError::AllFailed { tried }) => assert_eq!(tried.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    bed.honest(10).await;
+    let inference = gateway.infer("digits", &pixels(0)).await.unwrap();
+    assert_eq!(inference.response.body.miner, key(10).account());
+    let input = digits().quantise_input(&pixels(0)).unwrap();
+    assert_eq!(inference.outputs, digits().run(&input).unwrap());
+    let by_id = gateway.infer_quantised(&digits().id().to_string(), input).await.unwrap();
+    assert_eq!((by_id.class, by_id.model), (inference.class, digits().to_bytes()));
+    assert!(gateway.infer("digitz", &pixels(0)).await.unwrap_err().is_callers_fault());
+    assert!(gateway.infer("digits", &[1.0]).await.unwrap_err().is_callers_fault());
+}
+
+#[test]
+fn a_response_that_is_not_what_it_seems_is_found_out() {
+    let genesis = Hash32([1; 32]);
+    let engine = assay_inference::ExactEngine::from(digits().clone());
+    let input = digits().quantise_input(&pixels(1)).unwrap();
+    let output = digits().run(&input).unwrap();
+    let body = Request {
+        requester: key(1).account(),
+        miner: key(10).account(),
+        subnet: SUBNET,
+        model: digits().id(),
+        epoch: 0,
+        nonce: [1; 16],
+        input: input.clone(),
+    };
+    let request = Signed::new(body, &genesis, &key(1));
+    let honest = Response {
+        miner: key(10).account(),
+        request: request.id(&genesis),
+        model: digits().id(),
+        input: assay_primitives::task::input_hash(&input),
+        output,
+        proof: Some(Hash32::digest(b"proof")),
+    };
+    let finding = |change: fn(&mut Response), proof: Option<&[u8]>| {
+        let mut body = honest.clone();
+        change(&mut body);
+        let reply = Reply::Answer { response: Signed::new(body, &genesis, &key(10)), proof: proof.map(<[u8]>::to_vec) };
+        check::check(&genesis, &engine, &request, reply).map(|c| c.finding)
+    };
+    use check::Finding::*;
+    assert!(matches!(finding(|_| (), Some(b"proof")), Ok(InvalidProof(_))));
+    assert_eq!(finding(|_| (), None), Ok(MissingProof));
+    assert_eq!(finding(|_| (), Some(b"another")), Ok(MissingProof));
+    assert_eq!(finding(|r| r.proof = None, Some(b"proof")), Ok(MissingProof));
+    assert_eq!(finding(|r| r.output[0] += 1, None), Ok(WrongOutput));
+    assert_eq!(finding(|r| r.input = Hash32::ZERO, None), Ok(WrongOutput));
+    assert_eq!(finding(|r| r.model = ModelId([9; 32]), None), Ok(WrongOutput));
+    assert!(finding(|r| r.request = Hash32::ZERO, None).is_err());
+    let unsigned = Reply::Answer { response: Signed { body: honest, signature: Signature::EMPTY }, proof: None };
+    assert!(check::check(&genesis, &engine, &request, unsigned).is_err());
+}

@@ -1,0 +1,337 @@
+//! The validator's scoring: what it asks, how it judges, and how it binds itself to the verdict.
+//!
+//! ```text
+//! each epoch:  plan (every miner of every subnet with a model that canaries fit) ─> tasks, spread over its first part
+//!              ─> verdicts ─> sheet, synced to disk ─> CommitScores      next epoch: RevealScores
+//! on the way:  refuted answer or invalid proof ─> Refute     missing proof ─> Challenge (once a miner and epoch)
+//!              one verified answer, drawn at the parameter `challenge_rate` ─> Challenge
+//! ```
+//!
+//! All timing is in blocks ([`round`] says when), so validators whose clocks differ agree on the epoch. After a restart
+//! the sheet on disk is committed and revealed; an epoch without a sheet is begun again where it stands, with fresh
+//! nonces. Two validators with the same operator key are a fault of their operator: the chain takes one commitment.
+
+mod round;
+mod sheets;
+mod task;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use assay_ledger::{
+    StateRead, query,
+    records::Chain,
+    tx::{Action, ScoreSheet},
+};
+use assay_primitives::{AccountId, Hash32, Keypair, domain, task::SubnetId};
+use assay_scoring::{CanarySet, EpochSeed};
+use rand::{Rng as _, RngCore as _, rngs::OsRng, seq::SliceRandom as _};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    round::{Clock, Round},
+    sheets::Sheets,
+    task::{Bench, Done, Exchange, Outcome},
+};
+use super::{Asker, ChainView, Models, RoleError, RoleMetrics, check::Finding};
+
+/// Blocks after which a transaction that did not show on chain is sent again.
+const RESEND_AFTER: u64 = 3;
+/// Largest proof that is sent along in a refutation, in bytes; beyond it the miner is challenged for a sound one.
+const MAX_REFUTED_PROOF: usize = 128 * 1024;
+
+/// How a validator scores.
+#[derive(Clone, Debug)]
+pub struct ValidatorConfig {
+    /// The operator key, which signs requests and scores.
+    pub key: Keypair,
+    /// Where sheets are kept; made if need be. No two validators may share it.
+    pub dir: PathBuf,
+    /// Proofs verified at once; each takes a core.
+    pub verifiers: usize,
+    /// Asks in flight.
+    pub concurrency: usize,
+}
+
+impl ValidatorConfig {
+    /// One verifier, eight asks in flight.
+    pub fn new(key: Keypair, dir: PathBuf) -> Self {
+        Self { key, dir, verifiers: 1, concurrency: 8 }
+    }
+}
+
+struct Validator {
+    chain: Arc<dyn ChainView>,
+    bench: Arc<Bench>,
+    models: Models,
+    /// Known to nobody else; tasks are drawn from it.
+    secret: Hash32,
+    sheets: Sheets,
+    /// When a sheet's commitment (false) or reveal (true) was last sent, by height.
+    sent: BTreeMap<(u64, SubnetId, bool), u64>,
+    round: Option<Round>,
+}
+
+/// Scores miners until `stop`.
+///
+/// # Errors
+/// [`RoleError`] if its folder or this node's store cannot be used.
+pub async fn run_validator(
+    chain: Arc<dyn ChainView>,
+    asker: Arc<dyn Asker>,
+    canaries: CanarySet,
+    config: ValidatorConfig,
+    metrics: RoleMetrics,
+    stop: CancellationToken,
+) -> Result<(), RoleError> {
+    let ValidatorConfig { key, dir, verifiers, concurrency } = config;
+    let genesis = chain.genesis();
+    let bench = Bench {
+        asker,
+        canaries,
+        genesis,
+        asks: Semaphore::new(concurrency.max(1)),
+        verifiers: Semaphore::new(verifiers.max(1)),
+        metrics,
+        key,
+    };
+    let secret = domain::hash(domain::TASK_SEED, &genesis, &*bench.key.secret());
+    let validator = Validator {
+        sheets: Sheets::open(dir.join("sheets"))?,
+        chain,
+        bench: Arc::new(bench),
+        models: Models::default(),
+        secret,
+        sent: BTreeMap::new(),
+        round: None,
+    };
+    validator.run(stop).await
+}
+
+impl Validator {
+    fn account(&self) -> AccountId {
+        self.bench.key.account()
+    }
+
+    async fn run(mut self, stop: CancellationToken) -> Result<(), RoleError> {
+        let mut heights = self.chain.heights();
+        loop {
+            heights.borrow_and_update();
+            self.on_block().await?;
+            // Until the next block, verdicts come in as they are ready.
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    changed = heights.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return Ok(stop.cancelled().await),
+                    },
+                    done = next_done(&mut self.round) => self.on_done(done).await?,
+                }
+            }
+        }
+    }
+
+    async fn on_block(&mut self) -> Result<(), RoleError> {
+        let snapshot = self.chain.snapshot()?;
+        let view: &(dyn StateRead + Send + Sync) = &*snapshot;
+        let chain = query::chain(view)?;
+        if query::validator(view, &self.account())?.is_none() {
+            tracing::debug!("not registered as a validator yet: nothing is scored");
+            return Ok(());
+        }
+        if self.round.as_ref().is_none_or(|r| r.epoch != chain.epoch) {
+            self.begin(view, &chain)?;
+        }
+        self.follow_up(view, &chain).await?;
+        let clock = Clock::of(&chain);
+        if self.round.as_ref().is_some_and(|r| !r.closed) {
+            self.plan(view, clock)?;
+        }
+        let Some(round) = self.round.as_mut().filter(|r| !r.closed) else { return Ok(()) };
+        if clock.position < clock.closing() {
+            round.launch(clock, &self.bench);
+        }
+        if round.is_due(clock) {
+            self.close(view, &chain).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts an epoch; the last one's unfinished tasks are given up with it.
+    fn begin(&mut self, view: &dyn StateRead, chain: &Chain) -> Result<(), RoleError> {
+        let seed = EpochSeed {
+            genesis: self.bench.genesis,
+            randomness: chain.randomness,
+            secret: self.secret,
+            epoch: chain.epoch,
+        };
+        let mut round = Round::new(query::params(view)?, seed);
+        round.closed = self.sheets.has(chain.epoch);
+        self.round = Some(round);
+        self.sheets.forget_before(chain.epoch.saturating_sub(1))?;
+        self.sent.retain(|(epoch, ..), _| epoch.saturating_add(1) >= chain.epoch);
+        Ok(())
+    }
+
+    fn plan(&mut self, view: &dyn StateRead, clock: Clock) -> Result<(), RoleError> {
+        let Some(round) = self.round.as_mut() else { return Ok(()) };
+        if clock.position >= clock.sending() {
+            return Ok(());
+        }
+        for subnet in query::subnets(view)? {
+            let mut source = None;
+            for model in &subnet.models {
+                let engine = self.models.engine(view, model)?;
+                source = engine.filter(|e| e.model().input_len() == self.bench.canaries.input_len());
+                if source.is_some() {
+                    break;
+                }
+            }
+            let Some(engine) = source else { continue };
+            let mut miners = query::miners(view, subnet.id)?;
+            miners.retain(|m| m.retired.is_none() && !round.knows(subnet.id, &m.operator));
+            // Validators that all began with the same miner would make it slow.
+            miners.shuffle(&mut OsRng);
+            if !miners.is_empty() {
+                tracing::debug!(epoch = round.epoch, subnet = subnet.id, miners = miners.len(), "planned tasks");
+                round.plan(clock, subnet.id, &engine, &miners);
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_done(&mut self, done: Done) -> Result<(), RoleError> {
+        let Some(round) = self.round.as_mut().filter(|r| !r.closed) else { return Ok(()) };
+        let Done { subnet, miner, index, outcome } = done;
+        match outcome {
+            Outcome::LeftOut(reason) => {
+                tracing::warn!(%miner, index, reason, "a task failed for a reason of this node's own and is left out");
+            }
+            Outcome::Judged { verdict, exchange } => {
+                round.tally(subnet, miner).add(&verdict, exchange.as_ref().map(|e| e.outcome));
+                if let Some(exchange) = exchange {
+                    self.act_on(*exchange).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings what an answer showed before the chain, once a miner and epoch.
+    async fn act_on(&mut self, exchange: Exchange) -> Result<(), RoleError> {
+        let Some(round) = self.round.as_mut() else { return Ok(()) };
+        let Exchange { request, response, proof, finding, .. } = exchange;
+        let miner = request.body.miner;
+        let action = match finding {
+            Finding::Verified => {
+                round.verified.push((request, response));
+                return Ok(());
+            }
+            Finding::WrongOutput => Action::Refute { request, response, proof: None },
+            Finding::InvalidProof(_) if proof.as_ref().is_some_and(|p| p.len() <= MAX_REFUTED_PROOF) => {
+                Action::Refute { request, response, proof }
+            }
+            Finding::InvalidProof(_) | Finding::MissingProof => Action::Challenge { request, response },
+        };
+        if !round.accused.insert(miner) {
+            return Ok(());
+        }
+        let epoch = round.epoch;
+        let record = query::miner(&*self.chain.snapshot()?, &miner)?;
+        if record.is_none_or(|m| m.retired.is_some() || m.slashed == Some(epoch)) {
+            return Ok(());
+        }
+        tracing::info!(%miner, epoch, action = action.name(), "a miner's answer does not hold");
+        self.send(action).await;
+        Ok(())
+    }
+
+    async fn send(&self, action: Action) {
+        let counter = match &action {
+            Action::Refute { .. } => &self.bench.metrics.validator_refutations,
+            Action::Challenge { .. } => &self.bench.metrics.validator_challenges,
+            Action::CommitScores { .. } => &self.bench.metrics.validator_commits,
+            _ => &self.bench.metrics.validator_reveals,
+        };
+        let name = action.name();
+        match self.chain.submit(action, &self.bench.key).await {
+            Ok(_) => drop(counter.inc()),
+            Err(error) => tracing::warn!(action = name, %error, "a transaction of this validator was not submitted"),
+        }
+    }
+
+    /// Closes the epoch's sheets, keeps them on disk, and commits.
+    async fn close(&mut self, view: &(dyn StateRead + Send + Sync), chain: &Chain) -> Result<(), RoleError> {
+        let Some(round) = self.round.as_mut() else { return Ok(()) };
+        let (epoch, rate) = (round.epoch, round.params.challenge_rate);
+        for (subnet, scores) in round.close() {
+            let mut salt = [0; 32];
+            OsRng.fill_bytes(&mut salt);
+            let validator = self.bench.key.account();
+            // Scores committed by an earlier run whose disk is gone cannot be revealed, nor replaced.
+            if query::commitment(view, epoch, subnet, &validator)?.is_some() {
+                tracing::error!(epoch, subnet, "the chain has a commitment of this validator that is not on this disk");
+                continue;
+            }
+            tracing::info!(epoch, subnet, miners = scores.len(), "scores are closed");
+            self.sheets.keep(ScoreSheet { validator, subnet, epoch, salt, scores })?;
+        }
+        let drawn = OsRng.gen_range(0..10_000) < rate;
+        let challenged = round.verified.choose(&mut OsRng).filter(|_| drawn).cloned();
+        if let Some((request, response)) = challenged {
+            self.send(Action::Challenge { request, response }).await;
+        }
+        self.follow_up(view, chain).await
+    }
+
+    /// Commits and reveals whatever is on disk and not yet on chain.
+    async fn follow_up(&mut self, view: &(dyn StateRead + Send + Sync), chain: &Chain) -> Result<(), RoleError> {
+        let me = self.account();
+        let mut actions = Vec::new();
+        for sheet in self.sheets.iter() {
+            let (epoch, subnet) = (sheet.epoch, sheet.subnet);
+            let hash = sheet.commitment(&self.bench.genesis);
+            let committed = query::commitment(view, epoch, subnet, &me)?;
+            let reveals = epoch.checked_add(1) == Some(chain.epoch);
+            let wanted = match committed {
+                None if epoch == chain.epoch => Some(Action::CommitScores { subnet, epoch, commitment: hash }),
+                Some(c) if reveals && c.hash == hash && query::reveal(view, epoch, subnet, &me)?.is_none() => {
+                    Some(Action::RevealScores { sheet: sheet.clone() })
+                }
+                Some(c) if c.hash != hash => {
+                    tracing::error!(
+                        epoch,
+                        subnet,
+                        "the chain holds another commitment of this validator than its disk: does it run twice?"
+                    );
+                    None
+                }
+                _ => None,
+            };
+            let key = (epoch, subnet, reveals);
+            let recent = self.sent.get(&key).is_some_and(|at| chain.height < at.saturating_add(RESEND_AFTER));
+            if let Some(action) = wanted.filter(|_| !recent) {
+                actions.push((key, action));
+            }
+        }
+        for (key, action) in actions {
+            self.sent.insert(key, chain.height);
+            self.send(action).await;
+        }
+        Ok(())
+    }
+}
+
+/// The next task that ends; waits for ever while there is none.
+async fn next_done(round: &mut Option<Round>) -> Done {
+    let Some(round) = round else { return std::future::pending().await };
+    loop {
+        match round.tasks.join_next().await {
+            Some(Ok(done)) => return done,
+            Some(Err(error)) if error.is_cancelled() => {}
+            Some(Err(error)) => tracing::error!(%error, "a task failed"),
+            None => return std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One epoch of one validator: its plan of tasks, and what they came to.
+//!
+//! ```text
+//! position in the epoch   1 ........ 60 % ........ 75 % ...... +10 % ........ end
+//!                         tasks are sent  answers   the sheet is  last call for
+//!                                         come in   closed        answers being checked
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use assay_chain_spec::Params;
+use assay_inference::ExactEngine;
+use assay_ledger::{
+    records::{Chain, MinerRecord},
+    tx::{Endpoint, ScoreEntry},
+};
+use assay_primitives::{
+    AccountId, Signed,
+    task::{Request, Response, SubnetId},
+};
+use assay_scoring::{EpochSeed, Tally};
+use tokio::task::JoinSet;
+
+use super::task::{Bench, Board, Done, Stage, Task, silence};
+
+/// Where in an epoch the next block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clock {
+    /// Blocks of the epoch that are committed.
+    pub(super) position: u64,
+    /// Blocks in the epoch.
+    pub(super) length: u64,
+}
+
+impl Clock {
+    pub(super) fn of(chain: &Chain) -> Self {
+        let position = (chain.height + 1).saturating_sub(chain.epoch_start);
+        Self { position, length: (chain.epoch_end + 1).saturating_sub(chain.epoch_start) }
+    }
+
+    /// The position from which the sheet is closed: at three quarters, and with two blocks left for the commitment.
+    pub(super) fn closing(self) -> u64 {
+        (self.length * 3 / 4).min(self.length.saturating_sub(2)).max(1)
+    }
+
+    /// The position from which answers being checked are waited for no longer.
+    pub(super) fn last_call(self) -> u64 {
+        (self.closing() + self.length / 10).min(self.length.saturating_sub(2)).max(self.closing())
+    }
+
+    /// The position from which no more tasks are sent.
+    pub(super) fn sending(self) -> u64 {
+        (self.length * 3 / 5).clamp(1, self.closing())
+    }
+}
+
+/// A task with the position from which it may be sent.
+struct Planned {
+    due: u64,
+    subnet: SubnetId,
+    miner: AccountId,
+    endpoint: Endpoint,
+    engine: Arc<ExactEngine>,
+    index: u32,
+}
+
+/// An epoch under way.
+pub(super) struct Round {
+    pub(super) epoch: u64,
+    pub(super) params: Arc<Params>,
+    seed: Arc<EpochSeed>,
+    planned: VecDeque<Planned>,
+    known: BTreeSet<(SubnetId, AccountId)>,
+    tallies: BTreeMap<(SubnetId, AccountId), Tally>,
+    pub(super) tasks: JoinSet<Done>,
+    board: Board,
+    /// Miners accused on chain in this epoch.
+    pub(super) accused: BTreeSet<AccountId>,
+    /// Verified exchanges, for random challenges.
+    pub(super) verified: Vec<(Signed<Request>, Signed<Response>)>,
+    /// The sheet is closed.
+    pub(super) closed: bool,
+}
+
+impl Round {
+    pub(super) fn new(params: Params, seed: EpochSeed) -> Self {
+        Self {
+            epoch: seed.epoch,
+            params: Arc::new(params),
+            seed: Arc::new(seed),
+            planned: VecDeque::new(),
+            known: BTreeSet::new(),
+            tallies: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            board: Board::default(),
+            accused: BTreeSet::new(),
+            verified: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// Whether a miner has its tasks already.
+    pub(super) fn knows(&self, subnet: SubnetId, miner: &AccountId) -> bool {
+        self.known.contains(&(subnet, *miner))
+    }
+
+    /// Plans the tasks of newly seen miners, spread over what is left of the time for sending, the miners taking turns.
+    pub(super) fn plan(&mut self, clock: Clock, subnet: SubnetId, engine: &Arc<ExactEngine>, miners: &[MinerRecord]) {
+        // The first block of an epoch is news to some miners a moment later than to this node.
+        let from = clock.position.max(1);
+        let span = clock.sending().saturating_sub(from);
+        let per_miner = self.params.tasks_per_epoch;
+        let slots = (per_miner * miners.len() as u64).max(1);
+        let mut planned: Vec<Planned> = self.planned.drain(..).collect();
+        for (turn, miner) in miners.iter().enumerate() {
+            self.known.insert((subnet, miner.operator));
+            self.tallies.entry((subnet, miner.operator)).or_default();
+            for index in 0..per_miner {
+                let slot = index * miners.len() as u64 + turn as u64;
+                planned.push(Planned {
+                    due: from + slot * span / slots,
+                    subnet,
+                    miner: miner.operator,
+                    endpoint: miner.endpoint.clone(),
+                    engine: Arc::clone(engine),
+                    index: u32::try_from(index).unwrap_or(u32::MAX),
+                });
+            }
+        }
+        planned.sort_by_key(|p| p.due);
+        self.planned = planned.into();
+    }
+
+    /// Starts the tasks that are due.
+    pub(super) fn launch(&mut self, clock: Clock, bench: &Arc<Bench>) {
+        while let Some(next) = self.planned.pop_front_if(|p| p.due <= clock.position) {
+            let task = Task {
+                subnet: next.subnet,
+                miner: next.miner,
+                endpoint: next.endpoint,
+                engine: next.engine,
+                index: next.index,
+                params: Arc::clone(&self.params),
+                seed: Arc::clone(&self.seed),
+            };
+            self.board.set(&task, Stage::Queued);
+            self.tasks.spawn(Arc::clone(bench).run(task, self.board.clone()));
+        }
+    }
+
+    /// Takes in a verdict.
+    pub(super) fn tally(&mut self, subnet: SubnetId, miner: AccountId) -> &mut Tally {
+        self.tallies.entry((subnet, miner)).or_default()
+    }
+
+    /// Whether the sheet is to be closed now.
+    pub(super) fn is_due(&self, clock: Clock) -> bool {
+        let done = self.planned.is_empty() && self.tasks.is_empty() && !self.known.is_empty();
+        let past = clock.position >= clock.closing();
+        !self.closed && past && (done || !self.board.is_checking() || clock.position >= clock.last_call())
+    }
+
+    /// Closes the epoch: a miner that has held a task for longer than what earns the full latency mark gets 0 for it;
+    /// tasks younger than that, and those that are not the miner's turn, are left out. Entries ascend by miner.
+    pub(super) fn close(&mut self) -> BTreeMap<SubnetId, Vec<ScoreEntry>> {
+        self.closed = true;
+        for key in self.board.overdue(Duration::from_millis(self.params.latency_full_ms)) {
+            self.tallies.entry(key).or_default().add(&silence(), None);
+        }
+        self.tasks.abort_all();
+        self.planned.clear();
+        let mut sheets: BTreeMap<SubnetId, Vec<ScoreEntry>> = BTreeMap::new();
+        for ((subnet, miner), tally) in &self.tallies {
+            let Some(score) = tally.finish(self.params.tasks_per_epoch) else { continue };
+            sheets.entry(*subnet).or_default().push(ScoreEntry {
+                miner: *miner,
+                score: score.score,
+                confidence: score.confidence,
+                responses: score.responses,
+                proofs_verified: score.proofs_verified,
+                proofs_rejected: score.proofs_rejected,
+            });
+        }
+        sheets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn sending_ends_before_closing_and_a_commitment_has_blocks_left(length in 4u64..100_000, position in 0u64..100_000) {
+            let clock = Clock { position, length };
+            prop_assert!(clock.sending() <= clock.closing());
+            prop_assert!(clock.closing() <= clock.last_call());
+            prop_assert!(clock.last_call() + 2 <= length);
+        }
+    }
+
+    #[test]
+    fn an_epoch_of_twenty_blocks_sends_until_12_and_closes_at_15() {
+        let clock = Clock { position: 0, length: 20 };
+        assert_eq!((clock.sending(), clock.closing(), clock.last_call()), (12, 15, 17));
+    }
+}
