@@ -1,6 +1,6 @@
 //! A block on a state: start of block, transactions, end of block.
 //!
-//! Each family of actions has a file below; [`open`] holds what happens at the start of a block before any transaction.
+//! Each family of actions has a file below.
 
 mod evidence;
 mod governance;

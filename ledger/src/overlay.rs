@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
     Event,
-    state::{self, Changes, StateRead, StoreError},
+    state::{self, Changes, Entry, StateRead, StoreError},
 };
 
 /// A view of a state with writes on top. Dropping it forgets them.
@@ -72,7 +72,7 @@ impl StateRead for Overlay<'_> {
         }
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let mut entries: BTreeMap<_, _> = self.base.scan(prefix)?.into_iter().collect();
         for (key, value) in self.changes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)) {
             match value {

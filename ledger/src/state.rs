@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use borsh::BorshDeserialize;
 
+/// A key and the value under it.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// A store that can be read at one moment: the state after some block.
 pub trait StateRead {
     /// The value under `key`, if there is one.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// All entries whose keys start with `prefix`, by ascending key.
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError>;
 }
 
 /// What a block writes: the new value of each key, `None` where it is deleted. Only keys whose value differs are named.
@@ -102,7 +105,7 @@ impl StateRead for MemoryState {
         Ok(self.0.get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let from = self.0.range(prefix.to_vec()..);
         Ok(from.take_while(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }

@@ -69,7 +69,7 @@ pub(super) fn settle(
         let withheld = withheld(miner, verdict, scored);
         let share = Amount(output.server_emission[uid]);
         let reward = if withheld.is_some() { Amount::ZERO } else { share };
-        paid.to(state, &miner.owner, reward)?;
+        paid.account(state, &miner.owner, reward)?;
         if verdict.consensus {
             let record = MinerRecord { score: verdict.score, ..miner.clone() };
             state.write(keys::miner(&miner.operator), &record);
@@ -94,7 +94,7 @@ pub(super) fn settle(
             reveal: RevealStatus::Revealed,
             trust: score(output.validator_trust[v])?,
             dividend: score(output.dividends[v])?,
-            reward: paid.to_validator(state, &judge.record, Amount(output.validator_emission[v]))?,
+            reward: paid.validator(state, &judge.record, Amount(output.validator_emission[v]))?,
             bonds,
         });
     }
@@ -286,25 +286,25 @@ struct Paid {
 const SUM: StoreError = StoreError::Books("rewards exceed the emission");
 
 impl Paid {
-    fn to(&mut self, state: &mut Overlay<'_>, account: &AccountId, amount: Amount) -> Result<(), StoreError> {
+    fn account(&mut self, state: &mut Overlay<'_>, account: &AccountId, amount: Amount) -> Result<(), StoreError> {
         self.minted = self.minted.checked_add(amount).ok_or(SUM)?;
         credit(state, account, amount)
     }
 
     /// The owner's take, then everyone who delegated, the owner too, in proportion. Returns what was paid.
-    fn to_validator(
+    fn validator(
         &mut self,
         state: &mut Overlay<'_>,
         validator: &ValidatorRecord,
         reward: Amount,
     ) -> Result<Amount, StoreError> {
         let take = reward.basis_points(validator.take);
-        self.to(state, &validator.owner, take)?;
+        self.account(state, &validator.owner, take)?;
         let shared = reward.checked_sub(take).ok_or(SUM)?;
         let mut paid = take;
         for (delegator, delegation) in query::delegators_of(state, &validator.operator)? {
             let part = shared.fraction(delegation.0, validator.stake.0);
-            self.to(state, &delegator, part)?;
+            self.account(state, &delegator, part)?;
             paid = paid.checked_add(part).ok_or(SUM)?;
         }
         let dust = reward.checked_sub(paid).ok_or(SUM)?;
@@ -313,7 +313,7 @@ impl Paid {
     }
 
     fn finish(&mut self, state: &mut Overlay<'_>) -> Result<(), StoreError> {
-        self.to(state, &treasury(), self.remainder)?;
+        self.account(state, &treasury(), self.remainder)?;
         mint(state, self.minted)
     }
 }

@@ -130,9 +130,9 @@ fn a_missed_reveal_is_visible_and_earns_nothing() {
     let (txs, sheets) = world.commits(&scores);
     world.block(&txs);
     world.advance_to_epoch(epoch + 1);
-    for i in 0..3 {
+    for (i, sheet) in sheets.into_iter().take(3).enumerate() {
         let validator = world.validators[i].clone();
-        let action = Action::RevealScores { sheet: sheets[i].clone() };
+        let action = Action::RevealScores { sheet };
         world.run(&validator, action.clone()).unwrap();
         assert!(i > 0 || world.run(&validator, action).unwrap_err().contains("exists already"));
     }
@@ -207,8 +207,5 @@ fn a_miner_that_left_or_was_slashed_earns_nothing_and_nobody_gains() {
     assert!(report.emission < full.emission);
     world.advance_to_epoch(epoch + 3);
     let after = query::epoch_report(&world.state, epoch + 1, 0).unwrap().unwrap();
-    assert_eq!(
-        after.miners.len(),
-        1 + usize::from(world.miner(&miners[0].account()).retired.unwrap() >= 4 * (epoch + 1) + 1)
-    );
+    assert_eq!(after.miners.len(), 1);
 }
