@@ -137,5 +137,4 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
 }
 
 #[cfg(test)]
-#[path = "cli/tests.rs"]
 mod tests;

@@ -285,5 +285,4 @@ async fn json_rpc(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, Bytes
 }
 
 #[cfg(test)]
-#[path = "http/tests.rs"]
 mod tests;

@@ -17,6 +17,9 @@
 //! | -32603 | the node failed; see its log |
 
 mod client;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod fixture;
 mod methods;
 mod server;
 
@@ -205,3 +208,6 @@ pub trait RpcBackend: Send + Sync + 'static {
     /// Appends the node's metrics as Prometheus text, without an `EOF` line.
     fn metrics(&self, out: &mut String);
 }
+
+#[cfg(test)]
+mod tests;

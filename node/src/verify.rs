@@ -217,5 +217,4 @@ fn run(mut checks: Checks, receipt: &Receipt, genesis: &Hash32) -> Result<Vec<Ch
 }
 
 #[cfg(test)]
-#[path = "verify/tests.rs"]
-pub(crate) mod tests;
+mod tests;

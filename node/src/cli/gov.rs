@@ -1,7 +1,9 @@
 //! `assay gov`: proposals and votes.
 
 use assay_ledger::tx::{Action, Ballot, ProposalKind};
+use assay_primitives::AccountId;
 use clap::{Args, Subcommand};
+use eyre::eyre;
 use serde_json::{Value, json};
 
 use super::{
@@ -103,6 +105,17 @@ fn outcome_words(outcome: &Value) -> String {
     format!("{value} (was {previous}, confidence {confidence}, {} voted)", amount(&settled["voted"]))
 }
 
+/// The number of the proposal that `proposer` opened in the block at `height`.
+async fn number_of(global: &Global, proposer: &AccountId, height: &Value, title: &str) -> eyre::Result<Value> {
+    let proposals: Value = global.client()?.call("assay_proposals", json!({})).await?;
+    let ours =
+        |p: &&Value| p["proposer"] == json!(proposer) && p["snapshot"] == *height && p["title"].as_str() == Some(title);
+    let found = rows(&proposals).iter().rev().find(ours).map(|p| p["id"].clone());
+    found.ok_or_else(|| {
+        eyre!("the proposal was opened in block {height}, but the node does not list it; see `assay gov list`")
+    })
+}
+
 async fn show(global: &Global, id: u64) -> eyre::Result<()> {
     let found: Value = global.client()?.call("assay_proposal", json!({ "id": id })).await?;
     global.show(&found, || {
@@ -158,8 +171,14 @@ pub(super) async fn run(global: &Global, command: &Gov) -> eyre::Result<()> {
             };
             let action = Action::Propose { title: proposal.title.clone(), text: proposal.text.clone(), kind };
             let what = format!("propose {:?}", proposal.title);
-            global.send(&proposal.sending, action, &what).await?;
-            global.hint("`assay gov list` shows its number");
+            let key = global.wallet(proposal.sending.wallet.as_deref())?;
+            let mut sent = global.deliver(&proposal.sending, &key, action, &what).await?;
+            if sent.value["height"].is_u64() {
+                let number = number_of(global, &key.account(), &sent.value["height"], &proposal.title).await?;
+                sent.words += &format!("\nit is proposal {}", text(&number));
+                sent.value["proposal"] = number;
+            }
+            global.show(&sent.value, || sent.words);
         }
         Gov::Vote(vote) => {
             let words = match vote.ballot {

@@ -76,7 +76,9 @@ impl Init {
 
     fn peers(&self) -> eyre::Result<Peers> {
         let mut peers = Peers { consensus: self.consensus_peer.clone(), data: self.data_peer.clone() };
-        for peer in &self.peer {
+        // So that one list of peers can be given to every node of a machine, a node's own address in it is passed over.
+        let own = PeerAddress { host: self.listen.to_string(), port: self.ports()?.consensus };
+        for peer in self.peer.iter().filter(|peer| **peer != own) {
             let port = peer.port.checked_add(1).ok_or_else(|| eyre!("--peer {peer}: there is no port after it"))?;
             peers.consensus.push(peer.clone());
             peers.data.push(PeerAddress { port, ..peer.clone() });

@@ -35,6 +35,12 @@ pub(super) struct Sending {
     no_wait: bool,
 }
 
+/// What became of a transaction, for programs and for people.
+pub(super) struct Sent {
+    pub(super) value: Value,
+    pub(super) words: String,
+}
+
 impl Global {
     /// Signs `action` with the wallet of `sending` and sends it. `what` says it in words.
     pub(super) async fn send(&self, sending: &Sending, action: Action, what: &str) -> eyre::Result<()> {
@@ -42,7 +48,7 @@ impl Global {
         self.send_as(sending, &key, action, what).await
     }
 
-    /// Signs `action` with `key` and sends it.
+    /// Signs `action` with `key`, sends it and shows what became of it.
     pub(super) async fn send_as(
         &self,
         sending: &Sending,
@@ -50,6 +56,19 @@ impl Global {
         action: Action,
         what: &str,
     ) -> eyre::Result<()> {
+        let Sent { value, words } = self.deliver(sending, key, action, what).await?;
+        self.show(&value, || words);
+        Ok(())
+    }
+
+    /// Signs `action` with `key` and sends it, or tries it with `--dry-run`.
+    pub(super) async fn deliver(
+        &self,
+        sending: &Sending,
+        key: &Keypair,
+        action: Action,
+        what: &str,
+    ) -> eyre::Result<Sent> {
         let client = self.client()?;
         let status = client.status().await?;
         let genesis = status.genesis_hash;
@@ -73,16 +92,16 @@ impl Global {
             }
             outcome["dry_run"] = json!(true);
             outcome["transaction"] = json!(Blob(bytes));
-            self.show(&outcome, || format!("{question}\ndry run: it would take effect; nothing was sent"));
-            return Ok(());
+            let words = format!("{question}\ndry run: it would take effect; nothing was sent");
+            return Ok(Sent { value: outcome, words });
         }
 
         self.confirm(&question, sending.yes)?;
         client.submit(bytes).await?;
         if sending.no_wait {
             let value = json!({ "id": id, "action": name, "ok": Value::Null });
-            self.show(&value, || format!("{what}: sent as {id}; `assay query tx {id}` says what became of it"));
-            return Ok(());
+            let words = format!("{what}: sent as {id}; `assay query tx {id}` says what became of it");
+            return Ok(Sent { value, words });
         }
         let bar = self.progress("waiting for the block");
         let start = Instant::now();
@@ -103,8 +122,8 @@ impl Global {
             bail!("{what}: refused in block {}: {error}", found.height);
         }
         let value = json!({ "id": id, "action": name, "ok": true, "height": found.height, "fee": fee });
-        self.show(&value, || format!("{what}: done in block {} (transaction {id})", found.height));
-        Ok(())
+        let words = format!("{what}: done in block {} (transaction {id})", found.height);
+        Ok(Sent { value, words })
     }
 }
 

@@ -25,7 +25,7 @@ const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
 #[derive(Debug, Subcommand)]
 pub(super) enum Spec {
     /// Write a chain spec.
-    New(New),
+    New(Box<New>),
     /// Check a chain spec and show what it says.
     Check {
         /// The chain spec.

@@ -1,1 +1,196 @@
+#![allow(clippy::unwrap_used)]
 
+use clap::{CommandFactory as _, error::ErrorKind};
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_command_line_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn global_flags_are_accepted_before_and_after_the_verb() {
+    for line in [
+        "assay --home h --node http://x:1 --json --quiet status",
+        "assay status --home h --node http://x:1 --json --quiet",
+        "assay --home h gov --node http://x:1 show 1 --json --quiet",
+        "assay wallet list --home h --node http://x:1 --json --quiet",
+    ] {
+        let global = parse(line).unwrap().global;
+        assert_eq!(global.home.unwrap().to_str(), Some("h"), "{line}");
+        assert_eq!(global.node.as_deref(), Some("http://x:1"), "{line}");
+        assert!(global.json && global.quiet, "{line}");
+    }
+}
+
+#[test]
+fn the_documented_commands_are_taken() {
+    let account = assay_primitives::AccountId([1; 32]).to_string();
+    let hash = "0".repeat(64);
+    for line in [
+        "assay devnet --epochs 3 --json",
+        "assay devnet --adversaries lazy,tamper,copy --base-port 30000 --home d",
+        "assay devnet --adversaries=",
+        "assay init --role validator --home v1 --chain-spec s.json --keys k --base-port 1 --peer 127.0.0.1:27000",
+        "assay check --home v1",
+        "assay miner run --home m1",
+        "assay miner register --home m1 --node http://x:1 --yes",
+        "assay miner retire --dry-run",
+        "assay validator register --stake 1000",
+        "assay gateway run",
+        "assay node run",
+        "assay wallet create",
+        "assay wallet import x --file f",
+        "assay wallet transfer ACCOUNT 12.5 --wallet f.json --fee 0.001",
+        "assay wallet sign hello",
+        "assay stake add --validator ACCOUNT --amount 5",
+        "assay stake list ACCOUNT",
+        "assay subnet metagraph",
+        "assay subnet params",
+        "assay gov propose choice --title t",
+        "assay gov propose parameter tempo --title t --text why",
+        "assay gov vote 1 yes",
+        "assay gov vote 1 30 --wallet a",
+        "assay model add m f.onnx --calibration c.json",
+        "assay infer --model digits --input f --receipt r.json --node http://x:1",
+        "assay verify r.json --genesis HASH",
+        "assay explain ACCOUNT --epoch 3",
+        "assay chain-spec new --preset dev --chain-id demo --validators 4 --out spec.json",
+        "assay chain-spec new --chain-id demo --validator v1 --validator v2 --fund ACCOUNT=5 --model digits --out s",
+        "assay query block",
+        "assay query tx HASH",
+        "assay query proof --miner ACCOUNT --chain-spec s.json",
+        "assay status",
+    ] {
+        let line = line.replace("ACCOUNT", &account).replace("HASH", &hash);
+        if let Err(error) = parse(&line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_refused_by_the_parser_with_status_two() {
+    for line in [
+        "assay",
+        "assay dance",
+        "assay stake move",
+        "assay zk bench",
+        "assay subnet create",
+        "assay devnet --epochs 0",
+        "assay devnet --adversaries lazy,lazy",
+        "assay devnet --adversaries kind",
+        "assay init --role king --home x",
+        "assay init --role miner --home x --peer nowhere",
+        "assay wallet transfer asy1x 5",
+        "assay gov vote 1 maybe",
+        "assay verify r.json",
+        "assay verify r.json --genesis 12",
+        "assay query proof",
+        "assay chain-spec new --chain-id demo --preset prod --out s",
+    ] {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+    assert_eq!(parse("assay --help").unwrap_err().kind(), ErrorKind::DisplayHelp);
+}
+
+#[test]
+fn a_devnet_settles_only_in_a_home_given_on_the_command_line() {
+    let cli = parse("assay --json devnet --epochs 2").unwrap();
+    let Command::Devnet(devnet) = &cli.command else { panic!("expected devnet") };
+    let args = devnet.args(&cli.global);
+    assert_eq!((args.epochs, args.validators, args.miners, args.json), (Some(2), 4, 2, true));
+    assert_eq!(args.adversaries, [Adversary::Lazy, Adversary::Tamper]);
+    assert_eq!(args.home, None);
+}
+
+/// Runs a command line that needs no node.
+async fn done(line: &str) -> eyre::Result<bool> {
+    run(&parse(line)?).await
+}
+
+#[tokio::test]
+async fn a_newcomer_makes_a_spec_with_keys_and_homes_from_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path().to_str().unwrap();
+    done(&format!("assay chain-spec new --chain-id demo --validators 2 --out {d}/spec.json")).await.unwrap();
+    done(&format!("assay chain-spec check {d}/spec.json")).await.unwrap();
+    for n in 1..=2 {
+        done(&format!(
+            "assay init --role validator --home {d}/v{n} --chain-spec {d}/spec.json --keys {d}/spec.keys/validator-{n} --base-port 27{n}00 --peer 127.0.0.1:27100 --peer 127.0.0.1:27200"
+        ))
+        .await
+        .unwrap();
+        let home = crate::home::Home::open(&dir.path().join(format!("v{n}"))).unwrap();
+        assert!(home.spec.validators.iter().any(|v| v.operator == home.operator.account()));
+        // Its own address in the list of peers is passed over.
+        let (other, peers) = (27000 + 100 * (3 - n), &home.config.peers);
+        assert_eq!((peers.consensus.len(), peers.consensus[0].port, peers.data[0].port), (1, other, other + 1));
+    }
+    done(&format!("assay init --role miner --home {d}/m1 --chain-spec {d}/spec.json --base-port 27500")).await.unwrap();
+    let again = done(&format!("assay chain-spec new --chain-id demo --validators 2 --out {d}/spec.json")).await;
+    assert!(again.unwrap_err().to_string().contains("never overwritten"));
+    let again = done(&format!("assay init --role miner --home {d}/m1 --chain-spec {d}/spec.json")).await;
+    assert!(again.unwrap_err().to_string().contains("never overwritten"));
+    let faucet = crate::keyfile::read(&dir.path().join("spec.keys/faucet.json")).unwrap().account();
+    let spec = crate::home::read_spec(&dir.path().join("spec.json")).unwrap();
+    assert!(spec.accounts.iter().any(|a| a.account == faucet));
+}
+
+#[tokio::test]
+async fn homes_may_come_before_the_spec_that_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path().to_str().unwrap();
+    done(&format!("assay init --role validator --home {d}/v1")).await.unwrap();
+    done(&format!("assay chain-spec new --chain-id demo --validator {d}/v1 --out {d}/spec.json")).await.unwrap();
+    done(&format!("assay init --role validator --home {d}/v1 --chain-spec {d}/spec.json")).await.unwrap();
+    let home = crate::home::Home::open(&dir.path().join("v1")).unwrap();
+    assert_eq!(home.spec.validators[0].operator, home.operator.account());
+    assert_eq!(home.spec.validators[0].owner, home.owner().unwrap().account());
+}
+
+#[tokio::test]
+async fn a_verb_in_the_home_of_another_role_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path().to_str().unwrap();
+    done(&format!("assay chain-spec new --chain-id demo --validators 1 --out {d}/spec.json")).await.unwrap();
+    done(&format!("assay init --role miner --home {d}/m1 --chain-spec {d}/spec.json")).await.unwrap();
+    let error = done(&format!("assay validator run --home {d}/m1")).await.unwrap_err().to_string();
+    assert!(error.contains("home of a miner"), "{error}");
+    let error = done(&format!("assay gateway run --home {d}/nowhere")).await.unwrap_err().to_string();
+    assert!(error.contains("assay init"), "{error}");
+}
+
+#[tokio::test]
+async fn a_signed_message_verifies_and_a_changed_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path().to_str().unwrap();
+    done(&format!("assay wallet create alice --home {d}")).await.unwrap();
+    let key = crate::keyfile::read(&dir.path().join("wallets/alice.json")).unwrap();
+    done(&format!("assay wallet sign hello --wallet alice --home {d}")).await.unwrap();
+    let preimage =
+        assay_primitives::domain::preimage(assay_primitives::domain::MESSAGE, &assay_primitives::Hash32::ZERO, "hello");
+    let (account, signature) = (key.account(), key.sign(&preimage));
+    assert!(done(&format!("assay wallet verify hello --account {account} --signature {signature}")).await.unwrap());
+    assert!(!done(&format!("assay wallet verify hallo --account {account} --signature {signature}")).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_receipt_verifies_from_its_file_and_a_broken_one_fails() {
+    let (receipt, genesis) = crate::rpc::fixture::receipt();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    let line = format!("assay verify {} --genesis {genesis}", path.display());
+    assert!(done(&line).await.is_err());
+    std::fs::write(&path, receipt.to_json()).unwrap();
+    assert!(done(&line).await.unwrap());
+    let mut bytes = receipt.to_json().into_bytes();
+    bytes[9] = 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(!done(&line).await.unwrap());
+}

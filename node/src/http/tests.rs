@@ -1,0 +1,110 @@
+#![allow(clippy::unwrap_used)]
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::*;
+use crate::rpc::{
+    RpcClient,
+    fixture::{TestNode, scan},
+};
+
+async fn served() -> (Arc<TestNode>, HttpServer) {
+    let node = Arc::new(TestNode::new());
+    let server = serve("127.0.0.1:0".parse().unwrap(), node.clone()).await.unwrap();
+    (node, server)
+}
+
+/// One request over a connection of its own: status and body.
+async fn ask(server: &HttpServer, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A refused large body may be answered before it is read whole, which resets the connection after the answer.
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn kind(body: &str) -> String {
+    let value: Value = serde_json::from_str(body).unwrap();
+    assert!(value["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
+    value["error"]["type"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_metrics_and_models_answer() {
+    let (_node, server) = served().await;
+    let (status, body) = ask(&server, "GET", "/health", "").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("it has no engine"), "{body}");
+    let (status, body) = ask(&server, "GET", "/v1/models", "").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("digits"), "{body}");
+    let (status, body) = ask(&server, "GET", "/metrics", "").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("assay_height 1") && body.contains("assay_http_requests_total"), "{body}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_is_classified_with_a_receipt_that_holds() {
+    let (node, server) = served().await;
+    let asked = json!({ "model": "digits", "input": scan() }).to_string();
+    let (status, body) = ask(&server, "POST", "/v1/classify", &asked).await;
+    assert_eq!(status, 200, "{body}");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["class"], json!(1));
+    let receipt: assay_primitives::receipt::Receipt = serde_json::from_value(answer["receipt"].clone()).unwrap();
+    crate::verify::verify_receipt(&receipt, &node.genesis).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_refused_with_a_message_and_a_type() {
+    let (_node, server) = served().await;
+    let large = format!(r#"{{"model":"digits","input":[{}]}}"#, "0,".repeat(MAX_CLASSIFY_BYTES));
+    for (method, path, body, status, expected) in [
+        ("POST", "/v1/classify", "", 400, "invalid_request"),
+        ("POST", "/v1/classify", r#"{"model":"digits"}"#, 400, "invalid_request"),
+        ("POST", "/v1/classify", r#"{"model":"digits","input":[1]}"#, 400, "invalid_request"),
+        ("POST", "/v1/classify", r#"{"model":"digits","input":[],"x":1}"#, 400, "invalid_request"),
+        ("POST", "/v1/classify", r#"{"model":"digits","input":[]} x"#, 400, "invalid_request"),
+        ("POST", "/v1/classify", r#"{"model":"cats","input":[]}"#, 404, "not_found"),
+        ("POST", "/v1/classify", &large, 413, "too_large"),
+        ("GET", "/v1/classify", "", 405, "invalid_request"),
+        ("GET", "/nothing", "", 404, "not_found"),
+        ("POST", "/", "{}", 400, "invalid_request"),
+    ] {
+        let (found, answer) = ask(&server, method, path, body).await;
+        assert_eq!((found, kind(&answer).as_str()), (status, expected), "{method} {path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tools_client_works_against_a_gateway() {
+    let (node, server) = served().await;
+    let client = RpcClient::new(&format!("http://{}", server.local_addr())).unwrap();
+    assert_eq!(client.status().await.unwrap().genesis_hash, node.genesis);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_that_asks_without_end_is_slowed_down() {
+    let (_node, server) = served().await;
+    let mut refused = false;
+    for _ in 0..BURST.get() * 4 {
+        let (status, body) = ask(&server, "GET", "/health", "").await;
+        if status == 429 {
+            assert_eq!(kind(&body), "rate_limited");
+            refused = true;
+            break;
+        }
+    }
+    assert!(refused);
+}
