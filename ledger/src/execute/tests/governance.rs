@@ -100,6 +100,7 @@ fn a_number_settles_at_a_voted_value_names_the_outlier_and_comes_into_force() {
 #[test]
 fn a_changed_tempo_counts_from_the_next_epoch() {
     let mut world = World::new();
+    world.block(&[]); // so that it is executed in the first block of an epoch, not in the last
     let id = propose(&mut world, parameter("tempo"));
     let proposal = decide(&mut world, id, [Ballot::Value(6); 4]);
     world.advance_to(proposal.execute_at + 1);
