@@ -34,6 +34,8 @@ use super::{
     watermark::Watermark,
 };
 
+/// The engine's write-ahead log, in its home.
+const LOG: &str = "consensus.wal";
 /// How long a height may take before the stall is logged with the engine's state.
 const STALL: Duration = Duration::from_secs(30);
 /// How long the engine's actors get to stop by themselves.
@@ -195,7 +197,7 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
     }
 
     let (channels, handle) = EngineBuilder::new(Ctx { genesis: config.genesis }, settings)
-        .with_default_wal(WalContext::new(home.join("consensus.wal"), BorshCodec))
+        .with_default_wal(WalContext::new(home.join(LOG), BorshCodec))
         .with_default_network(NetworkContext::new(identity, BorshCodec))
         .with_default_sync(SyncContext::new(BorshCodec))
         .with_default_consensus(consensus)
@@ -238,16 +240,19 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
     };
     let (stop, stop_asked) = mpsc::channel(1);
     let (outcome, outcome_seen) = watch::channel(None);
-    let supervisor = tokio::spawn(supervise(app, channels, handle, status, failure, stop_asked, outcome));
+    let supervisor =
+        tokio::spawn(supervise(app, channels, handle, home.join(LOG), status, failure, stop_asked, outcome));
     Ok(Engine { status: status_seen, stop, outcome: outcome_seen, supervisor })
 }
 
 type Failure = Arc<Mutex<Option<String>>>;
 
+#[allow(clippy::too_many_arguments)] // each end of what start() tied together, used once
 async fn supervise<E: Executor>(
     app: App<E>,
     channels: Channels<Ctx>,
     mut engine: EngineHandle,
+    log: PathBuf,
     status: watch::Sender<EngineStatus>,
     failure: Failure,
     mut stop_asked: mpsc::Receiver<()>,
@@ -256,7 +261,7 @@ async fn supervise<E: Executor>(
     let watch_peers = tokio::spawn(watch_peers(status, channels.net_requests.clone(), channels.requests.clone()));
     let watch_events = tokio::spawn(watch_events(channels.events.subscribe(), Arc::clone(&failure)));
     let mut work = tokio::spawn(run(app, channels));
-    let mut working = true;
+    let (mut working, mut running) = (true, true);
     let mut reason = tokio::select! {
         done = &mut work => {
             working = false;
@@ -266,7 +271,10 @@ async fn supervise<E: Executor>(
                 Err(e) => StopReason::Fault(Fault(format!("the application loop died: {e}"))),
             }
         }
-        _ = &mut engine.handle => StopReason::Engine("its supervisor ended".into()),
+        _ = &mut engine.handle => {
+            running = false;
+            StopReason::Engine("its supervisor ended".into())
+        }
         Some(()) = stop_asked.recv() => StopReason::Requested,
     };
     // At once: a node whose application is gone must not go on voting.
@@ -276,13 +284,16 @@ async fn supervise<E: Executor>(
         cell.kill();
     }
     cell.stop(None);
-    let _ = tokio::time::timeout(STOPPING, &mut engine.handle).await;
+    if running && tokio::time::timeout(STOPPING, &mut engine.handle).await.is_err() {
+        tracing::error!("the engine does not stop; leaving it behind");
+    }
     if working && tokio::time::timeout(10 * STOPPING, &mut work).await.is_err() {
         tracing::error!("the application does not finish its last call; leaving it behind");
         work.abort();
     }
     watch_peers.abort();
     watch_events.abort();
+    released(&log).await;
     if let StopReason::Engine(text) = &mut reason
         && let Some(found) = failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     {
@@ -290,6 +301,20 @@ async fn supervise<E: Executor>(
     }
     tracing::info!(%reason, "engine stopped");
     let _ = outcome.send(Some(reason));
+}
+
+/// Waits until the engine's log thread has let go of its file: a restart could not open it before.
+async fn released(log: &std::path::Path) {
+    let began = Instant::now();
+    while let Ok(file) = std::fs::File::open(log)
+        && matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+    {
+        if began.elapsed() > STOPPING {
+            tracing::error!(path = %log.display(), "the engine's log is still locked; a restart in this process may fail");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn run<E: Executor>(mut app: App<E>, mut channels: Channels<Ctx>) -> Result<(), Fault> {

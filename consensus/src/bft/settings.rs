@@ -100,10 +100,12 @@ impl Settings {
         consensus.p2p.discovery.max_connections_per_ip = 128;
         consensus.p2p.discovery.ip_throttle_duration = Duration::ZERO;
 
-        let mut sync = ValueSyncConfig::default();
-        // A node that missed a block hears of it within this time.
-        sync.status_update_interval = Duration::from_millis(500);
-        sync.request_timeout = Duration::from_secs(5);
+        let mut sync = ValueSyncConfig {
+            // A node that missed a block hears of it within this time.
+            status_update_interval: Duration::from_millis(500),
+            request_timeout: Duration::from_secs(5),
+            ..ValueSyncConfig::default()
+        };
         let response = (config.max_block_bytes as u64 + 1024 * 1024).max(10 * 1024 * 1024);
         sync.max_response_size.0 = response;
         consensus.p2p.rpc_max_size.0 = response + 1024 * 1024;
