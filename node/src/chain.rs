@@ -84,7 +84,11 @@ impl From<StoreFault> for Fault {
 
 impl Chain {
     /// The chain at the store's tip.
-    pub fn new(store: Arc<Store>, mempool: Arc<Mempool>, spec: Arc<ChainSpec>) -> Result<(Self, ChainFeeds), StoreFault> {
+    pub fn new(
+        store: Arc<Store>,
+        mempool: Arc<Mempool>,
+        spec: Arc<ChainSpec>,
+    ) -> Result<(Self, ChainFeeds), StoreFault> {
         let tip = store.tip()?;
         let (heights, heights_out) = watch::channel(tip.height);
         let (committed, _) = broadcast::channel(256);
@@ -162,7 +166,13 @@ impl Executor for Chain {
         self.build(proposer, now_ms)
     }
 
-    fn process(&mut self, height: u64, proposer: AccountId, bytes: &[u8], now_ms: Option<u64>) -> Result<Verdict, Fault> {
+    fn process(
+        &mut self,
+        height: u64,
+        proposer: AccountId,
+        bytes: &[u8],
+        now_ms: Option<u64>,
+    ) -> Result<Verdict, Fault> {
         match self.judge(height, proposer, bytes, now_ms)? {
             Ok(id) => Ok(Verdict::Valid(id)),
             Err(reason) => Ok(Verdict::Invalid { reason }),
@@ -200,9 +210,9 @@ impl Executor for Chain {
         }
         let executed = match self.executed.remove(&id) {
             Some(executed) => executed,
-            None => self
-                .execute(&block)?
-                .map_err(|reason| Fault(format!("two thirds decided a block that this node finds invalid: {reason}")))?,
+            None => self.execute(&block)?.map_err(|reason| {
+                Fault(format!("two thirds decided a block that this node finds invalid: {reason}"))
+            })?,
         };
         self.write(&block, bytes, certificate, &executed)?;
         self.executed.clear();
@@ -233,7 +243,13 @@ impl Executor for Chain {
 
 impl Chain {
     /// Everything the decided block changes goes down in one batch; the tip moves only after it.
-    fn write(&mut self, block: &Block, bytes: &[u8], certificate: &Certificate, executed: &Executed) -> Result<(), Fault> {
+    fn write(
+        &mut self,
+        block: &Block,
+        bytes: &[u8],
+        certificate: &Certificate,
+        executed: &Executed,
+    ) -> Result<(), Fault> {
         let header = &block.header;
         let tip = TipRecord {
             height: header.height,
@@ -243,7 +259,10 @@ impl Chain {
         };
         let record = |(index, result): (usize, &TxResult)| {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            (result.id, TransactionRecord { height: header.height, index, error: result.error.clone(), fee: result.fee })
+            (
+                result.id,
+                TransactionRecord { height: header.height, index, error: result.error.clone(), fee: result.fee },
+            )
         };
         let changed = header.validators_hash != header.next_validators_hash;
         self.store.commit(&Commit {

@@ -61,10 +61,11 @@ async fn direct(args: &DevnetArgs, layout: &Layout, nodes: &mut Nodes, progress:
         progress.say(&line);
     }
     let mut script = JoinSet::new();
+    let everybody = nodes.shared();
     let done = tokio::select! {
         reason = nodes.failed() => Err(reason),
         _ = tokio::signal::ctrl_c() => Ok(false),
-        outcome = play(&mut script, layout, nodes.shared(), shared.clone(), goal, progress) => outcome.map(|()| true),
+        outcome = play(&mut script, layout, everybody, shared.clone(), goal, progress) => outcome.map(|()| true),
     }?;
     if done {
         nodes.level().await?;
@@ -108,7 +109,7 @@ async fn play(
 ) -> eyre::Result<()> {
     script.spawn(script::play(script::Cast::new(layout, nodes, progress.clone())?));
     let mut scripted = false;
-    let mut heights = crate::roles::ChainView::heights(shared.as_ref());
+    let mut heights = shared.chain().heights();
     loop {
         tokio::select! {
             ended = script.join_next(), if !scripted => {
@@ -124,7 +125,12 @@ async fn play(
 }
 
 /// Shows where the chain is; true once the goal is reached.
-fn follow(shared: &Shared, heights: &watch::Receiver<u64>, goal: Option<Goal>, progress: &Progress) -> eyre::Result<bool> {
+fn follow(
+    shared: &Shared,
+    heights: &watch::Receiver<u64>,
+    goal: Option<Goal>,
+    progress: &Progress,
+) -> eyre::Result<bool> {
     let snapshot = shared.store().snapshot();
     let chain = query::chain(&snapshot)?;
     progress.at(*heights.borrow(), &chain, goal.map(|g| g.last));
@@ -183,7 +189,8 @@ impl Nodes {
 
     /// Waits until every node has the highest block that any of them has now.
     async fn level(&self) -> eyre::Result<()> {
-        let tips = || self.0.iter().map(|(_, n)| Ok(n.shared().store().tip()?.height)).collect::<eyre::Result<Vec<_>>>();
+        let tips =
+            || self.0.iter().map(|(_, n)| Ok(n.shared().store().tip()?.height)).collect::<eyre::Result<Vec<_>>>();
         let target = tips()?.into_iter().max().unwrap_or(0);
         for _ in 0..100 {
             if tips()?.iter().all(|height| *height >= target) {
@@ -191,7 +198,8 @@ impl Nodes {
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        let behind = self.0.iter().zip(tips()?).filter(|(_, h)| *h < target).map(|((p, _), h)| format!("{} at {h}", p.name));
+        let behind =
+            self.0.iter().zip(tips()?).filter(|(_, h)| *h < target).map(|((p, _), h)| format!("{} at {h}", p.name));
         Err(eyre!("some nodes did not reach height {target} within 10 s: {}", behind.collect::<Vec<_>>().join(", ")))
     }
 

@@ -67,6 +67,11 @@ impl Shared {
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
+
+    /// The node as its roles see it.
+    pub fn chain(&self) -> &dyn ChainView {
+        self
+    }
 }
 
 /// A running node.
@@ -182,7 +187,8 @@ impl Node {
         let (key, stop) = (home.operator.clone(), self.stop.clone());
         match (options.role, options.adversary) {
             (Role::Validator, _) => {
-                let canaries = CanarySet::from_json(CANARIES).wrap_err("the canary scans in this program are damaged")?;
+                let canaries =
+                    CanarySet::from_json(CANARIES).wrap_err("the canary scans in this program are damaged")?;
                 let config = ValidatorConfig::new(key, home.data_dir().join("validator"));
                 let validator = roles::run_validator(chain, asker, canaries, config, metrics, stop.clone());
                 self.task("validator", async move { Ok(validator.await?) });

@@ -181,7 +181,9 @@ impl Store {
         for entry in self.db.iterator_cf(self.family(SETS), from) {
             let (key, bytes) = entry.map_err(|e| self.fault("reading a validator set")(e.to_string()))?;
             let first = u64::from_be_bytes(
-                key.as_ref().try_into().map_err(|_| self.fault("decoding")("a validator set's key is damaged".into()))?,
+                key.as_ref()
+                    .try_into()
+                    .map_err(|_| self.fault("decoding")("a validator set's key is damaged".into()))?,
             );
             if first > height {
                 break;
@@ -205,7 +207,11 @@ impl Store {
         if let Some(set) = commit.next_set {
             batch.put_cf(self.family(SETS), (commit.tip.height + 1).to_be_bytes(), encode(set));
         }
-        batch.delete_range_cf(self.family(UNDECIDED), &0u64.to_be_bytes()[..], &(commit.tip.height + 1).to_be_bytes()[..]);
+        batch.delete_range_cf(
+            self.family(UNDECIDED),
+            &0u64.to_be_bytes()[..],
+            &(commit.tip.height + 1).to_be_bytes()[..],
+        );
         batch.put_cf(self.family(META), TIP, encode(&commit.tip));
         self.write("committing a block", batch)
     }
@@ -232,7 +238,11 @@ impl Store {
     /// Keeps an undecided proposal, durably.
     pub fn save_undecided(&self, proposal: &Undecided) -> Result<(), StoreFault> {
         let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(UNDECIDED), undecided_key(proposal.height, proposal.round, &proposal.block), encode(proposal));
+        batch.put_cf(
+            self.family(UNDECIDED),
+            undecided_key(proposal.height, proposal.round, &proposal.block),
+            encode(proposal),
+        );
         self.write("keeping a proposal", batch)
     }
 

@@ -52,9 +52,17 @@ impl Process {
     ///
     /// # Errors
     /// If it does not stop within `limit`.
-    pub fn terminate(mut self, limit: Duration) -> eyre::Result<Option<i32>> {
+    pub fn terminate(self, limit: Duration) -> eyre::Result<Option<i32>> {
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status()?;
+        self.wait(limit)
+    }
+
+    /// Waits until it ends by itself; gives its exit code.
+    ///
+    /// # Errors
+    /// If it does not end within `limit`.
+    pub fn wait(mut self, limit: Duration) -> eyre::Result<Option<i32>> {
         let start = std::time::Instant::now();
         while start.elapsed() < limit {
             if let Some(status) = self.child.try_wait()? {

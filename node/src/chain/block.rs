@@ -1,6 +1,6 @@
 //! A block: a header and the transactions it commits to.
 
-use assay_ledger::{Action, SignedTransaction};
+use assay_ledger::{SignedTransaction, tx::Action};
 use assay_primitives::{DecodeError, Hash32, Header, decode, domain, encode};
 use borsh::{BorshDeserialize, BorshSerialize};
 

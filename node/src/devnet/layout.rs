@@ -7,9 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use assay_chain_spec::{
-    ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset,
-};
+use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
 use assay_circuits::CompiledModel;
 use assay_primitives::{Amount, Keypair, receipt::Blob};
 use eyre::{WrapErr as _, bail, eyre};
@@ -97,22 +95,22 @@ struct Manifest {
 }
 
 /// A devnet's folder, ready to start.
-pub struct Layout {
+pub(super) struct Layout {
     /// The folder.
-    pub dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// The chain.
-    pub spec: ChainSpec,
+    pub(super) spec: ChainSpec,
     /// The nodes, with their homes.
-    pub nodes: Vec<(Plan, Home)>,
+    pub(super) nodes: Vec<(Plan, Home)>,
     /// True if the folder was made by this start.
-    pub fresh: bool,
+    pub(super) fresh: bool,
     /// Removes the folder on drop, when nobody asked to keep it.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl Layout {
     /// Makes the folder, or opens it where an earlier start left it.
-    pub fn open(args: &DevnetArgs) -> eyre::Result<Self> {
+    pub(super) fn open(args: &DevnetArgs) -> eyre::Result<Self> {
         let (dir, temporary) = match &args.home {
             Some(dir) => (dir.clone(), None),
             None => {
@@ -133,7 +131,7 @@ impl Layout {
     }
 
     /// The first node of a role.
-    pub fn first(&self, role: Role) -> Option<&Home> {
+    pub(super) fn first(&self, role: Role) -> Option<&Home> {
         self.nodes.iter().find(|(plan, _)| plan.role == role).map(|(_, home)| home)
     }
 }
@@ -220,6 +218,6 @@ fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, base: u16) -> eyre::
 }
 
 /// The owner's key of a home.
-pub fn owner(home: &Home) -> eyre::Result<Keypair> {
+pub(super) fn owner(home: &Home) -> eyre::Result<Keypair> {
     home.owner().wrap_err_with(|| format!("the devnet node in {} has no owner key", home.dir.display()))
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use assay_ledger::Chain;
+use assay_ledger::records::Chain;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Where progress goes.

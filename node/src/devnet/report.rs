@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use assay_ledger::{
-    EpochReport, Holdings, Outcome, Proposal, ProposalKind, ProposalStatus, Slash, StateRead, StoreError, Supply, query,
+    StateRead, StoreError, query,
+    records::{
+        EpochReport, Holdings, MinerSettlement, Outcome, Proposal, ProposalStatus, Slash, Supply, ValidatorSettlement,
+    },
+    tx::ProposalKind,
 };
 use assay_primitives::{AccountId, Amount, Hash32, Score};
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -208,7 +212,7 @@ impl Report {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     table
 }
@@ -222,7 +226,10 @@ fn in_words(result: &Value) -> String {
         Value::Object(fields) => fields
             .iter()
             .filter(|(_, v)| !v.is_null())
-            .map(|(k, v)| format!("{} {}", k.replace('_', " "), v.to_string().trim_matches('"')))
+            .map(|(key, value)| match (key.as_str(), value.as_u64()) {
+                ("yes" | "no" | "abstain" | "veto" | "voted", Some(grains)) => format!("{key} {}", Amount(grains)),
+                _ => format!("{} {}", key.replace('_', " "), value.to_string().trim_matches('"')),
+            })
             .collect::<Vec<_>>()
             .join(", "),
         Value::Null => "open".into(),
@@ -231,7 +238,7 @@ fn in_words(result: &Value) -> String {
 }
 
 fn epoch(report: &EpochReport, around: &Circumstances) -> Epoch {
-    let miner = |m: &assay_ledger::MinerSettlement| MinerLine {
+    let miner = |m: &MinerSettlement| MinerLine {
         account: m.account,
         behaviour: around.behaviours.get(&m.account).copied(),
         responses: m.responses,
@@ -241,17 +248,33 @@ fn epoch(report: &EpochReport, around: &Circumstances) -> Epoch {
         incentive: m.incentive,
         reward: m.reward,
     };
-    let validator = |v: &assay_ledger::ValidatorSettlement| ValidatorLine {
+    let validator = |v: &ValidatorSettlement| ValidatorLine {
         account: v.account,
         stake: v.stake,
         trust: v.trust,
         dividend: v.dividend,
         reward: v.reward,
     };
-    Epoch {
-        epoch: report.epoch,
-        miners: report.miners.iter().map(miner).collect(),
-        validators: report.validators.iter().map(validator).collect(),
+    let mut miners: Vec<MinerLine> = report.miners.iter().map(miner).collect();
+    let absent = around.behaviours.keys().filter(|a| !report.miners.iter().any(|m| m.account == **a));
+    miners.extend(absent.map(|account| idle(*account, around)));
+    miners.sort_by_key(|m| around.names.get(&m.account).cloned());
+    let mut validators: Vec<ValidatorLine> = report.validators.iter().map(validator).collect();
+    validators.sort_by_key(|v| around.names.get(&v.account).cloned());
+    Epoch { epoch: report.epoch, miners, validators }
+}
+
+/// The line of a miner that had left the market before the epoch: it was asked nothing and earned nothing.
+fn idle(account: AccountId, around: &Circumstances) -> MinerLine {
+    MinerLine {
+        account,
+        behaviour: around.behaviours.get(&account).copied(),
+        responses: 0,
+        proofs_verified: 0,
+        proofs_rejected: 0,
+        score: Score::ZERO,
+        incentive: Score::ZERO,
+        reward: Amount::ZERO,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use assay_ledger::{Action, Ballot, Consent, Endpoint, ProposalKind, ProposalStatus, query};
+use assay_ledger::{
+    query,
+    records::ProposalStatus,
+    tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
+};
 use assay_primitives::{Hash32, Keypair, task::SubnetId};
 use eyre::{WrapErr as _, bail, eyre};
 
@@ -14,7 +18,6 @@ use super::{
 use crate::{
     home::Role,
     node::Shared,
-    roles::ChainView as _,
     rpc::{BackendError, RpcBackend as _},
     verify,
 };
@@ -97,7 +100,7 @@ async fn wait_for<T>(
     mut found: impl FnMut(&dyn assay_ledger::StateRead) -> eyre::Result<Option<T>>,
 ) -> eyre::Result<T> {
     let node = &cast.first(Role::Validator)?.node;
-    let mut heights = node.heights();
+    let mut heights = node.chain().heights();
     let seen = async {
         loop {
             if let Some(value) = found(&node.store().snapshot())? {
@@ -125,7 +128,7 @@ async fn register_miners(cast: &Cast, subnet: SubnetId) -> eyre::Result<()> {
             consent: Consent::sign(miner.owner.account(), &miner.operator, &cast.genesis),
             endpoint: miner.endpoint.clone(),
         };
-        sent.push((&miner.plan, miner.node.submit(action, &miner.owner).await?));
+        sent.push((&miner.plan, miner.node.chain().submit(action, &miner.owner).await?));
     }
     for (plan, id) in sent {
         confirmed(cast, &format!("registration of {}", plan.name), id).await?;
@@ -138,7 +141,7 @@ async fn register_miners(cast: &Cast, subnet: SubnetId) -> eyre::Result<()> {
 async fn propose(cast: &Cast, title: &str, kind: ProposalKind) -> eyre::Result<u64> {
     let proposer = cast.first(Role::Validator)?;
     let action = Action::Propose { title: title.into(), text: "Opened by the devnet's script.".into(), kind };
-    let id = proposer.node.submit(action, &proposer.owner).await?;
+    let id = proposer.node.chain().submit(action, &proposer.owner).await?;
     confirmed(cast, "a proposal", id).await?;
     let number = wait_for(cast, "a proposal", |view| {
         Ok(query::proposals(view)?.into_iter().find(|p| p.title == title).map(|p| p.id))
@@ -153,7 +156,7 @@ async fn vote(cast: &Cast, proposal: u64, ballots: &[Ballot]) -> eyre::Result<()
     let mut sent = Vec::new();
     for (i, voter) in cast.of(Role::Validator).enumerate() {
         let ballot = ballots[i.min(ballots.len() - 1)];
-        sent.push(voter.node.submit(Action::Vote { proposal, ballot }, &voter.owner).await?);
+        sent.push(voter.node.chain().submit(Action::Vote { proposal, ballot }, &voter.owner).await?);
     }
     for id in sent {
         confirmed(cast, "a vote", id).await?;

@@ -68,7 +68,8 @@ impl RpcBackend for Shared {
         let bytes = self.store.block(height)?.unwrap_or_default();
         let block = Block::decode(&bytes).map_err(|e| BackendError::Internal(e.to_string()))?;
         let error_of = |id| Ok(self.store.transaction(&id)?.and_then(|r| r.error));
-        let results = block.transactions.iter().map(|tx| error_of(tx.id(&self.genesis))).collect::<Result<_, BackendError>>()?;
+        let results =
+            block.transactions.iter().map(|tx| error_of(tx.id(&self.genesis))).collect::<Result<_, BackendError>>()?;
         Ok(Some(BlockBody { signed, transactions: block.transactions.iter().map(encode).collect(), results }))
     }
 
@@ -77,7 +78,8 @@ impl RpcBackend for Shared {
     }
 
     async fn infer(&self, model: &str, input: Vec<f32>) -> Result<Answer, BackendError> {
-        let gateway = self.gateway.get().ok_or_else(|| BackendError::Unavailable("the node is still starting".into()))?;
+        let gateway =
+            self.gateway.get().ok_or_else(|| BackendError::Unavailable("the node is still starting".into()))?;
         let inference = gateway.infer(model, &input).await.map_err(|e| match &e {
             InferError::UnknownModel { .. } => BackendError::NotFound(e.to_string()),
             e if e.is_callers_fault() => BackendError::Refused(e.to_string()),

@@ -37,7 +37,8 @@ impl Shared {
 
     /// The header of a committed block that must be there.
     fn header_at(&self, height: u64) -> Result<SignedHeader, BackendError> {
-        self.signed_header(height)?.ok_or_else(|| BackendError::Internal(format!("block {height} is missing from the store")))
+        self.signed_header(height)?
+            .ok_or_else(|| BackendError::Internal(format!("block {height} is missing from the store")))
     }
 
     /// The validator-set changes that lead from genesis to `height`.

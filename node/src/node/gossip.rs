@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use assay_consensus::bft::Misbehaviour;
-use assay_ledger::Action;
+use assay_ledger::tx::Action;
 use assay_primitives::{Keypair, decode};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,9 @@ pub(super) async fn report(
             Misbehaviour::Votes { first, second } => {
                 let culprit = first.body.validator;
                 match shared.submit(Action::DoubleSign { first, second }, &reporter).await {
-                    Ok(id) => tracing::warn!(%culprit, tx = %id, "a validator signed two conflicting votes; evidence submitted"),
+                    Ok(id) => {
+                        tracing::warn!(%culprit, tx = %id, "a validator signed two conflicting votes; evidence submitted")
+                    }
                     Err(e) => tracing::warn!(%culprit, "evidence of a double signature was not taken: {e}"),
                 }
             }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use assay_ledger::{Action, StoreError, Transaction, query};
+use assay_ledger::{
+    StoreError, query,
+    tx::{Action, Transaction},
+};
 use assay_primitives::{Amount, Hash32, Keypair, Signed, encode};
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -53,7 +56,9 @@ impl Shared {
         if let Err(PublishError::NoPeers) = self.net.publish_tx(bytes.clone()).await
             && self.unsent.try_send(bytes).is_err()
         {
-            tracing::warn!("no peer takes transactions, and too many wait for one; this one stays with this node alone");
+            tracing::warn!(
+                "no peer takes transactions, and too many wait for one; this one stays with this node alone"
+            );
         }
     }
 }

@@ -22,7 +22,9 @@ pub enum OpenError {
         path: String,
     },
     /// The disk refuses.
-    #[error("the store at {path} cannot be opened: {reason}; check that the disk is mounted writable, has free space and that you own the folder")]
+    #[error(
+        "the store at {path} cannot be opened: {reason}; check that the disk is mounted writable, has free space and that you own the folder"
+    )]
     Disk {
         /// Where.
         path: String,
@@ -30,7 +32,9 @@ pub enum OpenError {
         reason: String,
     },
     /// A store of another chain.
-    #[error("the store at {path} belongs to the chain with genesis {found}, this chain spec has genesis {expected}; use another --home")]
+    #[error(
+        "the store at {path} belongs to the chain with genesis {found}, this chain spec has genesis {expected}; use another --home"
+    )]
     OtherChain {
         /// Where.
         path: String,
@@ -40,7 +44,9 @@ pub enum OpenError {
         found: Hash32,
     },
     /// A store written by another version of the program.
-    #[error("the store at {path} has schema version {found}, this program reads version {SCHEMA_VERSION}; use the program that wrote it")]
+    #[error(
+        "the store at {path} has schema version {found}, this program reads version {SCHEMA_VERSION}; use the program that wrote it"
+    )]
     OtherSchema {
         /// Where.
         path: String,

@@ -71,7 +71,10 @@ impl TreeReader for Snapshot {
     fn get_value_option(&self, max_version: Version, key: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
         let Some(bytes) = self.read(VALUES, &key.0)? else { return Ok(None) };
         let (version, value): (Version, Option<OwnedValue>) = decode("tree value", &bytes)?;
-        anyhow::ensure!(version <= max_version, "only the latest value of each key is kept; version {max_version} is older");
+        anyhow::ensure!(
+            version <= max_version,
+            "only the latest value of each key is kept; version {max_version} is older"
+        );
         Ok(value)
     }
 

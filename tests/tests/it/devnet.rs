@@ -1,0 +1,84 @@
+//! `assay devnet`, as a newcomer's first command, judged by its JSON report.
+
+use std::{
+    collections::BTreeSet,
+    process::{Command, Stdio},
+};
+
+use assay_tests::binary;
+use serde_json::Value;
+
+fn run(arguments: &[&str]) -> Value {
+    let output = Command::new(binary().unwrap()).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "assay {arguments:?} failed:\n{errors}");
+    // One object and nothing else: anything more would be trailing characters.
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("stdout is not one JSON object: {e}\n{errors}"))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("not a number: {value}"))
+}
+
+fn miners<'a>(report: &'a Value, behaviour: &'a str) -> impl Iterator<Item = &'a Value> {
+    let epochs = report["epochs"].as_array().unwrap().iter();
+    epochs.flat_map(|e| e["miners"].as_array().unwrap()).filter(move |m| m["behaviour"] == behaviour)
+}
+
+#[test]
+fn three_epochs_pay_the_honest_and_slash_the_tamperer_and_the_books_balance() {
+    let report = run(&["devnet", "--epochs", "3", "--json", "--adversaries", "lazy,tamper,copy", "--base-port", "11200"]);
+
+    let roots: BTreeSet<_> = report["state_roots"].as_object().unwrap().values().map(Value::to_string).collect();
+    assert_eq!(report["state_roots"].as_object().unwrap().len(), 10, "every node reports its root");
+    assert_eq!(roots.len(), 1, "all state roots are equal: {}", report["state_roots"]);
+    assert_eq!(report["epochs"].as_array().unwrap().len(), 3);
+
+    for epoch in report["epochs"].as_array().unwrap() {
+        let honest: Vec<&Value> =
+            epoch["miners"].as_array().unwrap().iter().filter(|m| m["behaviour"] == "honest").collect();
+        assert_eq!(honest.len(), 2);
+        for miner in &honest {
+            assert!(number(&miner["proofs_verified"]) >= 1.0, "an honest miner is verified in every epoch: {miner}");
+        }
+        let (a, b) = (number(&honest[0]["incentive"]), number(&honest[1]["incentive"]));
+        assert!((a - b).abs() <= 0.2 * a.max(b), "honest incentives differ by less than a fifth: {a} and {b}");
+    }
+    for lazy in miners(&report, "lazy").chain(miners(&report, "copy")) {
+        assert!(number(&lazy["incentive"]) < 0.05, "{lazy}");
+    }
+    let tamper: Vec<&Value> = miners(&report, "tamper").collect();
+    assert!(tamper.iter().any(|m| number(&m["proofs_rejected"]) > 0.0), "{tamper:?}");
+    assert!(tamper.iter().all(|m| number(&m["reward"]) == 0.0), "{tamper:?}");
+    let slashed = report["slashes"].as_array().unwrap();
+    assert!(slashed.iter().any(|s| s["account"] == tamper[0]["account"]), "{slashed:?}");
+    let honest: BTreeSet<_> = miners(&report, "honest").map(|m| m["account"].to_string()).collect();
+    assert!(slashed.iter().all(|s| !honest.contains(&s["account"].to_string())), "no honest miner is slashed");
+
+    let supply = &report["supply"];
+    let of = |name: &str| i128::from(supply[name].as_u64().unwrap());
+    assert_eq!(of("genesis") + of("minted") - of("burned"), of("total"), "{supply}");
+
+    let proposals = report["proposals"].as_array().unwrap();
+    for kind in ["choice", "parameter"] {
+        let found = proposals.iter().find(|p| p["kind"] == kind).unwrap();
+        assert_eq!(found["status"], "executed", "{found}");
+    }
+    let parameter = &proposals.iter().find(|p| p["kind"] == "parameter").unwrap()["result"];
+    assert_eq!(parameter["value"], parameter["in_force"]);
+    assert_ne!(parameter["value"], parameter["previous"]);
+    assert_eq!(parameter["outliers"], 1, "the voter far from the others is named: {parameter}");
+}
+
+#[test]
+fn a_busy_port_is_named_and_nothing_is_left_running() {
+    let _taken = std::net::TcpListener::bind("127.0.0.1:11404").unwrap();
+    let output = Command::new(binary().unwrap())
+        .args(["devnet", "--epochs", "1", "--base-port", "11400", "--json"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("11404"), "the port is named: {errors}");
+    assert!(output.stdout.is_empty());
+}
