@@ -1,10 +1,12 @@
 //! Another miner's work under one's own name.
+//!
+//! It steals for validators only: nobody else's opinion pays, and two copiers would otherwise ask each other for ever.
 
 use std::{sync::Arc, time::Duration};
 
 use assay_ledger::{StoreError, query, records::MinerRecord};
 use assay_primitives::{
-    Keypair, Signed,
+    AccountId, Keypair, Signed,
     task::{Request, SubnetId},
 };
 use async_trait::async_trait;
@@ -34,6 +36,10 @@ impl Copy {
         Self { chain, asker, key, requester }
     }
 
+    fn pays(&self, requester: &AccountId) -> Result<bool, StoreError> {
+        Ok(query::validator(&*self.chain.snapshot()?, requester)?.is_some())
+    }
+
     fn victims(&self, subnet: SubnetId) -> Result<Vec<MinerRecord>, StoreError> {
         let mut miners = query::miners(&*self.chain.snapshot()?, subnet)?;
         miners.retain(|m| m.retired.is_none() && m.operator != self.key.account());
@@ -41,14 +47,14 @@ impl Copy {
         Ok(miners)
     }
 
-    async fn steal(&self, wanted: &Request, victim: &MinerRecord) -> Option<(Vec<i32>, Option<Vec<u8>>)> {
+    async fn steal(&self, wanted: &Request, victim: &MinerRecord) -> Option<(Vec<i32>, Vec<u8>)> {
         let mut nonce = [0; 16];
         OsRng.fill_bytes(&mut nonce);
         let requester = self.requester.account();
         let body = Request { requester, miner: victim.operator, nonce, ..wanted.clone() };
         let request = Signed::new(body, &self.chain.genesis(), &self.requester);
         match self.asker.ask(&victim.endpoint, Ask { request, want_proof: true }, PATIENCE).await {
-            Ok(Reply::Answer { response, proof }) => Some((response.body.output, proof)),
+            Ok(Reply::Answer { response, proof }) => Some((response.body.output, proof?)),
             _ => None,
         }
     }
@@ -61,14 +67,16 @@ impl Answerer for Copy {
         if wanted.miner != self.key.account() {
             return Reply::refused(RefusalCode::NotForMe, "not for me");
         }
-        let victims = match self.victims(wanted.subnet) {
-            Ok(victims) => victims,
-            Err(e) => return Reply::refused(RefusalCode::Unavailable, e),
-        };
+        let victims =
+            match self.pays(&wanted.requester).and_then(|pays| Ok(pays.then_some(self.victims(wanted.subnet)?))) {
+                Ok(Some(victims)) => victims,
+                Ok(None) => return Reply::refused(RefusalCode::NotAllowed, "validators only"),
+                Err(e) => return Reply::refused(RefusalCode::Unavailable, e),
+            };
         for victim in victims {
             if let Some((output, proof)) = self.steal(wanted, &victim).await {
-                let response = sign(&self.chain.genesis(), &self.key, &ask.request, output, proof.as_deref());
-                return Reply::Answer { response, proof };
+                let response = sign(&self.chain.genesis(), &self.key, &ask.request, output, Some(&proof));
+                return Reply::Answer { response, proof: Some(proof) };
             }
         }
         Reply::refused(RefusalCode::Unavailable, "nobody to copy from")

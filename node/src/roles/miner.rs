@@ -197,13 +197,11 @@ impl Miner {
         Ok(self.models.engine(view, &request.model)?.ok_or_else(unknown))
     }
 
-    /// Runs and proves. Waits for a prover, in a bounded queue.
+    /// Runs and proves, as soon as a prover is free.
     ///
     /// # Errors
     /// The refusal to reply with.
     pub async fn work(&self, engine: Arc<ExactEngine>, request: &Signed<Request>) -> Result<Work, Reply> {
-        let busy = |_| refuse(RefusalCode::Busy, format!("{QUEUE} requests wait already; try again in a moment"));
-        let _place = self.queue.try_acquire().map_err(busy)?;
         let _prover = self.provers.acquire().await.map_err(unavailable)?;
         let genesis = self.chain.0.genesis();
         let (body, id) = (request.body.clone(), request.id(&genesis));
@@ -234,17 +232,23 @@ impl Miner {
     }
 
     async fn try_answer(&self, ask: &Ask) -> Result<Reply, Reply> {
+        let busy = |_| refuse(RefusalCode::Busy, format!("{QUEUE} requests wait already; try again in a moment"));
+        // Before the nonce is taken, so that whoever is refused here may ask the same again.
+        let _place = self.queue.try_acquire().map_err(busy)?;
         let engine = self.admit(ask)?;
         let request = &ask.request;
-        let Work { output, proof } = self.work(engine, request).await?;
+        let body = &request.body;
+        let Work { output, proof } = self.work(engine, request).await.inspect_err(|_| {
+            self.answers().release(body.epoch, body.requester, body.nonce);
+        })?;
         let response = self.sign(request, output, Some(Hash32::digest(&proof)));
         let record = Record {
-            requester: request.body.requester,
-            nonce: request.body.nonce,
+            requester: body.requester,
+            nonce: body.nonce,
             response: response.id(&self.chain.0.genesis()),
             proof,
         };
-        self.answers().record(request.body.epoch, &record).map_err(unavailable)?;
+        self.answers().record(body.epoch, &record).map_err(unavailable)?;
         Ok(Reply::Answer { response, proof: Some(record.proof) })
     }
 

@@ -148,6 +148,10 @@ impl Validator {
         if self.round.as_ref().is_some_and(|r| !r.closed) {
             self.plan(view, clock)?;
         }
+        // Verdicts that are ready count, also if the block came first.
+        while let Some(done) = self.round.as_mut().and_then(|r| r.ready()) {
+            self.on_done(done).await?;
+        }
         let Some(round) = self.round.as_mut().filter(|r| !r.closed) else { return Ok(()) };
         if clock.position < clock.closing() {
             round.launch(clock, &self.bench);

@@ -148,6 +148,13 @@ impl AnswerLog {
         Ok(Ok(()))
     }
 
+    /// Gives a nonce back whose request was not answered.
+    pub(super) fn release(&mut self, epoch: u64, requester: AccountId, nonce: [u8; 16]) {
+        if let Some(file) = self.epochs.get_mut(&epoch) {
+            file.nonces.remove(&(requester, nonce));
+        }
+    }
+
     /// Writes an answer down. Only then may it leave.
     pub(super) fn record(&mut self, epoch: u64, record: &Record) -> Result<(), RoleError> {
         // An epoch that was forgotten meanwhile is too old for its answer to be taken anywhere.
@@ -190,6 +197,8 @@ mod tests {
         let one = record(1);
         assert_eq!(log.reserve(5, one.requester, one.nonce).unwrap(), Ok(()));
         assert_eq!(log.reserve(5, one.requester, one.nonce).unwrap(), Err(Taken::Replay));
+        assert_eq!(log.reserve(5, one.requester, [9; 16]).unwrap(), Ok(()));
+        log.release(5, one.requester, [9; 16]);
         assert_eq!(log.reserve(5, one.requester, [9; 16]).unwrap(), Ok(()));
         log.record(5, &one).unwrap();
         let mut log = AnswerLog::open(dir.path().join("answers")).unwrap();

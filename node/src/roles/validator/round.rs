@@ -159,9 +159,19 @@ impl Round {
 
     /// Whether the sheet is to be closed now.
     pub(super) fn is_due(&self, clock: Clock) -> bool {
-        let done = self.planned.is_empty() && self.tasks.is_empty() && !self.known.is_empty();
         let past = clock.position >= clock.closing();
-        !self.closed && past && (done || !self.board.is_checking() || clock.position >= clock.last_call())
+        !self.closed && past && (!self.board.is_checking() || clock.position >= clock.last_call())
+    }
+
+    /// A task that has ended, without waiting.
+    pub(super) fn ready(&mut self) -> Option<Done> {
+        loop {
+            match self.tasks.try_join_next()? {
+                Ok(done) => return Some(done),
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => tracing::error!(%error, "a task failed"),
+            }
+        }
     }
 
     /// Closes the epoch: a miner that has held a task for longer than what earns the full latency mark gets 0 for it;
