@@ -31,7 +31,7 @@ fn sign(
     request: &Signed<Request>,
     output: Vec<i32>,
     proof: Option<&[u8]>,
-) -> Signed<Response> {
+) -> Box<Signed<Response>> {
     let body = Response {
         miner: key.account(),
         request: request.id(genesis),
@@ -40,5 +40,5 @@ fn sign(
         output,
         proof: proof.map(Hash32::digest),
     };
-    Signed::new(body, genesis, key)
+    Box::new(Signed::new(body, genesis, key))
 }

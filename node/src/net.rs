@@ -311,7 +311,7 @@ impl NetHandle {
             return Err(AskError::TooLarge { found });
         }
         let (reply, replied) = oneshot::channel();
-        let command = Command::Ask { peer, addresses: addresses.to_vec(), ask, reply };
+        let command = Command::Ask { peer, addresses: addresses.to_vec(), ask: Box::new(ask), reply };
         let exchange = async {
             self.commands.send(command).await.map_err(|_| AskError::Stopped)?;
             replied.await.unwrap_or(Err(AskError::Stopped))

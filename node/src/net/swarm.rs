@@ -39,7 +39,7 @@ pub(super) enum Command {
     Listening(oneshot::Sender<Vec<Multiaddr>>),
     Connect(Multiaddr),
     Publish(Vec<u8>, oneshot::Sender<Result<(), PublishError>>),
-    Ask { peer: PeerId, addresses: Vec<Multiaddr>, ask: Ask, reply: oneshot::Sender<Result<Reply, AskError>> },
+    Ask { peer: PeerId, addresses: Vec<Multiaddr>, ask: Box<Ask>, reply: oneshot::Sender<Result<Reply, AskError>> },
     Stop(oneshot::Sender<()>),
 }
 
@@ -147,7 +147,7 @@ impl Running {
                 }));
             }
             Command::Ask { peer, addresses, ask, reply } => {
-                let id = self.swarm.behaviour_mut().infer.send_request_with_addresses(&peer, ask, addresses);
+                let id = self.swarm.behaviour_mut().infer.send_request_with_addresses(&peer, *ask, addresses);
                 self.waiting.insert(id, reply);
             }
             Command::Stop(_) => unreachable!("handled by the loop"),

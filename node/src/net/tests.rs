@@ -42,7 +42,7 @@ fn answer() -> Reply {
         output: vec![1, -2],
         proof: None,
     };
-    Reply::Answer { response: Signed { body, signature: Signature([5; 64]) }, proof: Some(vec![7; 10_000]) }
+    Reply::Answer { response: Box::new(Signed { body, signature: Signature([5; 64]) }), proof: Some(vec![7; 10_000]) }
 }
 
 const SOON: Duration = Duration::from_secs(20);
@@ -87,7 +87,7 @@ async fn an_oversize_ask_is_refused_by_the_sender_and_by_the_receiver() {
     assert!(matches!(too_large, Err(AskError::TooLarge { .. })));
     // A sender without manners: straight to the swarm, past the check.
     let (reply, replied) = tokio::sync::oneshot::channel();
-    let command = Command::Ask { peer: b.local_peer_id(), addresses, ask: ask(MAX_ASK_BYTES), reply };
+    let command = Command::Ask { peer: b.local_peer_id(), addresses, ask: Box::new(ask(MAX_ASK_BYTES)), reply };
     a.commands.send(command).await.unwrap();
     assert!(replied.await.unwrap().is_err());
     assert!(events.asks.try_recv().is_err());

@@ -34,7 +34,7 @@ pub enum Reply {
     /// It did the work.
     Answer {
         /// What it answers, signed.
-        response: Signed<Response>,
+        response: Box<Signed<Response>>,
         /// The proof whose hash stands in the response.
         proof: Option<Vec<u8>>,
     },
@@ -208,7 +208,7 @@ mod tests {
             output,
             proof: proof.as_deref().map(Hash32::digest),
         };
-        Reply::Answer { response: Signed { body, signature: Signature([5; 64]) }, proof }
+        Reply::Answer { response: Box::new(Signed { body, signature: Signature([5; 64]) }), proof }
     }
 
     fn written<T: BorshSerialize>(value: &T, limit: usize) -> io::Result<Vec<u8>> {

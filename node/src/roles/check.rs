@@ -83,7 +83,7 @@ pub(crate) fn check(
     reply: Reply,
 ) -> Result<Checked, Unusable> {
     let (response, proof) = match reply {
-        Reply::Answer { response, proof } => (response, proof),
+        Reply::Answer { response, proof } => (*response, proof),
         Reply::Refused { code, reason } => return Err(Unusable::Refused { code, reason }),
     };
     let not = |reason: String| Err(Unusable::NotAnAnswer(reason));

@@ -181,7 +181,7 @@ impl Miner {
             None => return Ok(Err(refuse(RefusalCode::Unavailable, "this miner is not registered yet"))),
         }
         let validator = query::validator(view, &request.requester)?;
-        if !validator.is_some_and(|v| !v.tombstoned) {
+        if validator.is_none_or(|v| v.tombstoned) {
             let balance = query::account(view, &request.requester)?.balance;
             let floor = self.config.floor;
             if balance < floor {
@@ -241,7 +241,7 @@ impl Miner {
         let Work { output, proof } = self.work(engine, request).await.inspect_err(|_| {
             self.answers().release(body.epoch, body.requester, body.nonce);
         })?;
-        let response = self.sign(request, output, Some(Hash32::digest(&proof)));
+        let response = Box::new(self.sign(request, output, Some(Hash32::digest(&proof))));
         let record = Record {
             requester: body.requester,
             nonce: body.nonce,

@@ -414,7 +414,7 @@ async fn a_challenged_answer_is_proved_on_chain_also_after_a_restart() {
     let stop = CancellationToken::new();
     let watching = stop.clone();
     let watcher = tokio::spawn(async move { miner.watch_challenges(watching).await });
-    let action = Action::Challenge { request: ask.request, response };
+    let action = Action::Challenge { request: ask.request, response: *response };
     bed.chain.submit(action, &key(1)).await.unwrap();
     let answered = |view: &dyn StateRead| {
         let challenge = query::challenge(view, &id).unwrap();
@@ -477,7 +477,10 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
     let finding = |change: fn(&mut Response), proof: Option<&[u8]>| {
         let mut body = honest.clone();
         change(&mut body);
-        let reply = Reply::Answer { response: Signed::new(body, &genesis, &key(10)), proof: proof.map(<[u8]>::to_vec) };
+        let reply = Reply::Answer {
+            response: Box::new(Signed::new(body, &genesis, &key(10))),
+            proof: proof.map(<[u8]>::to_vec),
+        };
         check::check(&genesis, &engine, &request, reply).map(|c| c.finding)
     };
     use check::Finding::*;
@@ -489,6 +492,7 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
     assert_eq!(finding(|r| r.input = Hash32::ZERO, None), Ok(WrongOutput));
     assert_eq!(finding(|r| r.model = ModelId([9; 32]), None), Ok(WrongOutput));
     assert!(finding(|r| r.request = Hash32::ZERO, None).is_err());
-    let unsigned = Reply::Answer { response: Signed { body: honest, signature: Signature::EMPTY }, proof: None };
+    let unsigned =
+        Reply::Answer { response: Box::new(Signed { body: honest, signature: Signature::EMPTY }), proof: None };
     assert!(check::check(&genesis, &engine, &request, unsigned).is_err());
 }

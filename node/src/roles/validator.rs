@@ -124,7 +124,10 @@ impl Validator {
                     () = stop.cancelled() => return Ok(()),
                     changed = heights.changed() => match changed {
                         Ok(()) => break,
-                        Err(_) => return Ok(stop.cancelled().await),
+                        Err(_) => {
+                            stop.cancelled().await;
+                            return Ok(());
+                        }
                     },
                     done = next_done(&mut self.round) => self.on_done(done).await?,
                 }
@@ -146,7 +149,7 @@ impl Validator {
         self.follow_up(view, &chain).await?;
         let clock = Clock::of(&chain);
         if self.round.as_ref().is_some_and(|r| !r.closed) {
-            self.plan(view, clock)?;
+            self.plan(view, clock, chain.epoch_start)?;
         }
         // Verdicts that are ready count, also if the block came first.
         while let Some(done) = self.round.as_mut().and_then(|r| r.ready()) {
@@ -178,7 +181,9 @@ impl Validator {
         Ok(())
     }
 
-    fn plan(&mut self, view: &dyn StateRead, clock: Clock) -> Result<(), RoleError> {
+    /// Plans the tasks of miners not planned yet. A miner is asked from the epoch after its registration on, so that all
+    /// are asked alike.
+    fn plan(&mut self, view: &dyn StateRead, clock: Clock, epoch_start: u64) -> Result<(), RoleError> {
         let Some(round) = self.round.as_mut() else { return Ok(()) };
         if clock.position >= clock.sending() {
             return Ok(());
@@ -194,7 +199,7 @@ impl Validator {
             }
             let Some(engine) = source else { continue };
             let mut miners = query::miners(view, subnet.id)?;
-            miners.retain(|m| m.retired.is_none() && !round.knows(subnet.id, &m.operator));
+            miners.retain(|m| m.retired.is_none() && m.registered < epoch_start && !round.knows(subnet.id, &m.operator));
             // Validators that all began with the same miner would make it slow.
             miners.shuffle(&mut OsRng);
             if !miners.is_empty() {

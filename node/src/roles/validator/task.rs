@@ -55,7 +55,9 @@ pub(super) struct Task {
 
 /// Where the tasks in flight stand, by miner and index.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Board(Arc<Mutex<BTreeMap<(AccountId, u32), (SubnetId, Stage)>>>);
+pub(super) struct Board(Arc<Mutex<Entries>>);
+
+type Entries = BTreeMap<(AccountId, u32), (SubnetId, Stage)>;
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +71,7 @@ pub(super) enum Stage {
 }
 
 impl Board {
-    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<(AccountId, u32), (SubnetId, Stage)>> {
+    fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
