@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz clean-devnet
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,3 +52,13 @@ deny: ## Check licences and advisories (needs cargo-deny and, for advisories, it
 
 bench: build ## Measure, and print the lines of docs/benchmarks.md.
 	cargo run --locked -p assay-tests --bin bench
+
+SECONDS_EACH ?= 30
+FUZZ_TARGETS := transaction chain_spec receipt model onnx state_proof
+
+fuzz: setup ## Fuzz every decoder for SECONDS_EACH (30) seconds.
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p tests/fuzz/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=4096 || exit 1; \
+	done

@@ -106,6 +106,41 @@ macro_rules! params {
     };
 }
 
+/// Two parameters, each within its bounds, that do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {reason}")]
+pub struct ParamConflict {
+    /// The parameter to change.
+    pub name: &'static str,
+    /// What it must be beside the others.
+    pub reason: &'static str,
+}
+
+impl Params {
+    /// Checks what no single parameter's bounds can.
+    pub fn check_together(&self) -> Result<(), ParamConflict> {
+        let weights = [self.weight_correct, self.weight_exact, self.weight_proof, self.weight_latency];
+        let rules = [
+            (
+                self.evidence_epochs <= self.unbonding_epochs,
+                "evidence_epochs",
+                "must not exceed unbonding_epochs, or stake escapes its slashing",
+            ),
+            (self.latency_full_ms < self.latency_zero_ms, "latency_full_ms", "must be below latency_zero_ms"),
+            (weights.iter().any(|w| *w > 0), "weight_exact", "must be above zero where all other weights are zero"),
+            (
+                self.max_tx_bytes.saturating_add(4096) <= self.max_block_bytes,
+                "max_tx_bytes",
+                "must leave 4096 bytes of max_block_bytes",
+            ),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, name, reason)) => Err(ParamConflict { name, reason }),
+            None => Ok(()),
+        }
+    }
+}
+
 fn check(name: &'static str, low: u64, high: u64, found: u64) -> Result<(), ParamError> {
     if (low..=high).contains(&found) { Ok(()) } else { Err(ParamError::OutOfBounds { name, low, high, found }) }
 }

@@ -172,7 +172,7 @@ impl ChainSpec {
             ParamError::OutOfBounds { name, .. } => field(format!("params.{name}"), &e),
             ParamError::Unknown { name } => field(format!("params.{name}"), &e),
         })?;
-        self.check_params_together()?;
+        self.params.check_together().map_err(|e| field(format!("params.{}", e.name), e.reason))?;
         self.check_accounts()?;
         self.check_validators()?;
         self.check_subnets()?;
@@ -181,26 +181,6 @@ impl ChainSpec {
                 "accounts",
                 format!("balances and stakes add up to {} grain, over the limit of 2^62", self.supply()),
             ));
-        }
-        Ok(())
-    }
-
-    fn check_params_together(&self) -> Result<(), SpecError> {
-        let p = &self.params;
-        if p.evidence_epochs > p.unbonding_epochs {
-            return Err(field(
-                "params.evidence_epochs",
-                "must not exceed params.unbonding_epochs, or stake escapes its slashing",
-            ));
-        }
-        if p.latency_full_ms >= p.latency_zero_ms {
-            return Err(field("params.latency_full_ms", "must be below params.latency_zero_ms"));
-        }
-        if p.weight_correct + p.weight_exact + p.weight_proof + p.weight_latency == 0 {
-            return Err(field("params.weight_exact", "at least one weight must be above zero"));
-        }
-        if p.max_tx_bytes + 4096 > p.max_block_bytes {
-            return Err(field("params.max_tx_bytes", "must leave 4096 bytes of params.max_block_bytes"));
         }
         Ok(())
     }

@@ -209,23 +209,8 @@ pub(super) fn execute_due(state: &mut Overlay<'_>, height: u64) -> Result<(), St
 fn changed(params: &Params, name: &str, value: u64) -> Result<Params, String> {
     let mut p = params.clone();
     p.set(name, value).map_err(|e| e.to_string())?;
-    let weights = [p.weight_correct, p.weight_exact, p.weight_proof, p.weight_latency];
-    let rules = [
-        (
-            p.evidence_epochs <= p.unbonding_epochs,
-            "evidence_epochs must not exceed unbonding_epochs, or stake escapes its slashing",
-        ),
-        (p.latency_full_ms < p.latency_zero_ms, "latency_full_ms must be below latency_zero_ms"),
-        (weights.iter().any(|weight| *weight > 0), "at least one weight must be above zero"),
-        (
-            p.max_tx_bytes.saturating_add(4096) <= p.max_block_bytes,
-            "max_tx_bytes must leave 4096 bytes of max_block_bytes",
-        ),
-    ];
-    match rules.into_iter().find(|(holds, _)| !holds) {
-        Some((_, rule)) => Err(format!("{name} = {value} is not possible now: {rule}")),
-        None => Ok(p),
-    }
+    p.check_together().map_err(|e| format!("{name} = {value} is not possible now: {e}"))?;
+    Ok(p)
 }
 
 fn has_quorum(params: &Params, proposal: &Proposal, voted: u64) -> bool {

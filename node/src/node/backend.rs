@@ -91,8 +91,8 @@ impl RpcBackend for Shared {
     }
 
     fn metrics(&self, out: &mut String) {
+        bft::encode_metrics(out);
         // Writing to a String fails only if an encoder does; what is missing then shows in the text itself.
-        let _ = bft::encode_metrics(out);
         let _ = prometheus_client::encoding::text::encode_registry(out, &self.registry);
     }
 }

@@ -74,7 +74,10 @@ pub(super) async fn sweep(
         match block {
             Ok(block) if block.header.height % SWEEP_EVERY == 0 => shared.mempool.sweep(&shared.store.snapshot()),
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return Ok(stop.cancelled().await),
+            Err(broadcast::error::RecvError::Closed) => {
+                stop.cancelled().await;
+                return Ok(());
+            }
         }
     }
 }
