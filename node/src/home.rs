@@ -25,7 +25,7 @@ use assay_chain_spec::{ChainSpec, SpecError};
 use assay_ledger::tx::Endpoint;
 use assay_primitives::{AccountId, Hash32, Keypair};
 
-pub use config::{Config, PeerAddress, Peers, Ports, Role};
+pub use config::{Config, DEFAULT_LOG, PeerAddress, Peers, Ports, Role};
 
 use crate::keyfile::{self, KeyFileError};
 

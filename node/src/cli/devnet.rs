@@ -101,6 +101,6 @@ impl Devnet {
 }
 
 pub(super) async fn run(global: &Global, command: &Devnet) -> eyre::Result<()> {
-    super::roles::install_log("warn,assay=info", global)?;
+    super::roles::install_log("error,assay=warn", global)?;
     crate::devnet::run(command.args(global)).await
 }

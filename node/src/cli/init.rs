@@ -117,7 +117,7 @@ pub(super) fn run(global: &Global, command: &Init) -> eyre::Result<()> {
         genesis_hash: spec.genesis_hash(),
         listen: command.listen,
         rpc_listen: command.rpc_listen,
-        log: "info".into(),
+        log: home::DEFAULT_LOG.into(),
         external_addresses: command.external_address.clone(),
         ports,
         peers,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use assay_ledger::{keys, tree};
 use assay_primitives::{AccountId, Hash32, ModelId, light, receipt::Blob};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use eyre::{bail, ensure, eyre};
 use serde_json::{Value, json};
 
@@ -39,7 +39,8 @@ pub(super) enum Query {
 }
 
 #[derive(Args, Debug)]
-#[group(id = "entry", required = true, multiple = false, args = ["account", "miner", "validator", "model", "key"])]
+#[group(skip)]
+#[command(group(ArgGroup::new("entry").required(true).args(["account", "miner", "validator", "model", "key"])))]
 pub(super) struct Proof {
     /// An account's balance and nonce.
     #[arg(long)]

@@ -217,8 +217,11 @@ fn loopback() -> IpAddr {
     IpAddr::V4(Ipv4Addr::LOCALHOST)
 }
 
+/// Our own words, and only the warnings of libraries: the block engine tells each vote at `info`.
+pub const DEFAULT_LOG: &str = "warn,assay=info";
+
 fn default_log() -> String {
-    "info".into()
+    DEFAULT_LOG.into()
 }
 
 impl Config {

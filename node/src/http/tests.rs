@@ -92,6 +92,11 @@ async fn the_tools_client_works_against_a_gateway() {
     let (node, server) = served().await;
     let client = RpcClient::new(&format!("http://{}", server.local_addr())).unwrap();
     assert_eq!(client.status().await.unwrap().genesis_hash, node.genesis);
+    // Parameters by position, as other JSON-RPC clients send them.
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "assay_miners", "params": [1] }).to_string();
+    let (status, body) = ask(&server, "POST", "/", &call).await;
+    assert_eq!(status, 200);
+    assert!(body.contains("bond"), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

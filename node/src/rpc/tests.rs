@@ -42,7 +42,7 @@ async fn a_submitted_transfer_stands_in_a_block_and_moves_the_money() {
     let id = client.submit(tx.clone()).await.unwrap();
     let found = client.transaction(&id).await.unwrap().unwrap();
     assert_eq!((found.height, found.error), (2, None));
-    let account: Value = client.call("assay_account", json!([to])).await.unwrap();
+    let account: Value = client.call("assay_account", json!({ "account": to })).await.unwrap();
     assert_eq!(account["balance"], json!(Amount::asy(3)));
     let block: Value = client.call("assay_block", json!({})).await.unwrap();
     assert_eq!(block["transactions"][0]["id"], json!(id));
