@@ -220,6 +220,15 @@ impl Bed {
         tokio::spawn(run_validator(chain, net, canaries, config, metrics.clone(), stop.clone()))
     }
 
+    /// Moves to the next epoch: a miner is scored from the first whole epoch after its registration.
+    fn next_epoch(&self) -> u64 {
+        let before = self.chain.epoch();
+        while self.chain.epoch() == before {
+            self.chain.block();
+        }
+        before + 1
+    }
+
     /// Blocks at a steady pace until the condition holds.
     async fn blocks_until(&self, mut met: impl FnMut(&dyn StateRead) -> bool) {
         for _ in 0..80 {
@@ -317,13 +326,14 @@ async fn adversaries_score_nothing_and_are_slashed_while_the_honest_miner_is_not
     bed.net.add(&key(12), Arc::new(Tamper::new(chain.clone(), bed.config(12), RoleMetrics::default()).unwrap()));
     bed.net.add(&key(13), Arc::new(Copy::new(chain.clone(), bed.net.clone(), key(13), key(2))));
     // 14 is registered and never there.
+    let epoch = bed.next_epoch();
     let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
     let running = bed.validator(&metrics, &stop);
     let me = key(1).account();
-    bed.blocks_until(|view| query::reveal(view, 0, SUBNET, &me).unwrap().is_some()).await;
+    bed.blocks_until(|view| query::reveal(view, epoch, SUBNET, &me).unwrap().is_some()).await;
 
     let view = bed.chain.view();
-    let scores = query::reveal(&*view, 0, SUBNET, &me).unwrap().unwrap().scores;
+    let scores = query::reveal(&*view, epoch, SUBNET, &me).unwrap().unwrap().scores;
     let of = |n: u8| -> ScoreEntry { scores.iter().find(|e| e.miner == key(n).account()).unwrap().clone() };
     let honest = of(10);
     assert!(honest.score >= Score::ratio(85, 100), "{honest:?}");
@@ -385,19 +395,20 @@ async fn a_tampering_miner_alters_and_replays_in_turn() {
 async fn a_validator_restarted_after_its_commitment_reveals_the_same_sheet() {
     let bed = Bed::new(params());
     bed.honest(10).await;
+    let epoch = bed.next_epoch();
     let me = key(1).account();
     let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
     let running = bed.validator(&metrics, &stop);
-    bed.blocks_until(|view| query::commitment(view, 0, SUBNET, &me).unwrap().is_some()).await;
+    bed.blocks_until(|view| query::commitment(view, epoch, SUBNET, &me).unwrap().is_some()).await;
     stop.cancel();
     running.await.unwrap().unwrap();
-    let committed = query::commitment(&*bed.chain.view(), 0, SUBNET, &me).unwrap().unwrap();
+    let committed = query::commitment(&*bed.chain.view(), epoch, SUBNET, &me).unwrap().unwrap();
 
     let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
     let running = bed.validator(&metrics, &stop);
     // A second commitment, or a reveal of anything else, would fail in its block.
-    bed.blocks_until(|view| query::reveal(view, 0, SUBNET, &me).unwrap().is_some()).await;
-    assert_eq!(query::commitment(&*bed.chain.view(), 0, SUBNET, &me).unwrap().unwrap(), committed);
+    bed.blocks_until(|view| query::reveal(view, epoch, SUBNET, &me).unwrap().is_some()).await;
+    assert_eq!(query::commitment(&*bed.chain.view(), epoch, SUBNET, &me).unwrap().unwrap(), committed);
     stop.cancel();
     running.await.unwrap().unwrap();
 }

@@ -7,7 +7,7 @@
 //!              one verified answer, drawn at the parameter `challenge_rate` ─> Challenge
 //! ```
 //!
-//! All timing is in blocks ([`round`] says when), so validators whose clocks differ agree on the epoch. After a restart
+//! A miner is scored from the first whole epoch after its registration on. All timing is in blocks ([`round`] says when), so validators whose clocks differ agree on the epoch. After a restart
 //! the sheet on disk is committed and revealed; an epoch without a sheet is begun again where it stands, with fresh
 //! nonces. Two validators with the same operator key are a fault of their operator: the chain takes one commitment.
 
@@ -199,7 +199,8 @@ impl Validator {
             }
             let Some(engine) = source else { continue };
             let mut miners = query::miners(view, subnet.id)?;
-            miners.retain(|m| m.retired.is_none() && m.registered < epoch_start && !round.knows(subnet.id, &m.operator));
+            miners
+                .retain(|m| m.retired.is_none() && m.registered < epoch_start && !round.knows(subnet.id, &m.operator));
             // Validators that all began with the same miner would make it slow.
             miners.shuffle(&mut OsRng);
             if !miners.is_empty() {
