@@ -195,7 +195,7 @@ params! {
     /// Weight of the latency curve, out of the sum of weights.
     weight_latency: 0..=10000, dev 1000, testnet 1000;
     /// Latency up to which a response earns the full latency mark, in milliseconds.
-    latency_full_ms: 1..=600000, dev 5000, testnet 2000;
+    latency_full_ms: 1..=600000, dev 8000, testnet 2000;
     /// Latency from which a response earns no latency mark, and is given up, in milliseconds.
     latency_zero_ms: 2..=600000, dev 20000, testnet 20000;
     /// Deposit of a proposal, in grain; returned unless the proposal is vetoed or misses its quorum.

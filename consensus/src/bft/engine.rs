@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -78,10 +79,16 @@ pub enum StartError {
     /// An unusable setting.
     #[error("unusable engine setting: {0}")]
     Setting(String),
-    /// The engine itself, for example a port in use.
-    #[error(
-        "the block engine did not start: {0}; check that its port is free and its folder belongs to this node alone"
-    )]
+    /// The consensus port is taken.
+    #[error("cannot listen for consensus on {address}: {source}; stop what uses the port, or choose another one")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The engine itself.
+    #[error("the block engine did not start: {0}; check that its folder belongs to this node alone")]
     Engine(String),
 }
 
@@ -148,6 +155,9 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
             config.max_block_bytes
         )));
     }
+    // The engine's own listener fails only after it has started, and in silence: ask the system first.
+    std::net::TcpListener::bind(config.listen)
+        .map_err(|source| StartError::Listen { address: config.listen, source })?;
     let home = config.home.clone();
     std::fs::create_dir_all(&home).map_err(|source| StartError::Home { path: home.clone(), source })?;
     let settings = Settings::new(&config).map_err(StartError::Setting)?;

@@ -101,6 +101,6 @@ impl Devnet {
 }
 
 pub(super) async fn run(global: &Global, command: &Devnet) -> eyre::Result<()> {
-    super::roles::install_log("error,assay=warn", global)?;
+    super::roles::install_log("off,assay=warn,assay_consensus=warn", global)?;
     crate::devnet::run(command.args(global)).await
 }

@@ -200,7 +200,7 @@ fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, base: u16) -> eyre::
             genesis_hash: spec.genesis_hash(),
             listen: [127, 0, 0, 1].into(),
             rpc_listen: [127, 0, 0, 1].into(),
-            log: "info".into(),
+            log: home::DEFAULT_LOG.into(),
             external_addresses: Vec::new(),
             ports: ports[i],
             peers: Peers {

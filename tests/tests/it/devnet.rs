@@ -27,7 +27,8 @@ fn miners<'a>(report: &'a Value, behaviour: &'a str) -> impl Iterator<Item = &'a
 
 #[test]
 fn three_epochs_pay_the_honest_and_slash_the_tamperer_and_the_books_balance() {
-    let report = run(&["devnet", "--epochs", "3", "--json", "--adversaries", "lazy,tamper,copy", "--base-port", "11200"]);
+    let report =
+        run(&["devnet", "--epochs", "3", "--json", "--adversaries", "lazy,tamper,copy", "--base-port", "11200"]);
 
     let roots: BTreeSet<_> = report["state_roots"].as_object().unwrap().values().map(Value::to_string).collect();
     assert_eq!(report["state_roots"].as_object().unwrap().len(), 10, "every node reports its root");
