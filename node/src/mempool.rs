@@ -3,6 +3,8 @@
 //! A transaction enters only if the ledger would let it stand in the next block given the ones before it in its lane
 //! ([`assay_ledger::admit`]). Blocks take lanes' heads by highest fee. When the pool is full, a transaction that pays
 //! more than the cheapest lane tail pushes that one out.
+//!
+//! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
 use std::{
     collections::{BTreeMap, BinaryHeap, HashMap},
@@ -16,6 +18,11 @@ use assay_primitives::{AccountId, Amount, Hash32, decode};
 const MAX_BYTES: usize = 32 << 20;
 /// Most transactions of one sender waiting.
 const MAX_LANE: usize = 2048;
+
+/// Most gossiped transactions held aside because they came before their predecessors.
+const MAX_AHEAD: usize = 1024;
+/// How far ahead of its lane a transaction may be to be held aside.
+const MAX_GAP: u64 = 256;
 
 /// Why a transaction is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +67,8 @@ struct Lanes {
     by_sender: BTreeMap<AccountId, BTreeMap<u64, Waiting>>,
     ids: HashMap<Hash32, AccountId>,
     bytes: usize,
+    /// Gossiped before their predecessors, by sender and nonce.
+    ahead: BTreeMap<(AccountId, u64), Vec<u8>>,
 }
 
 /// The pool. Shared between gossip, RPC, roles and the chain.
@@ -78,20 +87,73 @@ impl Mempool {
         self.lanes.lock().expect("no holder of this lock panics: lane bookkeeping has no failing step")
     }
 
-    /// Takes an encoded transaction that fits the state `view`, and returns its id.
-    pub fn submit(&self, view: &dyn StateRead, bytes: &[u8]) -> Result<Hash32, SubmitError> {
+    /// Takes an encoded transaction that fits the committed state, and returns its id.
+    ///
+    /// `snapshot` is called with the lanes locked: a state older than the lanes would miscount what waits.
+    pub fn submit<S: StateRead>(&self, snapshot: impl FnOnce() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
         let tx: SignedTransaction = decode("transaction", bytes)?;
+        let mut lanes = self.lanes();
+        let view = snapshot();
+        let sender = tx.body.signer;
+        let id = self.insert(&mut lanes, &view, tx, bytes)?;
+        self.take_successors(&mut lanes, &view, sender);
+        Ok(id)
+    }
+
+    /// As [`Self::submit`], for a transaction from gossip: one that overtook its predecessors is held aside for them.
+    pub fn submit_gossiped<S: StateRead>(
+        &self,
+        snapshot: impl FnOnce() -> S,
+        bytes: &[u8],
+    ) -> Result<Hash32, SubmitError> {
+        let outcome = self.submit(snapshot, bytes);
+        if let Err(SubmitError::Refused(Refusal::Nonce { expected, found, .. })) = &outcome
+            && *found > *expected
+            && *found - *expected <= MAX_GAP
+            && let Ok(tx) = decode::<SignedTransaction>("transaction", bytes)
+            && tx.verify(&self.genesis).is_ok()
+        {
+            let mut lanes = self.lanes();
+            if lanes.ahead.len() < MAX_AHEAD {
+                lanes.ahead.insert((tx.body.signer, *found), bytes.to_vec());
+            }
+        }
+        outcome
+    }
+
+    /// Takes in what was held aside and now follows its lane.
+    fn take_successors(&self, lanes: &mut Lanes, view: &dyn StateRead, sender: AccountId) {
+        let Ok(account) = query::account(view, &sender) else { return };
+        loop {
+            let next = lanes.next_nonce(&sender, account.nonce);
+            let Some(bytes) = lanes.ahead.remove(&(sender, next)) else { break };
+            let taken = decode("transaction", &bytes).map_err(SubmitError::from);
+            if taken.and_then(|tx| self.insert(lanes, view, tx, &bytes)).is_err() {
+                break;
+            }
+        }
+        lanes.ahead.retain(|(account_id, nonce), _| *account_id != sender || *nonce > account.nonce);
+    }
+
+    fn insert(
+        &self,
+        lanes: &mut Lanes,
+        view: &dyn StateRead,
+        tx: SignedTransaction,
+        bytes: &[u8],
+    ) -> Result<Hash32, SubmitError> {
         let id = tx.id(&self.genesis);
         let sender = tx.body.signer;
-        let mut lanes = self.lanes();
         if lanes.ids.contains_key(&id) {
             return Err(SubmitError::Known(id));
         }
-        let waiting = lanes.by_sender.get(&sender).map_or(0, BTreeMap::len);
-        if waiting >= MAX_LANE {
+        if lanes.by_sender.get(&sender).is_some_and(|lane| lane.len() >= MAX_LANE) {
             return Err(SubmitError::LaneFull(sender));
         }
-        assay_ledger::admit(view, &self.genesis, &tx, bytes.len(), waiting as u64)?;
+        // A block may be committed whose transactions are still in the lanes: those count in the state, not here.
+        let nonce = query::account(view, &sender).map_err(Refusal::from)?.nonce;
+        let pending = lanes.next_nonce(&sender, nonce) - nonce;
+        assay_ledger::admit(view, &self.genesis, &tx, bytes.len(), pending)?;
         lanes.make_room(bytes.len(), tx.body.fee)?;
         lanes.insert(Waiting { id, bytes: bytes.len(), tx });
         Ok(id)
@@ -107,12 +169,15 @@ impl Mempool {
         self.len() == 0
     }
 
-    /// The nonce that the sender's next transaction must carry, given the state and what waits.
-    pub fn next_nonce(&self, view: &dyn StateRead, sender: &AccountId) -> Result<u64, StoreError> {
-        let nonce = query::account(view, sender)?.nonce;
+    /// The nonce that the sender's next transaction must carry, given the committed state and what waits.
+    pub fn next_nonce<S: StateRead>(
+        &self,
+        snapshot: impl FnOnce() -> S,
+        sender: &AccountId,
+    ) -> Result<u64, StoreError> {
         let lanes = self.lanes();
-        let last = lanes.by_sender.get(sender).and_then(|lane| lane.keys().next_back().copied());
-        Ok(last.map_or(nonce, |last| nonce.max(last + 1)))
+        let nonce = query::account(&snapshot(), sender)?.nonce;
+        Ok(lanes.next_nonce(sender, nonce))
     }
 
     /// True if this very transaction waits.
@@ -154,6 +219,7 @@ impl Mempool {
             if let Err(e) = lanes.drop_below(view, sender) {
                 tracing::warn!(%sender, "cannot read a sender's nonce: {e}");
             }
+            self.take_successors(&mut lanes, view, sender);
         }
     }
 
@@ -193,6 +259,12 @@ impl Ord for Ordered<'_> {
 }
 
 impl Lanes {
+    /// The nonce after the last one waiting, but never below the state's.
+    fn next_nonce(&self, sender: &AccountId, state: u64) -> u64 {
+        let last = self.by_sender.get(sender).and_then(|lane| lane.keys().next_back());
+        last.map_or(state, |last| state.max(last + 1))
+    }
+
     fn insert(&mut self, waiting: Waiting) {
         self.bytes += waiting.bytes;
         self.ids.insert(waiting.id, waiting.tx.body.signer);
@@ -256,5 +328,115 @@ impl Lanes {
         for waiting in self.by_sender.remove(&sender).unwrap_or_default().into_values() {
             self.forget(&waiting);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use assay_chain_spec::{GenesisAccount, GenesisValidator, presets::Preset};
+    use assay_ledger::{
+        MemoryState,
+        records::Account,
+        tx::{Action, Transaction},
+    };
+    use assay_primitives::{Keypair, Signed, encode};
+
+    use super::*;
+
+    const GENESIS: Hash32 = Hash32([5; 32]);
+
+    fn key(n: u8) -> Keypair {
+        Keypair::from_secret([n; 32])
+    }
+
+    fn state(senders: &[u8]) -> MemoryState {
+        let fund = |n: &u8| GenesisAccount { account: key(*n).account(), balance: Amount::asy(10) };
+        let validator = GenesisValidator {
+            operator: AccountId([1; 32]),
+            owner: AccountId([2; 32]),
+            stake: Amount::asy(1000),
+            take: 0,
+        };
+        let spec = Preset::Dev.spec("pool".into(), 1, senders.iter().map(fund).collect(), vec![validator], Vec::new());
+        let mut state = MemoryState::default();
+        state.apply(&assay_ledger::genesis::genesis(&spec).unwrap());
+        state
+    }
+
+    fn transfer(n: u8, nonce: u64, fee: u64) -> SignedTransaction {
+        let action = Action::Transfer { to: AccountId([9; 32]), amount: Amount(1) };
+        Signed::new(Transaction { signer: key(n).account(), nonce, fee: Amount(fee), action }, &GENESIS, &key(n))
+    }
+
+    fn advance(state: &mut MemoryState, n: u8, nonce: u64) {
+        let record = Account { balance: Amount::asy(10), nonce };
+        let entry = (assay_ledger::keys::account(&key(n).account()), Some(encode(&record)));
+        state.apply(&[entry].into_iter().collect());
+    }
+
+    #[test]
+    fn lanes_keep_nonce_order_and_blocks_take_the_highest_fee_first() {
+        let (pool, state) = (Mempool::new(GENESIS), state(&[1, 2]));
+        for tx in [transfer(1, 0, 1000), transfer(1, 1, 9000), transfer(2, 0, 5000)] {
+            pool.submit(|| state.clone(), &encode(&tx)).unwrap();
+        }
+        let order: Vec<_> = pool.candidates(usize::MAX).iter().map(|tx| (tx.body.nonce, tx.body.fee.0)).collect();
+        assert_eq!(order, [(0, 5000), (0, 1000), (1, 9000)]);
+        assert!(pool.candidates(10).is_empty());
+    }
+
+    #[test]
+    fn gaps_repeats_and_junk_are_refused_and_change_nothing() {
+        let (pool, state) = (Mempool::new(GENESIS), state(&[1]));
+        pool.submit(|| state.clone(), &encode(&transfer(1, 0, 1000))).unwrap();
+        let refused = |tx: &SignedTransaction| pool.submit(|| state.clone(), &encode(tx)).unwrap_err();
+        assert!(matches!(refused(&transfer(1, 0, 1000)), SubmitError::Known(_)));
+        assert!(matches!(refused(&transfer(1, 2, 1000)), SubmitError::Refused(_)), "a gap");
+        assert!(matches!(refused(&transfer(1, 0, 2000)), SubmitError::Refused(_)), "a second one of the same nonce");
+        let mut unsigned = transfer(1, 1, 1000);
+        unsigned.signature = assay_primitives::Signature::EMPTY;
+        assert!(refused(&unsigned).is_senders_fault());
+        assert!(pool.submit(|| state.clone(), b"junk").unwrap_err().is_senders_fault());
+        assert_eq!(pool.len(), 1);
+    }
+
+    #[test]
+    fn a_block_between_commit_and_upkeep_refuses_no_honest_transaction() {
+        let (pool, mut state) = (Mempool::new(GENESIS), state(&[1]));
+        let block: Vec<_> = (0..3).map(|nonce| transfer(1, nonce, 1000)).collect();
+        for tx in &block {
+            pool.submit(|| state.clone(), &encode(tx)).unwrap();
+        }
+        advance(&mut state, 1, 3);
+        pool.submit(|| state.clone(), &encode(&transfer(1, 3, 1000))).unwrap();
+        pool.committed(&state, &block);
+        assert_eq!(pool.next_nonce(|| state.clone(), &key(1).account()).unwrap(), 4);
+        pool.submit(|| state.clone(), &encode(&transfer(1, 4, 1000))).unwrap();
+        assert_eq!(pool.len(), 2);
+    }
+
+    #[test]
+    fn gossip_that_overtook_its_predecessor_waits_for_it() {
+        let (pool, state) = (Mempool::new(GENESIS), state(&[1]));
+        let gossip = |nonce| pool.submit_gossiped(|| state.clone(), &encode(&transfer(1, nonce, 1000)));
+        assert!(gossip(2).is_err());
+        assert!(gossip(1).is_err());
+        assert_eq!(pool.len(), 0, "held aside, not in a lane");
+        gossip(0).unwrap();
+        assert_eq!(pool.len(), 3);
+        assert!(gossip(3 + MAX_GAP + 1).is_err());
+        gossip(3).unwrap();
+        assert_eq!(pool.len(), 4);
+    }
+
+    #[test]
+    fn a_lane_whose_owner_ran_out_of_money_is_swept() {
+        let (pool, mut state) = (Mempool::new(GENESIS), state(&[1]));
+        pool.submit(|| state.clone(), &encode(&transfer(1, 0, 1000))).unwrap();
+        let broke = (assay_ledger::keys::account(&key(1).account()), Some(encode(&Account::default())));
+        state.apply(&[broke].into_iter().collect());
+        pool.sweep(&state);
+        assert!(pool.is_empty());
     }
 }

@@ -54,7 +54,7 @@ impl RpcBackend for Shared {
     }
 
     fn next_nonce(&self, account: &AccountId) -> Result<u64, BackendError> {
-        let nonce = self.mempool.next_nonce(&self.store.snapshot(), account);
+        let nonce = self.mempool.next_nonce(|| self.store.snapshot(), account);
         nonce.map_err(|e| BackendError::Internal(e.to_string()))
     }
 

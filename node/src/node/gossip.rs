@@ -27,7 +27,7 @@ pub(super) async fn receive(
     stop: CancellationToken,
 ) -> eyre::Result<()> {
     while let Some(inbound) = next(&mut transactions, &stop).await {
-        let verdict = match shared.mempool.submit(&shared.store.snapshot(), &inbound.bytes) {
+        let verdict = match shared.mempool.submit_gossiped(|| shared.store.snapshot(), &inbound.bytes) {
             Ok(_) => TxVerdict::Accept,
             Err(e) if e.is_senders_fault() => {
                 tracing::debug!(peer = %inbound.from, "refused a gossiped transaction: {e}");

@@ -36,7 +36,7 @@ impl ChainView for Shared {
         let _turn = self.submitting.lock().await;
         let snapshot = self.store.snapshot();
         let signer = key.account();
-        let nonce = self.mempool.next_nonce(&snapshot, &signer).map_err(unavailable)?;
+        let nonce = self.mempool.next_nonce(|| self.store.snapshot(), &signer).map_err(unavailable)?;
         let fee = Amount(query::params(&snapshot).map_err(unavailable)?.min_fee);
         let tx = Signed::new(Transaction { signer, nonce, fee, action }, &self.genesis, key);
         self.admit_and_spread(encode(&tx)).await.map_err(|e| SubmitError::Refused(e.to_string()))
@@ -46,7 +46,7 @@ impl ChainView for Shared {
 impl Shared {
     /// Takes an encoded transaction into the mempool and tells the others.
     pub(super) async fn admit_and_spread(&self, bytes: Vec<u8>) -> Result<Hash32, mempool::SubmitError> {
-        let id = self.mempool.submit(&self.store.snapshot(), &bytes)?;
+        let id = self.mempool.submit(|| self.store.snapshot(), &bytes)?;
         self.spread(bytes).await;
         Ok(id)
     }
