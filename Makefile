@@ -23,7 +23,7 @@ setup: ## Install what is missing: linker, libclang for RocksDB's bindings, carg
 	fi
 
 build: setup ## Build the binary.
-	cargo build --locked -p assay
+	cargo build --locked --workspace --bins
 
 devnet: build ## Run a whole network on this machine for three epochs.
 	$(ASSAY) devnet --epochs 3
@@ -41,6 +41,8 @@ doc:
 
 nextest:
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+	@# The network tests run the binary; nextest alone builds only what it tests.
+	cargo build --locked --workspace --bins --tests
 	cargo nextest run --locked --workspace --no-fail-fast
 
 doctest:
@@ -51,7 +53,7 @@ deny: ## Check licences and advisories (needs cargo-deny and, for advisories, it
 	cargo deny check licenses bans sources
 
 bench: build ## Measure, and print the lines of docs/benchmarks.md.
-	cargo run --locked -p assay-tests --bin bench
+	$(dir $(ASSAY))bench
 
 SECONDS_EACH ?= 30
 FUZZ_TARGETS := transaction chain_spec receipt model onnx state_proof
