@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Lazy`] | signs the same output for every input, without work and without a proof | re-execution refutes it |
 //! | [`Tamper`] | alters the output after proving; or replays another task's proof beside the right output | both are refuted |
-//! | [`Copy`] | has another miner do the work, and relays its answer and proof as its own | the proof is bound to the other miner and request |
+//! | [`struct@Copy`] | has another miner do the work, and relays its answer and proof as its own | the proof is bound to the other miner and request |
 //!
 //! Each stands behind [`Answerer`], like the honest miner, and is driven by [`crate::roles::serve`]. They live apart
 //! from the roles: no honest code path knows them.

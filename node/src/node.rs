@@ -245,7 +245,7 @@ impl Node {
         }
     }
 
-    /// Stops every part and waits for it, at most [`STOP_LIMIT`].
+    /// Stops every part and waits for it, at most five seconds.
     pub async fn stop(mut self) {
         self.stop.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };

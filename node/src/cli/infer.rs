@@ -24,7 +24,7 @@ pub(super) struct Infer {
     /// The model's name or id.
     #[arg(long)]
     model: String,
-    /// The input: a JSON list of numbers in the model's own units, or {"pixels": [numbers]}.
+    /// The input: a JSON list of numbers in the model's own units, or {"pixels": [0, 12, ...]}.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Where to write the receipt.
