@@ -47,6 +47,9 @@ pub mod tree;
 pub mod tx;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod vectors;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod world;
 
 pub use error::{ActionError, BlockError, Refusal};

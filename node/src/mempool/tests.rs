@@ -1,0 +1,103 @@
+//! The pool's promises.
+
+use assay_chain_spec::{GenesisAccount, GenesisValidator, presets::Preset};
+use assay_ledger::{
+    MemoryState,
+    records::Account,
+    tx::{Action, Transaction},
+};
+use assay_primitives::{Keypair, Signed, encode};
+
+use super::*;
+
+const GENESIS: Hash32 = Hash32([5; 32]);
+
+fn key(n: u8) -> Keypair {
+    Keypair::from_secret([n; 32])
+}
+
+fn state(senders: &[u8]) -> MemoryState {
+    let fund = |n: &u8| GenesisAccount { account: key(*n).account(), balance: Amount::asy(10) };
+    let validator =
+        GenesisValidator { operator: AccountId([1; 32]), owner: AccountId([2; 32]), stake: Amount::asy(1000), take: 0 };
+    let spec = Preset::Dev.spec("pool".into(), 1, senders.iter().map(fund).collect(), vec![validator], Vec::new());
+    let mut state = MemoryState::default();
+    state.apply(&assay_ledger::genesis::genesis(&spec).unwrap());
+    state
+}
+
+fn transfer(n: u8, nonce: u64, fee: u64) -> SignedTransaction {
+    let action = Action::Transfer { to: AccountId([9; 32]), amount: Amount(1) };
+    Signed::new(Transaction { signer: key(n).account(), nonce, fee: Amount(fee), action }, &GENESIS, &key(n))
+}
+
+fn advance(state: &mut MemoryState, n: u8, nonce: u64) {
+    let record = Account { balance: Amount::asy(10), nonce };
+    let entry = (assay_ledger::keys::account(&key(n).account()), Some(encode(&record)));
+    state.apply(&[entry].into_iter().collect());
+}
+
+#[test]
+fn lanes_keep_nonce_order_and_blocks_take_the_highest_fee_first() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1, 2]));
+    for tx in [transfer(1, 0, 1000), transfer(1, 1, 9000), transfer(2, 0, 5000)] {
+        pool.submit(|| state.clone(), &encode(&tx)).unwrap();
+    }
+    let order: Vec<_> = pool.candidates(usize::MAX).iter().map(|tx| (tx.body.nonce, tx.body.fee.0)).collect();
+    assert_eq!(order, [(0, 5000), (0, 1000), (1, 9000)]);
+    assert!(pool.candidates(10).is_empty());
+}
+
+#[test]
+fn gaps_repeats_and_junk_are_refused_and_change_nothing() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1]));
+    pool.submit(|| state.clone(), &encode(&transfer(1, 0, 1000))).unwrap();
+    let refused = |tx: &SignedTransaction| pool.submit(|| state.clone(), &encode(tx)).unwrap_err();
+    assert!(matches!(refused(&transfer(1, 0, 1000)), SubmitError::Known(_)));
+    assert!(matches!(refused(&transfer(1, 2, 1000)), SubmitError::Refused(_)), "a gap");
+    assert!(matches!(refused(&transfer(1, 0, 2000)), SubmitError::Refused(_)), "a second one of the same nonce");
+    let mut unsigned = transfer(1, 1, 1000);
+    unsigned.signature = assay_primitives::Signature::EMPTY;
+    assert!(refused(&unsigned).is_senders_fault());
+    assert!(pool.submit(|| state.clone(), b"junk").unwrap_err().is_senders_fault());
+    assert_eq!(pool.len(), 1);
+}
+
+#[test]
+fn a_block_between_commit_and_upkeep_refuses_no_honest_transaction() {
+    let (pool, mut state) = (Mempool::new(GENESIS), state(&[1]));
+    let block: Vec<_> = (0..3).map(|nonce| transfer(1, nonce, 1000)).collect();
+    for tx in &block {
+        pool.submit(|| state.clone(), &encode(tx)).unwrap();
+    }
+    advance(&mut state, 1, 3);
+    pool.submit(|| state.clone(), &encode(&transfer(1, 3, 1000))).unwrap();
+    pool.committed(&state, &block);
+    assert_eq!(pool.next_nonce(|| state.clone(), &key(1).account()).unwrap(), 4);
+    pool.submit(|| state.clone(), &encode(&transfer(1, 4, 1000))).unwrap();
+    assert_eq!(pool.len(), 2);
+}
+
+#[test]
+fn gossip_that_overtook_its_predecessor_waits_for_it() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1]));
+    let gossip = |nonce| pool.submit_gossiped(|| state.clone(), &encode(&transfer(1, nonce, 1000)));
+    assert!(gossip(2).is_err());
+    assert!(gossip(1).is_err());
+    assert_eq!(pool.len(), 0, "held aside, not in a lane");
+    gossip(0).unwrap();
+    assert_eq!(pool.len(), 3);
+    assert!(gossip(3 + MAX_GAP + 1).is_err());
+    gossip(3).unwrap();
+    assert_eq!(pool.len(), 4);
+}
+
+#[test]
+fn a_lane_whose_owner_ran_out_of_money_is_swept() {
+    let (pool, mut state) = (Mempool::new(GENESIS), state(&[1]));
+    pool.submit(|| state.clone(), &encode(&transfer(1, 0, 1000))).unwrap();
+    let broke = (assay_ledger::keys::account(&key(1).account()), Some(encode(&Account::default())));
+    state.apply(&[broke].into_iter().collect());
+    pool.sweep(&state);
+    assert!(pool.is_empty());
+}
