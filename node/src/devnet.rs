@@ -71,6 +71,7 @@ async fn direct(args: &DevnetArgs, layout: &Layout, nodes: &mut Nodes, progress:
         nodes.level().await?;
     }
     let report = report(layout, nodes, first_epoch)?;
+    progress.done();
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

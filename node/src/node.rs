@@ -152,8 +152,18 @@ impl Node {
         shared.gateway.get_or_init(|| gateway);
 
         let backend: Arc<dyn RpcBackend> = shared.clone();
-        let rpc = rpc::serve(home.rpc_address(), backend.clone()).await?;
-        let http = http::serve(home.http_address(), backend).await?;
+        let servers = async {
+            let rpc = rpc::serve(home.rpc_address(), backend.clone()).await?;
+            Ok::<_, eyre::Report>((rpc, http::serve(home.http_address(), backend).await?))
+        };
+        let (rpc, http) = match servers.await {
+            Ok(servers) => servers,
+            Err(e) => {
+                engine.stop().await;
+                shared.net.stop().await;
+                return Err(e);
+            }
+        };
 
         let mut node = Self { shared, stop: CancellationToken::new(), tasks: JoinSet::new() };
         let stop = node.stop.clone();
@@ -165,14 +175,19 @@ impl Node {
             let reporter = home.operator.clone();
             node.task("evidence", gossip::report(node.shared.clone(), reporter, misbehaviour, stop.clone()));
         }
-        node.start_role(home, options, view, asker, metrics, events.asks)?;
         node.task("servers", async move {
             stop.cancelled().await;
             rpc.stop().await;
             http.stop().await;
             Ok(())
         });
-        Ok(node)
+        match node.start_role(home, options, view, asker, metrics, events.asks) {
+            Ok(()) => Ok(node),
+            Err(e) => {
+                node.stop().await;
+                Err(e)
+            }
+        }
     }
 
     fn start_role(

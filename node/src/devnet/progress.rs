@@ -44,6 +44,13 @@ impl Progress {
         }
     }
 
+    /// Clears the line that moves, before the result is printed.
+    pub(super) fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
     /// The chain moved.
     pub(super) fn at(&self, height: u64, chain: &Chain, last_epoch: Option<u64>) {
         let goal = last_epoch.map_or(String::new(), |last| format!(", settling up to epoch {last}"));

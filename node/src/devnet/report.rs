@@ -200,7 +200,7 @@ impl Report {
         let books = u128::from(s.genesis) + u128::from(s.minted) - u128::from(s.burned);
         let verdict = if books == u128::from(s.total) { "equals" } else { "DOES NOT EQUAL" };
         format!(
-            "\nSupply: {} at genesis + {} minted - {} burned {verdict} {} found in all accounts.\nHeight {}: {agreement}.\n",
+            "\nSupply  {} at genesis + {} minted - {} burned\n        {verdict} {} found in all accounts, stakes, bonds and deposits.\nHeight  {}: {agreement}.\n",
             Amount(s.genesis),
             Amount(s.minted),
             Amount(s.burned),
