@@ -117,14 +117,22 @@ pub struct ParamConflict {
 }
 
 impl Params {
+    /// Epochs from the last block of one to the block after a challenge opened there ran out, which slashes;
+    /// `None` for a `tempo` of 0.
+    fn challenge_epochs(&self) -> Option<u64> {
+        Some(self.challenge_window.checked_div(self.tempo)?.saturating_add(1))
+    }
+
     /// Checks what no single parameter's bounds can.
     pub fn check_together(&self) -> Result<(), ParamConflict> {
         let weights = [self.weight_correct, self.weight_exact, self.weight_proof, self.weight_latency];
         let rules = [
             (
-                self.evidence_epochs <= self.unbonding_epochs,
+                self.challenge_epochs()
+                    .is_some_and(|epochs| self.evidence_epochs.saturating_add(epochs) <= self.unbonding_epochs),
                 "evidence_epochs",
-                "must not exceed unbonding_epochs, or stake escapes its slashing",
+                "and the epochs that challenge_window can span must together not exceed unbonding_epochs, \
+                 or stake or bond escapes its slashing",
             ),
             (self.latency_full_ms < self.latency_zero_ms, "latency_full_ms", "must be below latency_zero_ms"),
             (weights.iter().any(|w| *w > 0), "weight_exact", "must be above zero where all other weights are zero"),
@@ -162,16 +170,18 @@ params! {
     max_validators: 1..=150, dev 16, testnet 64;
     /// Least total stake of a validator, in grain.
     min_validator_stake: 1..=1000000000000000000, dev 100000000000, testnet 1000000000000;
+    /// Least that one delegator has with one validator, in grain.
+    min_delegation: 1..=1000000000000000, dev 1000000000, testnet 1000000000;
     /// Bond a miner locks at registration, in grain; what slashing takes from.
     miner_bond: 1..=1000000000000000000, dev 100000000000, testnet 500000000000;
     /// Price of a miner's registration, in grain; burned.
     registration_fee: 0..=1000000000000000, dev 1000000000, testnet 10000000000;
     /// Most miners registered in one subnet.
     max_miners: 1..=4096, dev 64, testnet 256;
-    /// Epochs between taking stake or bond out and receiving it; longer than evidence stays valid.
+    /// Epochs between taking stake or bond out and receiving it; longer than evidence stays valid and a challenge open.
     unbonding_epochs: 1..=1000, dev 3, testnet 14;
-    /// Epochs for which evidence of misbehaviour is accepted; at most the unbonding time.
-    evidence_epochs: 1..=1000, dev 3, testnet 14;
+    /// Epochs for which evidence of misbehaviour is accepted.
+    evidence_epochs: 1..=1000, dev 2, testnet 12;
     /// Share of stake lost for signing two conflicting votes, in basis points.
     slash_double_sign: 1..=10000, dev 500, testnet 500;
     /// Share of a miner's bond lost for a response that exact re-execution or its own proof refutes, in basis points.
@@ -179,7 +189,7 @@ params! {
     /// Share of a miner's bond lost for a challenge left unanswered, in basis points.
     slash_silence: 1..=10000, dev 1000, testnet 2000;
     /// Blocks a challenged miner has to post its proof.
-    challenge_window: 2..=100000, dev 20, testnet 100;
+    challenge_window: 2..=100000, dev 19, testnet 100;
     /// Chance that a validator challenges a random past response in an epoch, in basis points.
     challenge_rate: 0..=10000, dev 2500, testnet 1000;
     /// Fewest validators that must score a miner for a new settled score.
@@ -221,6 +231,21 @@ mod tests {
     fn presets_lie_within_their_own_bounds() {
         Params::dev().check().unwrap();
         Params::testnet().check().unwrap();
+        Params::dev().check_together().unwrap();
+        Params::testnet().check_together().unwrap();
+    }
+
+    #[test]
+    fn a_challenge_runs_out_before_the_bond_it_slashes_is_released() {
+        let together = |evidence_epochs, challenge_window| {
+            let p = Params { tempo: 20, unbonding_epochs: 3, evidence_epochs, challenge_window, ..Params::dev() };
+            p.check_together().map_err(|e| e.to_string())
+        };
+        together(2, 19).unwrap();
+        // Opened in an epoch's last block it ends with the next epoch's last block, and is slashed a block later.
+        assert!(together(2, 20).unwrap_err().contains("escapes its slashing"));
+        together(1, 39).unwrap();
+        assert!(together(3, 2).is_err() && together(1, 40).is_err());
     }
 
     #[test]

@@ -31,8 +31,16 @@ pub enum Refusal {
     /// Below the least fee.
     #[error("the fee must be at least {least}, found {found}")]
     Fee {
-        /// The parameter `min_fee`.
+        /// [`crate::least_fee`] of the action.
         least: Amount,
+        /// The offered fee.
+        found: Amount,
+    },
+    /// An operator offers more of its owner's money than any action needs.
+    #[error("an operator's fee is paid by its owner and must be at most {most} for this action, found {found}")]
+    OperatorFee {
+        /// 100 times [`crate::least_fee`] of the action.
+        most: Amount,
         /// The offered fee.
         found: Amount,
     },
@@ -54,10 +62,12 @@ pub enum Refusal {
         /// Bytes found.
         found: u64,
     },
-    /// The block already verifies as many proofs and models as it may; the next one may take it.
-    #[error("a block verifies at most {limit} proofs and models")]
-    TooManyProofs {
-        /// [`crate::MAX_PROOFS_PER_BLOCK`].
+    /// The block already holds as much costly work of this kind as it may; the next one may take it.
+    #[error("a block verifies at most {limit} {what}")]
+    NoRoom {
+        /// The kind of work.
+        what: &'static str,
+        /// [`crate::MAX_ANSWERS_PER_BLOCK`], [`crate::MAX_PROOFS_PER_BLOCK`] or [`crate::MAX_REPLAYS_PER_BLOCK`].
         limit: u32,
     },
     /// The state could not be read; says nothing about the transaction.

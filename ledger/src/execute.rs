@@ -9,15 +9,17 @@ mod registry;
 mod scores;
 mod slashing;
 mod stake;
+mod work;
 
 use assay_chain_spec::Params;
 use assay_primitives::{AccountId, Amount, Hash32, ValidatorSet, domain};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::Serialize;
 
-pub use evidence::{MAX_PROOFS_PER_BLOCK, OPEN_CHALLENGES_PER_EPOCH};
+pub use evidence::OPEN_CHALLENGES_PER_EPOCH;
 pub use governance::MAX_OPEN_PROPOSALS;
 pub use registry::MAX_SUBNET_MODELS;
+pub use work::{MAX_ANSWERS_PER_BLOCK, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, least_fee};
 
 pub(crate) use governance::words;
 pub(crate) use money::{burn, credit, mint};
@@ -33,6 +35,13 @@ use crate::{
 
 /// Tag of [`crate::records::Chain::randomness`].
 const RANDOMNESS: &str = "assay/randomness/1";
+/// How many times an action's least fee its operator may spend of its owner's money: a stolen operator key, which lies on a
+/// machine that serves strangers, must not burn what the owner has.
+const MOST_OPERATOR_FEE: u64 = 100;
+/// Candidates in a row that may not stand before a proposer gives up looking.
+const MOST_REFUSALS: u32 = 10_000;
+/// With fewer bytes left than this a block is full: no transaction is smaller.
+const SMALLEST_TRANSACTION: u64 = 120;
 
 /// What the engine knows of the block that is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,33 +115,58 @@ pub fn execute(
     Ok(open.finish()?)
 }
 
+/// Where a proposer's transactions come from. Asked one by one, so that what may not stand takes nobody's place.
+pub trait Candidates {
+    /// The next transaction to try.
+    fn next(&mut self) -> Option<SignedTransaction>;
+
+    /// The last one from this signer did not stand: its later ones cannot either.
+    fn pass_over(&mut self, signer: &AccountId);
+}
+
+impl<I: Iterator<Item = SignedTransaction>> Candidates for I {
+    fn next(&mut self) -> Option<SignedTransaction> {
+        Iterator::next(self)
+    }
+
+    fn pass_over(&mut self, _: &AccountId) {}
+}
+
 /// Builds a block from candidates in their order, leaving out what may not stand in it. At most `max_bytes` of encoded
-/// transactions, and never more than the parameter `max_block_bytes`.
+/// transactions, and never more than the parameter `max_block_bytes`. Asks for candidates until there are none, the block
+/// is full, or 10,000 in a row may not stand.
 ///
 /// # Errors
 /// [`StoreError`] only; a bad candidate is left out.
 pub fn build(
     view: &dyn StateRead,
     ctx: &BlockContext,
-    candidates: impl IntoIterator<Item = SignedTransaction>,
+    candidates: &mut dyn Candidates,
     max_bytes: usize,
 ) -> Result<(Vec<SignedTransaction>, BlockOutcome), StoreError> {
     let mut open = Open::start(view, ctx)?;
     let limit = open.params.max_block_bytes.min(max_bytes as u64);
     let mut size = 4u64; // the list's own length
     let mut chosen = Vec::new();
-    for tx in candidates {
+    let mut refusals = 0;
+    while refusals < MOST_REFUSALS && limit.saturating_sub(size) >= SMALLEST_TRANSACTION {
+        let Some(tx) = candidates.next() else { break };
         let len = encoded_len(&tx);
-        if size.saturating_add(len) > limit {
-            continue;
-        }
-        match open.transaction(&tx, len) {
+        let stood = match size.checked_add(len).is_some_and(|sum| sum <= limit) {
+            true => open.transaction(&tx, len),
+            false => Err(Refusal::TooLarge { limit: limit.saturating_sub(size), found: len }),
+        };
+        match stood {
             Ok(()) => {
+                refusals = 0;
                 size += len;
                 chosen.push(tx);
             }
             Err(Refusal::Store(error)) => return Err(error),
-            Err(_) => {}
+            Err(_) => {
+                refusals += 1;
+                candidates.pass_over(&tx.body.signer);
+            }
         }
     }
     Ok((chosen, open.finish()?))
@@ -166,18 +200,23 @@ fn stands(
     len: u64,
     pending: u64,
 ) -> Result<AccountId, Refusal> {
-    let Transaction { signer, nonce, fee, .. } = &tx.body;
+    let Transaction { signer, nonce, fee, action } = &tx.body;
     if len > params.max_tx_bytes {
         return Err(Refusal::TooLarge { limit: params.max_tx_bytes, found: len });
     }
-    if fee.0 < params.min_fee {
-        return Err(Refusal::Fee { least: Amount(params.min_fee), found: *fee });
+    let least = least_fee(params, action);
+    if *fee < least {
+        return Err(Refusal::Fee { least, found: *fee });
     }
     let expected = query::account(view, signer)?.nonce.saturating_add(pending);
     if *nonce != expected || *nonce == u64::MAX {
         return Err(Refusal::Nonce { signer: *signer, expected, found: *nonce });
     }
     let payer = query::operator(view, signer)?.map_or(*signer, |operator| operator.owner);
+    let most = Amount(least.0.saturating_mul(MOST_OPERATOR_FEE));
+    if payer != *signer && *fee > most {
+        return Err(Refusal::OperatorFee { most, found: *fee });
+    }
     let found = query::account(view, &payer)?.balance;
     if found < *fee {
         return Err(Refusal::Funds { payer, needed: *fee, found });
@@ -192,7 +231,7 @@ struct Open<'a> {
     state: Overlay<'a>,
     params: Params,
     epoch: u64,
-    proofs: u32,
+    room: work::Room,
     results: Vec<TxResult>,
 }
 
@@ -215,20 +254,19 @@ impl<'a> Open<'a> {
         governance::execute_due(&mut state, ctx.height)?;
         let params = query::params(&state)?;
         evidence::expire_challenges(&mut state, &Env { block: ctx, params: &params, epoch: chain.epoch })?;
-        Ok(Self { ctx, state, params, epoch: chain.epoch, proofs: 0, results: Vec::new() })
+        Ok(Self { ctx, state, params, epoch: chain.epoch, room: work::Room::default(), results: Vec::new() })
     }
 
     fn transaction(&mut self, tx: &SignedTransaction, len: u64) -> Result<(), Refusal> {
         let payer = stands(&self.state, &self.params, &self.ctx.genesis, tx, len, 0)?;
-        if evidence::is_costly(&tx.body.action) {
-            if self.proofs >= MAX_PROOFS_PER_BLOCK {
-                return Err(Refusal::TooManyProofs { limit: MAX_PROOFS_PER_BLOCK });
-            }
-            self.proofs += 1;
+        let env = Env { block: self.ctx, params: &self.params, epoch: self.epoch };
+        if let Some(work) = work::Work::of(&tx.body.action)
+            && work::will_be_done(&self.state, &env, &payer, &tx.body)?
+        {
+            self.room.take(work)?;
         }
         money::take_fee(&mut self.state, &payer, &tx.body)?;
 
-        let env = Env { block: self.ctx, params: &self.params, epoch: self.epoch };
         let mut overlay = Overlay::new(&self.state);
         let done = act(&mut overlay, &env, &tx.body);
         let parts = overlay.into_parts();
@@ -288,7 +326,6 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         Action::Challenge { request, response } => evidence::challenge(state, env, signer, request, response),
         Action::Answer { challenge, proof } => evidence::answer(state, env, signer, challenge, proof),
         Action::DoubleSign { first, second } => slashing::double_sign(state, env, first, second),
-        Action::Unjail { validator } => registry::unjail(state, env, signer, *validator),
         Action::Propose { title, text, kind } => governance::propose(state, env, signer, title, text, kind),
         Action::Vote { proposal, ballot } => governance::vote(state, env, signer, *proposal, *ballot),
     }

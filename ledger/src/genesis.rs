@@ -96,7 +96,6 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
             take: validator.take,
             endpoint: Endpoint::default(),
             registered: 0,
-            jailed_until: None,
             tombstoned: false,
         };
         add_stake(&mut state, 0, record, &owner, validator.stake)?;

@@ -21,7 +21,7 @@
 //! | `unbonds/` | operator, epoch, number | empty: index of the above |
 //! | `subnet/` | subnet | [`SubnetRecord`](crate::records::SubnetRecord) |
 //! | `miner/` | operator | [`MinerRecord`](crate::records::MinerRecord) |
-//! | `mines/` | subnet, operator | empty: index of the above |
+//! | `mines/` | subnet, operator | empty: index of the above, until some epochs after it retired |
 //! | `mining/` | subnet | `u64`: miners in the market now |
 //! | `model/` | model | [`ModelRecord`](crate::records::ModelRecord) |
 //! | `modelname/` | name | [`ModelId`] |

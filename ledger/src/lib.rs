@@ -55,8 +55,8 @@ mod world;
 pub use error::{ActionError, BlockError, Refusal};
 pub use event::Event;
 pub use execute::{
-    BlockContext, BlockOutcome, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH,
-    TxResult, admit, build, execute,
+    BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
+    MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH, TxResult, admit, build, execute, least_fee,
 };
 pub use genesis::GenesisError;
 pub use settle::REPORTS_KEPT;

@@ -102,7 +102,8 @@ pub fn miner(view: &dyn StateRead, id: &AccountId) -> Result<Option<MinerRecord>
     read(view, "miner", &keys::miner(id))
 }
 
-/// All miners ever registered in a subnet; those out of the market say so in `retired`.
+/// Miners of a subnet; those out of the market say so in `retired`, and are listed while their settlement or evidence
+/// against them may be due. [`miner`] knows them for good.
 pub fn miners(view: &dyn StateRead, subnet: SubnetId) -> Result<Vec<MinerRecord>> {
     let ids = view.scan(&keys::mines_in(subnet))?;
     let record = |(key, _): (Vec<u8>, Vec<u8>)| {

@@ -55,8 +55,6 @@ pub struct ValidatorRecord {
     pub endpoint: Endpoint,
     /// Height of registration; 0 for genesis.
     pub registered: u64,
-    /// The first epoch in which it may ask to vote again; `None` when not jailed.
-    pub jailed_until: Option<u64>,
     /// Never votes again: it signed two conflicting votes.
     pub tombstoned: bool,
 }
@@ -384,6 +382,12 @@ pub struct Proposal {
     pub snapshot: u64,
     /// All stake at the snapshot, in grain.
     pub eligible: u64,
+    /// Share of the eligible stake that must vote, in basis points, as it was when this was proposed.
+    pub quorum: u64,
+    /// Share of yes among yes, no and veto above which a choice passes, in basis points, as it was then.
+    pub threshold: u64,
+    /// Share of veto among all votes above which a choice is vetoed, in basis points, as it was then.
+    pub veto: u64,
     /// Last block in which votes are taken.
     pub voting_end: u64,
     /// First block in which it may be executed.

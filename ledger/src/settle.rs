@@ -9,6 +9,8 @@
 //!   have no say, earn nothing, and their stored bonds stand as they are.
 //! - A report on a miner that registered at or after the commitment does not count.
 //! - Where fewer than `min_reports` count, the miner's last score stands, and stands for every validator's weight of it.
+//! - Where a validator gave no report on a miner that has a settled score, that score stands in for it in the miner's pay,
+//!   and earns the validator neither trust nor bonds: an unanswered task is nobody's gain.
 //! - A miner that retired or was slashed in `e` or since, or whose settled score is 0, earns nothing: its share is not
 //!   minted. Shares are computed first, so nobody else gains by it.
 //! - An epoch for which nobody revealed, or a market without miners, mints nothing.
@@ -30,8 +32,10 @@ use crate::{
 
 /// Epoch reports kept for each subnet.
 pub const REPORTS_KEPT: u64 = 1000;
-/// Epochs whose first heights are kept; above the largest `evidence_epochs`.
-const EPOCH_STARTS_KEPT: u64 = 1002;
+/// Epochs in which a retired miner is still listed, beyond those that evidence reaches back: its last ones are settled.
+const LISTED_AFTER_EVIDENCE: u64 = 2;
+/// Epochs whose first heights are kept; above the largest `evidence_epochs` by more than [`LISTED_AFTER_EVIDENCE`].
+const EPOCH_STARTS_KEPT: u64 = 1004;
 /// All money together stays below this, so that no sum of money overflows: emission stops there.
 const SUPPLY_LIMIT: u64 = 1 << 63;
 
@@ -48,6 +52,7 @@ pub(crate) fn end_epoch(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), St
             market::settle(state, env, scored, subnet.id, emission)?;
         }
     }
+    unlist_miners(state, env)?;
     release(state, env.epoch)?;
     choose_validators(state, env)?;
     for (key, _) in state.scan(&keys::challenge_counts(env.epoch))? {
@@ -66,11 +71,26 @@ pub(crate) fn end_epoch(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), St
     Ok(())
 }
 
-/// Validators with enough stake that are not jailed: the `max_validators` largest by stake, equal ones by account.
+/// Takes miners that left long ago off their market's list, so that reading it does not grow for good. Their records stay.
+fn unlist_miners(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), StoreError> {
+    let kept = env.params.evidence_epochs.saturating_add(LISTED_AFTER_EVIDENCE);
+    let Some(oldest) = env.epoch.checked_sub(kept) else { return Ok(()) };
+    let from = query::epoch_start(state, oldest)?.ok_or(StoreError::Missing { what: "start of an epoch" })?;
+    for subnet in query::subnets(state)? {
+        for miner in query::miners(state, subnet.id)? {
+            if miner.retired.is_some_and(|height| height < from) {
+                state.remove(keys::mines(subnet.id, &miner.operator));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Validators with enough stake that never signed conflicting votes: the `max_validators` largest by stake, equal ones by account.
 /// By ascending account.
 fn eligible(state: &Overlay<'_>, params: &Params) -> Result<Vec<ValidatorRecord>, StoreError> {
     let mut validators = query::validators(state)?;
-    validators.retain(|v| v.jailed_until.is_none() && !v.tombstoned && v.stake.0 >= params.min_validator_stake);
+    validators.retain(|v| !v.tombstoned && v.stake.0 >= params.min_validator_stake);
     validators.sort_by_key(|v| (std::cmp::Reverse(v.stake), v.operator));
     validators.truncate(usize::try_from(params.max_validators).unwrap_or(usize::MAX));
     validators.sort_by_key(|v| v.operator);

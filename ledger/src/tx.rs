@@ -155,11 +155,6 @@ pub enum Action {
         /// Another for the same height, round and kind, for another block.
         second: Signed<VoteContent>,
     },
-    /// A jailed validator's owner or operator asks to vote again, once its time is served.
-    Unjail {
-        /// The validator's operator account.
-        validator: AccountId,
-    },
     /// Opens a proposal, locking the deposit and fixing who may vote with how much.
     Propose {
         /// One line, 1 to 120 bytes.
@@ -196,7 +191,6 @@ impl Action {
             Action::Challenge { .. } => "challenge",
             Action::Answer { .. } => "answer",
             Action::DoubleSign { .. } => "double_sign",
-            Action::Unjail { .. } => "unjail",
             Action::Propose { .. } => "propose",
             Action::Vote { .. } => "vote",
         }

@@ -66,7 +66,6 @@ fn actions(key: &Keypair) -> Vec<Action> {
         Action::Challenge { request, response },
         Action::Answer { challenge: Hash32([1; 32]), proof: vec![1, 2] },
         Action::DoubleSign { first: vote(key, 1), second: vote(key, 2) },
-        Action::Unjail { validator: account },
         Action::Propose { title: "t".into(), text: "why".into(), kind: ProposalKind::Choice },
         Action::Propose {
             title: "t".into(),

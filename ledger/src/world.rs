@@ -16,7 +16,7 @@ use assay_primitives::{
 use crate::{
     BlockContext, BlockOutcome, MemoryState, SignedTransaction, execute,
     genesis::genesis,
-    query,
+    least_fee, query,
     records::{EpochReport, MinerRecord},
     tree::{self, MemoryTree},
     tx::{Action, Consent, Endpoint, ScoreEntry, ScoreSheet, Transaction},
@@ -135,10 +135,11 @@ impl World {
         }
     }
 
-    /// Signed with the signer's next nonce.
+    /// Signed with the signer's next nonce, at the least fee.
     pub(crate) fn sign(&self, key: &Keypair, action: Action) -> SignedTransaction {
         let nonce = query::account(&self.state, &key.account()).unwrap().nonce;
-        self.sign_with(key, action, nonce, FEE)
+        let fee = least_fee(&query::params(&self.state).unwrap(), &action);
+        self.sign_with(key, action, nonce, fee)
     }
 
     pub(crate) fn sign_with(&self, key: &Keypair, action: Action, nonce: u64, fee: Amount) -> SignedTransaction {

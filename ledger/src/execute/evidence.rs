@@ -6,7 +6,7 @@
 
 use assay_circuits::{Binding, CompiledModel, VerifyError};
 use assay_primitives::{
-    AccountId, Hash32, Signed,
+    AccountId, Hash32, ModelId, Signed,
     task::{Request, Response, input_hash, output_hash},
 };
 
@@ -16,28 +16,21 @@ use crate::{
     overlay::Overlay,
     query,
     records::{Challenge, ChallengeStatus, MinerRecord, SlashReason},
-    tx::Action,
 };
 
-/// Most proofs and models that one block verifies: `Answer`, `Refute` with a proof, and `RegisterModel`.
-pub const MAX_PROOFS_PER_BLOCK: u32 = 16;
 /// Most challenges that one validator opens in one epoch.
 pub const OPEN_CHALLENGES_PER_EPOCH: u64 = 8;
 
-/// Whether an action takes much time to execute.
-pub(super) fn is_costly(action: &Action) -> bool {
-    matches!(action, Action::Answer { .. } | Action::Refute { proof: Some(_), .. } | Action::RegisterModel { .. })
-}
-
 /// A request and its response whose signatures hold and that belong together.
-struct Exchange {
+pub(super) struct Exchange {
     response: Hash32,
     miner: MinerRecord,
-    model: CompiledModel,
     binding: Binding,
 }
 
-fn examine(
+/// What can be said against evidence without the model: whether it belongs together, is signed, recent, not yet booked,
+/// and against a miner that still has something to lose.
+pub(super) fn examine(
     state: &Overlay<'_>,
     env: &Env<'_>,
     request: &Signed<Request>,
@@ -66,13 +59,6 @@ fn examine(
     }
     request.verify(genesis)?;
     response.verify(genesis)?;
-    let bytes = query::model_bytes(state, &ask.model)?.ok_or(StoreError::Missing { what: "bytes of a model" })?;
-    let damaged = |e: assay_circuits::ModelError| StoreError::Corrupt {
-        what: "model",
-        key: ask.model.to_string(),
-        reason: e.to_string(),
-    };
-    let model = CompiledModel::from_bytes(&bytes).map_err(damaged)?;
     let binding = Binding {
         genesis: *genesis,
         model: ask.model,
@@ -82,7 +68,23 @@ fn examine(
         input: input_hash(&ask.input),
         output: output_hash(&reply.output),
     };
-    Ok(Exchange { response: response.id(genesis), miner, model, binding })
+    let (id, bond) = (response.id(genesis), slashing::has_bond(state, &miner)?);
+    if state.read::<u64>("refuted response", &keys::refuted(&id))?.is_some() {
+        return Err(ActionError::exists("a slash for response", id));
+    }
+    if !bond {
+        return Err(ActionError::not_now(format!("{} has no bond left to slash", miner.operator)));
+    }
+    Ok(Exchange { response: id, miner, binding })
+}
+
+fn load(state: &Overlay<'_>, id: &ModelId) -> Result<CompiledModel, StoreError> {
+    let bytes = query::model_bytes(state, id)?.ok_or(StoreError::Missing { what: "bytes of a model" })?;
+    CompiledModel::from_bytes(&bytes).map_err(|e| StoreError::Corrupt {
+        what: "model",
+        key: id.to_string(),
+        reason: e.to_string(),
+    })
 }
 
 pub(super) fn refute(
@@ -93,23 +95,18 @@ pub(super) fn refute(
     proof: Option<&[u8]>,
 ) -> Result<(), ActionError> {
     let exchange = examine(state, env, request, response)?;
-    let key = keys::refuted(&exchange.response);
-    if state.read::<u64>("refuted response", &key)?.is_some() {
-        return Err(ActionError::exists("a slash for response", exchange.response));
-    }
-    if !slashing::has_bond(state, &exchange.miner)? {
-        return Err(ActionError::not_now(format!("{} has no bond left to slash", exchange.miner.operator)));
-    }
-    let reason = fault(&exchange, &request.body, &response.body, proof)?;
+    let model = load(state, &request.body.model)?;
+    let reason = fault(&model, &exchange.binding, &request.body, &response.body, proof)?;
     let basis_points = env.params.slash_invalid_response;
     let number = slashing::slash_miner(state, env, exchange.miner, reason, basis_points)?;
-    state.write(key, &number);
+    state.write(keys::refuted(&exchange.response), &number);
     Ok(())
 }
 
 /// What is wrong with a response, if anything.
 fn fault(
-    exchange: &Exchange,
+    model: &CompiledModel,
+    binding: &Binding,
     request: &Request,
     response: &Response,
     proof: Option<&[u8]>,
@@ -117,8 +114,8 @@ fn fault(
     let input = |e: assay_circuits::ExecError| {
         ActionError::evidence(format!("the request's input is none of the model's: {e}"))
     };
-    let output = exchange.model.run(&request.input).map_err(input)?;
-    if response.model != request.model || response.input != exchange.binding.input || response.output != output {
+    let output = model.run(&request.input).map_err(input)?;
+    if response.model != request.model || response.input != binding.input || response.output != output {
         return Ok(SlashReason::WrongOutput);
     }
     let Some(proof) = proof else {
@@ -129,24 +126,29 @@ fn fault(
     if response.proof != Some(Hash32::digest(proof)) {
         return Err(ActionError::evidence("this is not the proof whose hash the miner signed"));
     }
-    match assay_circuits::verify(&exchange.model, &exchange.binding, &request.input, &output, proof) {
+    match assay_circuits::verify(model, binding, &request.input, &output, proof) {
         Ok(()) => Err(ActionError::evidence("the output is exact and the proof holds: nothing is refuted")),
         Err(VerifyError::Setup(e)) => Err(ActionError::evidence(format!("no proof of this model can be checked: {e}"))),
         Err(_) => Ok(SlashReason::InvalidProof),
     }
 }
 
-pub(super) fn challenge(
-    state: &mut Overlay<'_>,
+/// What can be said against a challenge without running the model.
+pub(super) fn may_challenge(
+    state: &Overlay<'_>,
     env: &Env<'_>,
     signer: AccountId,
     request: &Signed<Request>,
     response: &Signed<Response>,
-) -> Result<(), ActionError> {
+) -> Result<Exchange, ActionError> {
     must_validate(state, signer, "a challenge")?;
-    let count_key = keys::challenge_count(env.epoch, &signer);
-    let count: u64 = state.read("count of challenges", &count_key)?.unwrap_or(0);
-    if count >= OPEN_CHALLENGES_PER_EPOCH {
+    // A seat is what makes a challenger answerable: anyone with enough money for a while may register.
+    if query::validator_set(state)?.power_of(&signer).is_none() {
+        return Err(ActionError::not_now(format!(
+            "{signer} is not in the validator set, which alone opens challenges"
+        )));
+    }
+    if challenges_opened(state, env, &signer)? >= OPEN_CHALLENGES_PER_EPOCH {
         return Err(ActionError::not_now(format!(
             "a validator opens at most {OPEN_CHALLENGES_PER_EPOCH} challenges in an epoch"
         )));
@@ -156,18 +158,28 @@ pub(super) fn challenge(
     if query::challenge(state, &id)?.is_some() {
         return Err(ActionError::exists("a challenge of response", id));
     }
-    if state.read::<u64>("refuted response", &keys::refuted(&id))?.is_some() {
-        return Err(ActionError::not_now(format!("response {id} is refuted already")));
-    }
-    if !slashing::has_bond(state, &exchange.miner)? {
-        return Err(ActionError::not_now(format!("{} has no bond left to slash", exchange.miner.operator)));
-    }
     // An honest miner must always be able to answer, so what no proof can be about is no challenge.
     let provable = response.body.model == request.body.model && response.body.input == exchange.binding.input;
     if !provable {
         return Err(ActionError::evidence("the response is about another model or input: refute it instead"));
     }
-    if let Err(e) = exchange.model.run(&request.body.input) {
+    Ok(exchange)
+}
+
+fn challenges_opened(state: &Overlay<'_>, env: &Env<'_>, challenger: &AccountId) -> Result<u64, StoreError> {
+    Ok(state.read("count of challenges", &keys::challenge_count(env.epoch, challenger))?.unwrap_or(0))
+}
+
+pub(super) fn challenge(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    request: &Signed<Request>,
+    response: &Signed<Response>,
+) -> Result<(), ActionError> {
+    let exchange = may_challenge(state, env, signer, request, response)?;
+    let id = exchange.response;
+    if let Err(e) = load(state, &request.body.model)?.run(&request.body.input) {
         return Err(ActionError::evidence(format!("the request's input is none of the model's: {e}")));
     }
     let deadline = env.block.height.checked_add(env.params.challenge_window);
@@ -178,11 +190,25 @@ pub(super) fn challenge(
         response: response.clone(),
         status: ChallengeStatus::Open { deadline },
     };
-    state.write(count_key, &(count + 1));
+    let count = challenges_opened(state, env, &signer)?;
+    state.write(keys::challenge_count(env.epoch, &signer), &(count + 1));
     state.write(keys::challenge(&id), &record);
     state.write_bytes(keys::open_challenge(deadline, &id), Vec::new());
     state.emit(Event::ChallengeOpened { id, challenger: signer, miner: exchange.miner.operator, deadline });
     Ok(())
+}
+
+/// The open challenge that `signer` may answer, and its deadline.
+pub(super) fn may_answer(state: &Overlay<'_>, signer: AccountId, id: &Hash32) -> Result<(Challenge, u64), ActionError> {
+    let challenge = query::challenge(state, id)?.ok_or(ActionError::unknown("challenge", id))?;
+    let miner = challenge.response.body.miner;
+    if signer != miner {
+        return Err(ActionError::NotYours { what: "an answer", expected: miner.to_string(), found: signer });
+    }
+    let ChallengeStatus::Open { deadline } = challenge.status else {
+        return Err(ActionError::not_now(format!("challenge {id} is closed")));
+    };
+    Ok((challenge, deadline))
 }
 
 pub(super) fn answer(
@@ -192,19 +218,10 @@ pub(super) fn answer(
     id: &Hash32,
     proof: &[u8],
 ) -> Result<(), ActionError> {
-    let mut challenge = query::challenge(state, id)?.ok_or(ActionError::unknown("challenge", id))?;
-    let miner = challenge.response.body.miner;
-    if signer != miner {
-        return Err(ActionError::NotYours { what: "an answer", expected: miner.to_string(), found: signer });
-    }
-    let ChallengeStatus::Open { deadline } = challenge.status else {
-        return Err(ActionError::not_now(format!("challenge {id} is closed")));
-    };
+    let (mut challenge, deadline) = may_answer(state, signer, id)?;
+    let miner = signer;
     let (request, output) = (&challenge.request.body, &challenge.response.body.output);
-    let bytes = query::model_bytes(state, &request.model)?.ok_or(StoreError::Missing { what: "bytes of a model" })?;
-    let key = request.model.to_string();
-    let damaged = |e: assay_circuits::ModelError| StoreError::Corrupt { what: "model", key, reason: e.to_string() };
-    let model = CompiledModel::from_bytes(&bytes).map_err(damaged)?;
+    let model = load(state, &request.model)?;
     let binding = Binding {
         genesis: env.block.genesis,
         model: request.model,

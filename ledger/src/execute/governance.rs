@@ -77,6 +77,9 @@ pub(super) fn propose(
         deposit,
         snapshot,
         eligible: 0, // known at the end of this block: `fix_eligible`
+        quorum: env.params.gov_quorum,
+        threshold: env.params.gov_threshold,
+        veto: env.params.gov_veto,
         voting_end,
         execute_at,
         status: ProposalStatus::Voting,
@@ -155,11 +158,10 @@ pub(super) fn count_due(state: &mut Overlay<'_>, height: u64) -> Result<(), Stor
         if proposal.voting_end >= height {
             continue;
         }
-        let params = query::params(state)?;
         let votes = query::votes(state, id)?;
         let (status, outcome) = match &proposal.kind {
-            ProposalKind::Choice => choice(&params, &proposal, &votes)?,
-            ProposalKind::Parameter { name } => parameter(&params, &proposal, name, &votes)?,
+            ProposalKind::Choice => choice(&proposal, &votes)?,
+            ProposalKind::Parameter { name } => parameter(&query::params(state)?, &proposal, name, &votes)?,
         };
         agenda.voting.remove(&id);
         match status {
@@ -213,13 +215,13 @@ fn changed(params: &Params, name: &str, value: u64) -> Result<Params, String> {
     Ok(p)
 }
 
-fn has_quorum(params: &Params, proposal: &Proposal, voted: u64) -> bool {
-    voted > 0 && u128::from(voted) * 10_000 >= u128::from(params.gov_quorum) * u128::from(proposal.eligible)
+fn has_quorum(proposal: &Proposal, voted: u64) -> bool {
+    voted > 0 && u128::from(voted) * 10_000 >= u128::from(proposal.quorum) * u128::from(proposal.eligible)
 }
 
 type Votes = [(AccountId, VoteRecord)];
 
-fn choice(params: &Params, proposal: &Proposal, votes: &Votes) -> Result<(ProposalStatus, Outcome), StoreError> {
+fn choice(proposal: &Proposal, votes: &Votes) -> Result<(ProposalStatus, Outcome), StoreError> {
     let mut tally = Tally::default();
     for (_, vote) in votes {
         let side = match vote.ballot {
@@ -234,12 +236,12 @@ fn choice(params: &Params, proposal: &Proposal, votes: &Votes) -> Result<(Propos
     let against = u128::from(tally.no) + u128::from(tally.veto);
     let decided = u128::from(tally.yes) + against;
     let voted = decided + u128::from(tally.abstain);
-    let quorum = has_quorum(params, proposal, u64::try_from(voted).map_err(|_| VOTED)?);
+    let quorum = has_quorum(proposal, u64::try_from(voted).map_err(|_| VOTED)?);
     let status = if !quorum {
         ProposalStatus::NoQuorum
-    } else if u128::from(tally.veto) * 10_000 > u128::from(params.gov_veto) * voted {
+    } else if u128::from(tally.veto) * 10_000 > u128::from(proposal.veto) * voted {
         ProposalStatus::Vetoed
-    } else if u128::from(tally.yes) * 10_000 > u128::from(params.gov_threshold) * decided {
+    } else if u128::from(tally.yes) * 10_000 > u128::from(proposal.threshold) * decided {
         ProposalStatus::Passed
     } else {
         ProposalStatus::Rejected
@@ -268,7 +270,7 @@ fn parameter(
     let place = |value| Report { value: place(bounds, value), stake: 0, confidence: I32F32::ONE };
     let reports: Vec<_> = values.iter().map(|(_, value, stake)| Report { stake: *stake, ..place(*value) }).collect();
     let rules = Rules { min_validators: 1, ..Rules::default() };
-    let quorum = has_quorum(params, proposal, voted);
+    let quorum = has_quorum(proposal, voted);
     let (Ok(settled), true) = (aggregate(&rules, Bounds::UNIT, &reports), quorum) else {
         let outliers = Vec::new();
         let outcome =

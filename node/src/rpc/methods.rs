@@ -267,7 +267,7 @@ fn simulate(b: &dyn RpcBackend, bytes: &[u8]) -> Reply<Value> {
         proposer: b.identity().account,
         parent: Hash32::ZERO,
     };
-    let (_, outcome) = assay_ledger::build(&*snapshot, &context, [tx], usize::MAX)?;
+    let (_, outcome) = assay_ledger::build(&*snapshot, &context, &mut [tx].into_iter(), usize::MAX)?;
     let result = outcome.results.into_iter().next().ok_or_else(|| {
         BackendError::Refused("the transaction does not fit into the next block as the state stands".into())
     })?;

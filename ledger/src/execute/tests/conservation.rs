@@ -4,9 +4,9 @@ use assay_primitives::{AccountId, Amount, Hash32, Keypair, Score, Signed, VoteCo
 use proptest::prelude::*;
 
 use crate::{
-    build, query,
+    build, least_fee, query,
     tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
-    world::{FEE, World, key, sheet},
+    world::{World, key, sheet},
 };
 
 /// A step in the life of the network, drawn small so that failures shrink to something readable.
@@ -141,10 +141,12 @@ fn live(steps: &[Step]) -> (World, u64) {
             let queued =
                 pending.iter().filter(|tx: &&crate::SignedTransaction| tx.body.signer == key.account()).count();
             let nonce = query::account(&world.state, &key.account()).unwrap().nonce + queued as u64;
-            pending.push(world.sign_with(&key, action, nonce, FEE));
+            let fee = least_fee(&query::params(&world.state).unwrap(), &action);
+            pending.push(world.sign_with(&key, action, nonce, fee));
             continue;
         }
-        let (chosen, built) = build(&world.state, &world.context(), std::mem::take(&mut pending), usize::MAX).unwrap();
+        let mut candidates = std::mem::take(&mut pending).into_iter();
+        let (chosen, built) = build(&world.state, &world.context(), &mut candidates, usize::MAX).unwrap();
         let outcome = world.block(&chosen);
         assert_eq!(outcome, built);
         done += outcome.results.iter().filter(|r| r.ok).count() as u64;

@@ -5,8 +5,8 @@ use assay_primitives::{Amount, Hash32, Keypair, Signed};
 use crate::{
     Event, OPEN_CHALLENGES_PER_EPOCH, query,
     records::{ChallengeStatus, SlashReason},
-    tx::Action,
-    world::{World, key, quick_params},
+    tx::{Action, Endpoint},
+    world::{NO_CONSENT, World, key, quick_params},
 };
 
 fn with_miner() -> (World, Keypair) {
@@ -147,4 +147,24 @@ fn a_validator_opens_only_so_many_challenges_in_an_epoch() {
     assert!(world.run(&validator, action.clone()).unwrap_err().contains("at most"));
     let other = world.validators[2].clone();
     world.run(&other, action).unwrap();
+}
+
+#[test]
+fn only_validators_that_vote_now_open_challenges() {
+    let mut world = World::new();
+    let (miner, operator) = (key("miner", 0), world.owners[5].clone());
+    world.register_miner(4, &miner).unwrap();
+    let register = Action::RegisterValidator {
+        operator: operator.account(),
+        consent: NO_CONSENT,
+        stake: Amount::asy(1000),
+        take: 0,
+        endpoint: Endpoint::default(),
+    };
+    world.run(&operator, register).unwrap();
+    let (request, response) = world.exchange(&miner, 1, None, None);
+    let challenge = Action::Challenge { request, response };
+    assert!(world.run(&operator, challenge.clone()).unwrap_err().contains("not in the validator set"));
+    world.advance_to_epoch(1);
+    world.run(&operator, challenge).unwrap();
 }

@@ -122,7 +122,7 @@ fn a_value_that_does_not_go_with_the_others_never_comes_into_force() {
         panic!("refused")
     };
     assert!(why.contains("unbonding_epochs"), "{why}");
-    assert_eq!(query::params(&world.state).unwrap().evidence_epochs, 3);
+    assert_eq!(query::params(&world.state).unwrap().evidence_epochs, 2);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn stake_counts_as_it_was_at_the_snapshot_whatever_moves_after() {
     vote(&mut world, 5, second, Ballot::Yes).unwrap();
     assert_eq!(query::votes(&world.state, second).unwrap()[0].1.stake, Amount::asy(30).0);
     world.advance_to(get(&world, second).voting_end + 2);
-    world.run(&mover, Action::Stake { validator, amount: Amount(1) }).unwrap();
+    world.run(&mover, Action::Stake { validator, amount: Amount::asy(1) }).unwrap();
     let kept = crate::StateRead::scan(&world.state, &crate::keys::stake_history(&mover.account())).unwrap();
     assert!(kept.is_empty(), "no vote is open, so nothing is kept");
 }
@@ -184,4 +184,22 @@ fn malformed_proposals_and_ballots_of_the_wrong_kind_are_refused() {
     let id = propose(&mut world, parameter("tempo"));
     assert!(vote(&mut world, 0, id, Ballot::Yes).unwrap_err().contains("names a number"));
     assert!(vote(&mut world, 0, id, Ballot::Value(3)).unwrap_err().contains("must lie in 4..="));
+}
+
+#[test]
+fn a_vote_is_counted_by_the_rules_it_was_opened_under() {
+    let mut world = World::new();
+    let rule = propose(&mut world, parameter("gov_quorum"));
+    let rule = decide(&mut world, rule, [Ballot::Value(10_000); 4]);
+    world.advance_to(rule.execute_at - 1);
+    let id = propose(&mut world, ProposalKind::Choice);
+    let ballots: Vec<_> = (0..2)
+        .map(|owner| world.sign(&world.owners[owner], Action::Vote { proposal: id, ballot: Ballot::Yes }))
+        .collect();
+    assert!(world.block(&ballots).results.iter().all(|r| r.ok));
+    assert_eq!(query::params(&world.state).unwrap().gov_quorum, 10_000);
+    let proposal = get(&world, id);
+    assert_eq!((proposal.quorum, proposal.threshold, proposal.veto), (4000, 5000, 3340));
+    world.advance_to(proposal.voting_end + 2);
+    assert_eq!(get(&world, id).status, ProposalStatus::Passed, "half of the stake voted");
 }

@@ -115,7 +115,7 @@ fn a_model_is_registered_once_under_a_plain_free_name_in_a_known_subnet() {
     }
     let before = world.balance(&owner.account());
     world.run(&owner, register(0, "next", bytes.clone())).unwrap();
-    assert_eq!(world.balance(&owner.account()), before - Amount::asy(1).0 - FEE.0);
+    assert_eq!(world.balance(&owner.account()), before - Amount::asy(1).0 - 100 * FEE.0);
     let record = query::model_by_name(&world.state, "next").unwrap().unwrap();
     assert_eq!((record.id, record.registrant), (model.id(), Some(owner.account())));
     assert_eq!(query::model_bytes(&world.state, &model.id()).unwrap(), Some(bytes));
@@ -133,4 +133,19 @@ fn a_genesis_with_a_wrong_model_or_field_is_refused() {
     let mut spec = crate::world::spec(quick_params());
     spec.params.tempo = 0;
     assert!(matches!(crate::genesis::genesis(&spec), Err(crate::GenesisError::Spec(_))));
+}
+
+#[test]
+fn a_miner_that_left_long_ago_is_listed_no_more_and_still_known() {
+    let mut world = World::new();
+    let miner = key("miner", 0);
+    world.register_miner(4, &miner).unwrap();
+    let owner = world.owners[4].clone();
+    world.run(&owner, Action::RetireMiner { operator: miner.account() }).unwrap();
+    let kept = world.epoch() + quick_params().evidence_epochs + 2;
+    world.advance_to_epoch(kept + 1);
+    assert_eq!(query::miners(&world.state, 0).unwrap().len(), 1);
+    world.advance_to_epoch(kept + 2);
+    assert!(query::miners(&world.state, 0).unwrap().is_empty());
+    assert!(world.miner(&miner.account()).retired.is_some());
 }

@@ -72,6 +72,21 @@ fn an_outlier_is_named_and_earns_less() {
 }
 
 #[test]
+fn a_missing_report_costs_the_validator_its_dividend_and_the_miner_nothing() {
+    let (mut world, miners) = with_miners(2);
+    let all: Vec<_> = miners.iter().map(|m| (m.account(), Score::ONE)).collect();
+    let partial = all[..1].to_vec();
+    let report = world.settle(&[all.clone(), all.clone(), all, partial]);
+    add_up(&report);
+    assert_eq!(report.miners[0].incentive, report.miners[1].incentive, "equal scores earn the same");
+    let dividend = |i: usize| {
+        let id = world.validators[i].account();
+        report.validators.iter().find(|v| v.account == id).unwrap().dividend
+    };
+    assert!(dividend(3) < dividend(0));
+}
+
+#[test]
 fn too_few_reports_leave_the_last_score_standing() {
     let (mut world, miners) = with_miners(1);
     let all = vec![(miners[0].account(), ratio(1, 2))];
