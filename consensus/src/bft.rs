@@ -30,6 +30,7 @@ mod handlers;
 mod parts;
 mod settings;
 mod signing;
+mod watch;
 mod watermark;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 use assay_primitives::{AccountId, Hash32, Keypair, Signed, ValidatorSet};
 use malachitebft_app_channel::app::types::ProposedValue;
 use malachitebft_app_channel::{NetworkMsg, NetworkRequest};
-use malachitebft_core_types::{HeightParams, LinearTimeouts, Round, Validity};
+use malachitebft_core_types::{HeightParams, Round, Validity};
 use malachitebft_engine::util::streaming::StreamId;
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +18,7 @@ use super::{
     context::{Address, BlockId, Ctx, Height, proposer_index},
     executor::{Executor, Fault, Tip, Undecided, Verdict},
     parts::{Assembled, Init, Streams, split},
+    settings::timeouts,
 };
 
 /// Complete blocks kept for heights above the next one.
@@ -27,6 +28,29 @@ const FUTURE_HEIGHTS: u64 = 3;
 /// How far above the current round a proposal may be; the engine looks no further either.
 const FUTURE_ROUNDS: u32 = 10;
 
+/// Openings of one round that are looked at: an honest proposer signs one, and two are more than enough to
+/// show that one is not. Without a limit, every further one would be executed and written to disk here.
+///
+/// No block is lost by it: one that two thirds prevoted comes again under the opening of a later round's
+/// proposer, and one that is decided comes by catching up.
+const OPENINGS: usize = 2;
+
+/// An opening of the next height, and what became of its block.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    init: Signed<Init>,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its block has not come in full.
+    Awaited,
+    /// Its bytes are not the block that it names, or the block is invalid.
+    Refused,
+    Valid,
+}
+
 /// Everything the handlers work on. Invariant: `set` is the validator set of `tip.height + 1`, and `judged`,
 /// `openings` belong to that height.
 pub(crate) struct App<E> {
@@ -35,7 +59,7 @@ pub(crate) struct App<E> {
     /// The operator's account, or one that nobody has the key of.
     pub(crate) account: AccountId,
     pub(crate) key: Option<Keypair>,
-    pub(crate) timeouts: LinearTimeouts,
+    /// From the first sight of one block's proposal to the start of the next height; zero means no waiting.
     pub(crate) block_interval: Duration,
     pub(crate) max_block_bytes: usize,
     pub(crate) tip: Tip,
@@ -48,8 +72,8 @@ pub(crate) struct App<E> {
     pub(crate) first_seen: BTreeMap<u64, Instant>,
     /// Blocks prepared or found valid in this run.
     pub(crate) judged: BTreeSet<Hash32>,
-    /// Signed openings, to send a block of another proposer again.
-    pub(crate) openings: BTreeMap<(u32, Hash32), Signed<Init>>,
+    /// Signed openings by round, at most [`OPENINGS`] each.
+    pub(crate) openings: BTreeMap<u32, Vec<Opening>>,
     pub(crate) network: mpsc::Sender<NetworkMsg<Ctx>>,
     pub(crate) net_requests: mpsc::Sender<NetworkRequest>,
     pub(crate) status: watch::Sender<EngineStatus>,
@@ -116,7 +140,7 @@ impl<E: Executor> App<E> {
 
     /// The parameters of the next height.
     pub(crate) fn params(&self) -> HeightParams<Ctx> {
-        HeightParams::new((&self.set).into(), self.timeouts, None)
+        HeightParams::new((&self.set).into(), timeouts(self.block_interval), None)
     }
 
     /// The proposer of a round of the next height.
@@ -162,22 +186,54 @@ impl<E: Executor> App<E> {
         init.verify(&self.genesis).map_err(|e| e.to_string())
     }
 
-    /// Judges an assembled block of the next height and saves it; `None` if it is not what its opening says.
-    pub(crate) async fn assess(&mut self, block: Assembled) -> Result<Option<Undecided>, Fault> {
+    /// Admits an opening, and gives it one of its round's places if it is for the next height.
+    pub(crate) fn open(&mut self, init: &Signed<Init>) -> Result<(), String> {
+        self.admit(init)?;
+        if init.body.height != self.tip.height + 1 {
+            return Ok(());
+        }
+        let openings = self.openings.entry(init.body.round).or_default();
+        match openings.iter().find(|opening| opening.init.body == init.body) {
+            Some(Opening { standing: Standing::Awaited, .. }) => Ok(()),
+            Some(_) => Err("this block is judged already".into()),
+            None if openings.len() >= OPENINGS => {
+                Err(format!("the proposer of round {} signed {OPENINGS} openings before", init.body.round))
+            }
+            None => {
+                openings.push(Opening { init: init.clone(), standing: Standing::Awaited });
+                Ok(())
+            }
+        }
+    }
+
+    /// The signed opening of a valid block of another proposer.
+    pub(crate) fn opening(&self, round: u32, block: &Hash32) -> Option<&Signed<Init>> {
+        let mut valid = self.openings.get(&round)?.iter().filter(|opening| opening.standing == Standing::Valid);
+        valid.find(|opening| opening.init.body.block == *block).map(|opening| &opening.init)
+    }
+
+    /// Judges an assembled block of the next height, and saves it if it is valid; `None` if it is not what its
+    /// opening says.
+    pub(crate) async fn assess(&mut self, block: Assembled) -> Result<Option<ProposedValue<Ctx>>, Fault> {
         // Its opening may have come when the proposer of its height was not known.
-        if let Err(reason) = self.admit(&block.init) {
+        if let Err(reason) = self.open(&block.init) {
             tracing::warn!(%reason, "refusing a proposed block");
             return Ok(None);
         }
-        let init = block.init.body.clone();
-        self.openings.insert((init.round, init.block), block.init);
-        let builders = self.builders(init.round, init.valid_round);
-        let judged = self.judged.contains(&init.block);
-        let saved = self.with(move |executor| assess(executor, init, &builders, judged, block.bytes)).await??;
-        if let Some(undecided) = saved.as_ref().filter(|undecided| undecided.valid) {
-            self.judged.insert(undecided.block);
+        let Assembled { init, bytes } = block;
+        let body = init.body.clone();
+        let builders = self.builders(body.round, body.valid_round);
+        let judged = self.judged.contains(&body.block);
+        let assessed = self.with(move |executor| assess(executor, body, &builders, judged, bytes)).await??;
+        let valid = assessed.as_ref().is_some_and(|value| value.validity.is_valid());
+        if valid {
+            self.judged.insert(init.body.block);
         }
-        Ok(saved)
+        let mut openings = self.openings.get_mut(&init.body.round).into_iter().flatten();
+        if let Some(opening) = openings.find(|opening| opening.init.body == init.body) {
+            opening.standing = if valid { Standing::Valid } else { Standing::Refused };
+        }
+        Ok(assessed)
     }
 
     /// Keeps a block whose parent is not committed here yet.
@@ -186,7 +242,10 @@ impl<E: Executor> App<E> {
             return;
         }
         if self.future.len() >= FUTURE_BLOCKS {
-            self.future.remove(0);
+            // Its proposer's own first, so that nobody can drive out the others'.
+            let proposer = block.init.body.proposer;
+            let own = self.future.iter().position(|kept| kept.init.body.proposer == proposer);
+            self.future.remove(own.unwrap_or(0));
         }
         self.future.push(block);
     }
@@ -236,11 +295,7 @@ fn assess<E: Executor>(
     builders: &[AccountId],
     judged: bool,
     bytes: Vec<u8>,
-) -> Result<Option<Undecided>, Fault> {
-    let known = executor.undecided(init.height, init.round)?.into_iter().find(|u| u.block == init.block && u.valid);
-    if known.is_some() {
-        return Ok(known);
-    }
+) -> Result<Option<ProposedValue<Ctx>>, Fault> {
     if executor.block_id(&bytes) != Some(init.block) {
         tracing::warn!(height = init.height, round = init.round, proposer = %init.proposer, "the proposed bytes are not the block they are said to be");
         return Ok(None);
@@ -255,6 +310,9 @@ fn assess<E: Executor>(
         };
     let Init { height, round, valid_round, proposer, block, .. } = init;
     let undecided = Undecided { height, round, valid_round, proposer, block, bytes, valid };
-    executor.save_undecided(&undecided)?;
-    Ok(Some(undecided))
+    if valid {
+        // An invalid one is never asked for again, and would only fill the disk.
+        executor.save_undecided(&undecided)?;
+    }
+    Ok(Some(proposed(&undecided)))
 }

@@ -11,11 +11,10 @@ use std::{
 use assay_primitives::{AccountId, Hash32};
 use malachitebft_app_channel::app::types::Keypair as NetworkKey;
 use malachitebft_app_channel::{
-    Channels, ConsensusContext, ConsensusRequest, EngineBuilder, EngineHandle, NetworkContext, NetworkIdentity,
-    NetworkRequest, RequestContext, SyncContext, WalContext,
+    Channels, ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, NetworkIdentity, RequestContext,
+    SyncContext, WalContext,
 };
 use malachitebft_codec::Codec;
-use malachitebft_engine::util::events::Event;
 use malachitebft_signing::Signer;
 use tokio::{
     sync::{mpsc, watch},
@@ -30,15 +29,14 @@ use super::{
     executor::{Executor, Fault},
     handlers,
     parts::Streams,
-    settings::{Settings, timeouts},
+    settings::Settings,
     signing::{ChainVerifier, OperatorSigner},
+    watch::{Refused, watch_events, watch_network},
     watermark::Watermark,
 };
 
 /// The engine's write-ahead log, in its home.
 const LOG: &str = "consensus.wal";
-/// How long a height may take before the stall is logged with the engine's state.
-const STALL: Duration = Duration::from_secs(30);
 /// How long the engine's actors get to stop by themselves.
 const STOPPING: Duration = Duration::from_secs(3);
 
@@ -196,9 +194,9 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
     };
 
     let executor = Arc::new(Mutex::new(executor));
-    let (tip, set) = with(&executor, |executor| {
+    let (tip, set, block_interval) = with(&executor, |executor| {
         let tip = executor.tip();
-        executor.validators(tip.height + 1).map(|set| (tip, set))
+        executor.validators(tip.height + 1).map(|set| (tip, set, executor.block_interval()))
     })
     .await??;
     set.check().map_err(|e| Fault(format!("the validator set of height {} is unusable: {e}", tip.height + 1)))?;
@@ -231,8 +229,7 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
         genesis: config.genesis,
         account,
         key: config.signer,
-        timeouts: timeouts(config.block_interval),
-        block_interval: config.block_interval,
+        block_interval,
         max_block_bytes: config.max_block_bytes,
         tip,
         set,
@@ -255,7 +252,8 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
     Ok(Engine { status: status_seen, stop, outcome: outcome_seen, supervisor })
 }
 
-type Failure = Arc<Mutex<Option<String>>>;
+/// Why the engine is about to hang, if it is.
+pub(crate) type Failure = Arc<Mutex<Option<String>>>;
 
 #[allow(clippy::too_many_arguments)] // each end of what start() tied together, used once
 async fn supervise<E: Executor>(
@@ -268,8 +266,11 @@ async fn supervise<E: Executor>(
     mut stop_asked: mpsc::Receiver<()>,
     outcome: watch::Sender<Option<StopReason>>,
 ) {
-    let watch_peers = tokio::spawn(watch_peers(status, channels.net_requests.clone(), channels.requests.clone()));
-    let watch_events = tokio::spawn(watch_events(channels.events.subscribe(), Arc::clone(&failure)));
+    let refused = Refused::default();
+    let watch_events =
+        tokio::spawn(watch_events(channels.events.subscribe(), Arc::clone(&failure), Arc::clone(&refused)));
+    let (requests, network) = (channels.requests.clone(), channels.net_requests.clone());
+    let mut watch_network = tokio::spawn(watch_network(status, network, requests, refused));
     let mut work = tokio::spawn(run(app, channels));
     let (mut working, mut running) = (true, true);
     let mut reason = tokio::select! {
@@ -286,6 +287,7 @@ async fn supervise<E: Executor>(
             StopReason::Engine("its supervisor ended".into())
         }
         Some(()) = stop_asked.recv() => StopReason::Requested,
+        found = &mut watch_network => found.unwrap_or_else(|e| StopReason::Engine(format!("its watch died: {e}"))),
     };
     // At once: a node whose application is gone must not go on voting.
     let cell = engine.actor.get_cell();
@@ -301,7 +303,7 @@ async fn supervise<E: Executor>(
         tracing::error!("the application does not finish its last call; leaving it behind");
         work.abort();
     }
-    watch_peers.abort();
+    watch_network.abort();
     watch_events.abort();
     released(&log).await;
     if let StopReason::Engine(text) = &mut reason
@@ -332,52 +334,4 @@ async fn run<E: Executor>(mut app: App<E>, mut channels: Channels<Ctx>) -> Resul
         handlers::handle(&mut app, message).await?;
     }
     Ok(())
-}
-
-/// Notes why the engine is about to hang: its own supervisor only logs it.
-async fn watch_events(mut events: tokio::sync::broadcast::Receiver<Event<Ctx>>, failure: Failure) {
-    use tokio::sync::broadcast::error::RecvError;
-    loop {
-        let text = match events.recv().await {
-            Ok(Event::WalCorrupted(e)) => {
-                format!("the engine's log is corrupt: {e}; restore the disk, never delete the log of a validator")
-            }
-            Ok(Event::WalReplayError(e)) => format!("the engine's log cannot be applied: {e}"),
-            Ok(Event::WalResetError(e)) => format!("the engine's log cannot be opened: {e:#}; check the disk"),
-            Ok(_) | Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return,
-        };
-        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-    }
-}
-
-/// Counts peers, and logs the engine's state when heights stand still.
-async fn watch_peers(
-    status: watch::Sender<EngineStatus>,
-    network: mpsc::Sender<NetworkRequest>,
-    consensus: mpsc::Sender<ConsensusRequest<Ctx>>,
-) {
-    let mut reported = Instant::now();
-    loop {
-        let Ok(dump) = NetworkRequest::dump_state(&network).await else {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            if network.is_closed() {
-                return;
-            }
-            continue;
-        };
-        let peers = dump.map_or(0, |dump| dump.peers.len());
-        status.send_if_modified(|status| std::mem::replace(&mut status.peers, peers) != peers);
-        let (height, still) = {
-            let status = status.borrow();
-            (status.height, status.last_progress.elapsed())
-        };
-        if still > STALL && reported.elapsed() > STALL {
-            reported = Instant::now();
-            let state = ConsensusRequest::dump_state(&consensus).await.ok().flatten();
-            let (round, step) = state.map_or((None, None), |s| (s.consensus.round.as_u32(), Some(s.consensus.step)));
-            tracing::warn!(height, peers, ?round, ?step, seconds = still.as_secs(), "no block was committed for long");
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
 }

@@ -1,5 +1,7 @@
 //! What the engine asks of the application: build blocks, judge them, commit them, serve them.
 
+use std::time::Duration;
+
 use assay_primitives::{AccountId, Certificate, Hash32, Signed, ValidatorSet, VoteContent, domain, keys::Signable};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -107,6 +109,9 @@ pub trait Executor: Send + 'static {
     /// If the set is not in the store.
     fn validators(&self, height: u64) -> Result<ValidatorSet, Fault>;
 
+    /// Time between blocks from the next height on.
+    fn block_interval(&self) -> Duration;
+
     /// Builds a block on the tip, as its `proposer`, for `height = tip + 1`; returns the encoded block.
     ///
     /// The engine takes it as valid: `process` would have to accept it.
@@ -135,7 +140,8 @@ pub trait Executor: Send + 'static {
     /// so that the id binds every byte. It does not execute the block.
     fn block_id(&self, bytes: &[u8]) -> Option<Hash32>;
 
-    /// Stores a proposal durably; replaces one of the same height, round and block.
+    /// Stores a valid proposal durably; replaces one of the same height, round and block. For each round
+    /// that is at most two blocks of its proposer, and what catching up brings.
     ///
     /// # Errors
     /// If it may not survive a crash.

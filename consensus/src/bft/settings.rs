@@ -32,9 +32,8 @@ pub struct EngineConfig {
     pub network_key: Keypair,
     /// The operator's key. With `None`, or while it is not in the validator set, the node follows only.
     pub signer: Option<Keypair>,
-    /// From the first sight of one block's proposal to the start of the next height; zero means no waiting.
-    pub block_interval: Duration,
-    /// The largest encoded block, in bytes; the same on all nodes.
+    /// The largest encoded block that the chain's rules may ever allow, in bytes; the same on all nodes. What
+    /// they allow today is the [`Executor`](super::Executor)'s to judge.
     pub max_block_bytes: usize,
 }
 
@@ -103,7 +102,8 @@ impl Settings {
         let mut sync = ValueSyncConfig {
             // A node that missed a block hears of it within this time.
             status_update_interval: Duration::from_millis(500),
-            request_timeout: Duration::from_secs(5),
+            // The largest block has to come within it, over a link of 4 Mbit/s or more.
+            request_timeout: Duration::from_secs(5 + config.max_block_bytes as u64 / (512 * 1024)),
             ..ValueSyncConfig::default()
         };
         let response = (config.max_block_bytes as u64 + 1024 * 1024).max(10 * 1024 * 1024);

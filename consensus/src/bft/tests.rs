@@ -4,3 +4,4 @@
 mod codec;
 mod counter;
 mod network;
+mod openings;

@@ -44,7 +44,7 @@ pub(crate) async fn handle<E: Executor>(
     let block = certificate.block;
     let builders = app.builders(certificate.round, certificate.round.checked_sub(1));
     let judged = app.judged.contains(&block);
-    let (tip, set) = app
+    let (tip, set, block_interval) = app
         .with(move |executor| {
             let bytes = executor
                 .undecided_block(&block)?
@@ -61,11 +61,12 @@ pub(crate) async fn handle<E: Executor>(
             if (tip.height, tip.id) != (height, block) {
                 return Err(Fault(format!("committed height {height}, but the tip says {}", tip.height)));
             }
-            Ok((tip, executor.validators(height + 1)?))
+            Ok((tip, executor.validators(height + 1)?, executor.block_interval()))
         })
         .await??;
     app.tip = tip;
     app.set = set;
+    app.block_interval = block_interval;
     app.round = 0;
     app.judged.clear();
     app.openings.clear();

@@ -6,7 +6,7 @@ use malachitebft_app_channel::app::types::{PeerId, ProposedValue};
 use malachitebft_engine::util::streaming::StreamMessage;
 
 use crate::bft::{
-    app::{App, proposed},
+    app::App,
     context::Ctx,
     executor::{Executor, Fault},
     parts::{Part, Streams},
@@ -22,7 +22,7 @@ pub(crate) async fn handle<E: Executor>(
     let mut opened = None;
     let inserted = streams.insert(sender, message, |init| {
         opened = Some(init.body.height);
-        app.admit(init)
+        app.open(init)
     });
     app.streams = streams;
     let block = match inserted {
@@ -40,7 +40,7 @@ pub(crate) async fn handle<E: Executor>(
     let value = match block {
         Some(block) if block.init.body.height == next => {
             app.status.send_modify(|status| status.syncing = false);
-            app.assess(block).await?.as_ref().map(proposed)
+            app.assess(block).await?
         }
         Some(block) if block.init.body.height > next => {
             app.keep_for_later(block);

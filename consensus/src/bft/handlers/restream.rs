@@ -33,7 +33,7 @@ pub(crate) async fn handle<E: Executor>(
             valid: true,
         };
         app.publish_own(&undecided).await;
-    } else if let Some(opening) = app.openings.get(&(round, block.0)).cloned() {
+    } else if let Some(opening) = app.opening(round, &block.0).cloned() {
         // Only its proposer can sign an opening: pass on the one we got.
         app.publish(opening, &bytes).await;
     }

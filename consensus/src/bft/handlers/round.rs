@@ -34,15 +34,16 @@ pub(crate) async fn handle<E: Executor>(
         }
     }
     let saved = app.with(move |executor| executor.undecided(height.0, round)).await??;
-    for undecided in saved {
-        if !values.iter().any(|known| (known.round, known.block) == (undecided.round, undecided.block)) {
-            values.push(undecided);
+    for undecided in &saved {
+        let value = proposed(undecided);
+        if !values.iter().any(|known| (known.round, known.value) == (value.round, value.value)) {
+            values.push(value);
         }
     }
-    let _ = reply.send(values.iter().map(proposed).collect());
+    let _ = reply.send(values);
     if role == Role::Proposer {
         let account = app.account;
-        for own in values.into_iter().filter(|v| v.round == round && v.proposer == account && v.valid) {
+        for own in saved.into_iter().filter(|saved| saved.proposer == account && saved.valid) {
             app.publish_own(&own).await;
         }
     }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use assay_primitives::{AccountId, Certificate, Hash32, ValidatorSet, encode};
@@ -26,25 +26,39 @@ pub(super) struct Block {
 pub(super) struct Store {
     pub(super) decided: BTreeMap<u64, (Vec<u8>, Certificate)>,
     pub(super) committed_at: BTreeMap<u64, Instant>,
-    undecided: BTreeMap<(u64, u32), Vec<Undecided>>,
+    pub(super) undecided: BTreeMap<(u64, u32), Vec<Undecided>>,
+    /// Calls of `process`.
+    pub(super) processed: usize,
     pub(super) evidence: Vec<Misbehaviour>,
 }
 
 #[derive(Clone)]
 pub(super) struct Counter {
-    store: Arc<Mutex<Store>>,
+    pub(super) store: Arc<Mutex<Store>>,
     /// The set from each height on.
     pub(super) sets: BTreeMap<u64, ValidatorSet>,
+    /// The block interval from each height on.
+    pub(super) intervals: BTreeMap<u64, Duration>,
     pub(super) payload: usize,
     /// Builds blocks with a wrong sum.
     pub(super) builds_wrong: bool,
+    /// Finds every block of this height invalid.
+    pub(super) refused_height: Option<u64>,
     /// Cannot commit this height.
     pub(super) faulty_height: Option<u64>,
 }
 
 impl Counter {
     pub(super) fn new(set: ValidatorSet) -> Self {
-        Self { store: Arc::default(), sets: [(1, set)].into(), payload: 100, builds_wrong: false, faulty_height: None }
+        Self {
+            store: Arc::default(),
+            sets: [(1, set)].into(),
+            intervals: [(1, Duration::ZERO)].into(),
+            payload: 100,
+            builds_wrong: false,
+            refused_height: None,
+            faulty_height: None,
+        }
     }
 
     pub(super) fn store(&self) -> MutexGuard<'_, Store> {
@@ -77,6 +91,10 @@ impl Executor for Counter {
         Ok(self.sets.range(..=height).next_back().unwrap().1.clone())
     }
 
+    fn block_interval(&self) -> Duration {
+        *self.intervals.range(..=self.height() + 1).next_back().unwrap().1
+    }
+
     fn prepare(&mut self, height: u64, _round: u32, proposer: AccountId, now_ms: u64) -> Result<Vec<u8>, Fault> {
         let tip = self.tip();
         assert_eq!(height, tip.height + 1);
@@ -92,8 +110,12 @@ impl Executor for Counter {
         bytes: &[u8],
         now_ms: Option<u64>,
     ) -> Result<Verdict, Fault> {
+        self.store().processed += 1;
         let tip = self.tip();
         assert_eq!(height, tip.height + 1);
+        if self.refused_height == Some(height) {
+            return Ok(Verdict::Invalid { reason: "other rules".into() });
+        }
         let Ok(block) = Block::try_from_slice(bytes) else { return Ok(Verdict::Invalid { reason: "no block".into() }) };
         let expected = (height, tip.id, proposer, self.sum() + height);
         if (block.height, block.parent, block.proposer, block.sum) != expected {

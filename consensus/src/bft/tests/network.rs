@@ -60,10 +60,9 @@ fn network(name: &str, count: usize, validators: usize, keys: &[Keypair], interv
             home: folder.path().join(i.to_string()),
             network_key: Keypair::from_secret([100 + i as u8; 32]),
             signer: keys.get(i).cloned(),
-            block_interval: interval,
             max_block_bytes: MAX_BLOCK,
         },
-        app: Counter::new(set.clone()),
+        app: Counter { intervals: [(1, interval)].into(), ..Counter::new(set.clone()) },
         engine: None,
     });
     Network { nodes: nodes.collect(), _folder: folder }
@@ -218,6 +217,54 @@ async fn a_node_whose_key_joins_the_set_votes_without_a_restart() {
     let built =
         store.decided.values().filter(|(bytes, _)| Block::try_from_slice(bytes).unwrap().proposer == joined).count();
     println!("the joined validator signed {} and built {built} of {} heights", signed.len(), store.decided.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_interval_holds_from_the_next_height_on() {
+    let mut network = network("tempo", 4, 4, &keys(4), Duration::ZERO);
+    for node in &mut network.nodes {
+        node.app.intervals.insert(5, Duration::from_millis(700));
+    }
+    network.start().await;
+    network.reach(&[0, 1, 2, 3], 9, Duration::from_secs(60)).await;
+    network.stop().await;
+    network.check_agreement();
+    let store = network.nodes[0].app.store();
+    let took = store.committed_at[&9] - store.committed_at[&5];
+    println!("{:.0} ms/height after the change", ms(took) / 4.0);
+    assert!(took > Duration::from_millis(4 * 700 - 200), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_blocks_travel_and_are_caught_up_with() {
+    let mut network = network("largest", 5, 4, &keys(4), Duration::ZERO);
+    for node in &mut network.nodes {
+        node.config.max_block_bytes = 8 * 1024 * 1024;
+        node.app.payload = 8 * 1024 * 1024 - 200;
+    }
+    for node in &mut network.nodes[..4] {
+        node.start().await;
+    }
+    network.reach(&[0, 1, 2, 3], 3, Duration::from_secs(120)).await;
+    network.nodes[4].start().await;
+    network.reach(&[4], 3, Duration::from_secs(120)).await;
+    network.stop().await;
+    network.check_agreement();
+    let store = network.nodes[4].app.store();
+    assert!(store.decided[&1].0.len() > 8 * 1024 * 1024 - 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_finds_a_decided_block_invalid_stops_and_says_so() {
+    let mut network = network("differs", 5, 4, &keys(4), Duration::from_millis(100));
+    network.nodes[4].app.refused_height = Some(4);
+    network.start().await;
+    let engine = network.nodes[4].engine.as_mut().unwrap();
+    let reason = tokio::time::timeout(Duration::from_secs(60), engine.stopped()).await.unwrap();
+    assert!(matches!(&reason, StopReason::Fault(fault) if fault.0.contains("finds block 4 invalid")), "{reason}");
+    assert_eq!(network.nodes[4].app.height(), 3);
+    network.stop().await;
+    network.check_agreement();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
