@@ -14,6 +14,7 @@
 //! overwritten.
 
 mod config;
+mod files;
 
 use std::{
     fs, io,
@@ -26,6 +27,7 @@ use assay_ledger::tx::Endpoint;
 use assay_primitives::{AccountId, Hash32, Keypair};
 
 pub use config::{Config, DEFAULT_LOG, PeerAddress, Peers, Ports, Role};
+pub(crate) use files::{replace, write_new};
 
 use crate::keyfile::{self, KeyFileError};
 
@@ -124,11 +126,9 @@ fn read_text(path: &Path) -> Result<String, HomeError> {
     fs::read_to_string(path).map_err(|source| HomeError::Io { doing: "read", path: path.to_owned(), source })
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), HomeError> {
-    use io::Write as _;
+fn write_text(path: &Path, text: &str) -> Result<(), HomeError> {
     let io = |source| HomeError::Io { doing: "write", path: path.to_owned(), source };
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(io)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+    write_new(path, text.as_bytes(), 0o644).map_err(io)
 }
 
 /// Reads a chain spec from a file.
@@ -198,10 +198,10 @@ pub fn create(dir: &Path, config: &Config, spec: &ChainSpec) -> Result<Home, Hom
             return Err(HomeError::OtherChain { dir: dir.to_owned(), recorded: found, found: present });
         }
     } else {
-        write_new(&spec_path, &spec.to_json())?;
+        write_text(&spec_path, &spec.to_json())?;
     }
     // The config comes last: without it the folder is no home, so a half-made one is never opened.
-    write_new(&path, &config.to_toml())?;
+    write_text(&path, &config.to_toml())?;
     Home::open(dir)
 }
 

@@ -8,9 +8,9 @@
 //! the secret so that people can see whose file it is; a file where the two differ is refused.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs::File,
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -133,17 +133,14 @@ pub fn create(path: &Path, key: &Keypair) -> Result<(), KeyFileError> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| {
-        if e.kind() == std::io::ErrorKind::AlreadyExists {
-            KeyFileError::Exists { path: path.to_owned() }
-        } else {
-            io(e)
-        }
-    })?;
     let stored = KeyFile { account: key.account(), secret: hex::encode(*key.secret()) };
-    let text = Zeroizing::new(serde_json::to_string_pretty(&stored).expect("two strings are JSON"));
+    let mut text = Zeroizing::new(serde_json::to_string_pretty(&stored).expect("two strings are JSON"));
     let _wiped = Zeroizing::new(stored.secret);
-    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(io)
+    text.push('\n');
+    crate::home::write_new(path, text.as_bytes(), 0o600).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
+        _ => io(e),
+    })
 }
 
 #[cfg(test)]

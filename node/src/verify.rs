@@ -111,7 +111,12 @@ fn proven<T: borsh::BorshDeserialize>(
             hex::encode(&fact.key.0)
         )
     })?;
-    tree::verify_fact(root, key, &fact.value.0, &fact.proof.0).map_err(text)?;
+    tree::verify_fact(root, key, &fact.value.0, &fact.proof.0).map_err(|e| match e {
+        tree::FactError::NotContained { root, .. } => {
+            format!("the proof does not lead to the header's state root {root}; the entry, its proof or the header was changed")
+        }
+        malformed => malformed.to_string(),
+    })?;
     assay_primitives::decode(what, &fact.value.0).map_err(text)
 }
 

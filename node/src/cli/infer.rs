@@ -88,7 +88,7 @@ pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<()> 
         argmax(&response.output)
     );
     if let Some(path) = &command.receipt {
-        fs::write(path, &text).wrap_err_with(|| format!("cannot write {}", path.display()))?;
+        crate::home::replace(path, text.as_bytes()).wrap_err_with(|| format!("cannot write {}", path.display()))?;
     }
     let value = json!({
         "class": class, "output": response.output, "model_id": response.model, "miner": response.miner,

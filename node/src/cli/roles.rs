@@ -58,7 +58,8 @@ pub(super) struct RegisterValidator {
 pub(super) fn install_log(filter: &str, global: &Global) -> eyre::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => filter,
-        _ if global.quiet => "error".to_owned(),
+        // Errors of libraries, as of peers that are not up yet, are no news for a quiet run.
+        _ if global.quiet => "off,assay=error,assay_consensus=error".to_owned(),
         _ => filter.to_owned(),
     };
     let parsed = EnvFilter::try_new(&filter)

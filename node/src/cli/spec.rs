@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     str::FromStr,
     time::{SystemTime, UNIX_EPOCH},
@@ -10,7 +9,7 @@ use std::{
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
 use assay_circuits::CompiledModel;
-use assay_primitives::{AccountId, Amount, receipt::Blob};
+use assay_primitives::{AccountId, Amount, Keypair, receipt::Blob};
 use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, bail, ensure, eyre};
 use serde::Deserialize;
@@ -146,6 +145,28 @@ fn genesis_model(text: &str, calibration: Option<&Path>) -> eyre::Result<Genesis
     Ok(GenesisModel { name: name.to_owned(), id: model.id(), bytes: Blob(model.to_bytes()) })
 }
 
+/// Writes the keys, then the spec that names them.
+fn write(
+    out: &Path,
+    keys: &Path,
+    spec: &ChainSpec,
+    fresh: &[(Keypair, Keypair)],
+    faucet: Option<&Keypair>,
+) -> eyre::Result<()> {
+    for (i, (operator, owner)) in fresh.iter().enumerate() {
+        let folder = keys.join(format!("validator-{}", i + 1));
+        keyfile::create(&folder.join("operator.json"), operator)?;
+        keyfile::create(&folder.join("owner.json"), owner)?;
+    }
+    if let Some(faucet) = faucet {
+        keyfile::create(&keys.join("faucet.json"), faucet)?;
+    }
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
+    }
+    home::write_new(out, spec.to_json().as_bytes(), 0o644).wrap_err_with(|| format!("cannot write {}", out.display()))
+}
+
 fn new(global: &Global, command: &New) -> eyre::Result<()> {
     let out = &command.out;
     let keys = out.with_extension("keys");
@@ -194,23 +215,13 @@ fn new(global: &Global, command: &New) -> eyre::Result<()> {
     }
     spec.check()?;
 
-    for (i, (operator, owner)) in fresh.iter().enumerate() {
-        let folder = keys.join(format!("validator-{}", i + 1));
-        keyfile::create(&folder.join("operator.json"), operator)?;
-        keyfile::create(&folder.join("owner.json"), owner)?;
+    if let Err(error) = write(out, &keys, &spec, &fresh, faucet.as_ref()) {
+        if makes_keys {
+            // Keys of a network that was never written; the next try makes others.
+            let _ = fs::remove_dir_all(&keys);
+        }
+        return Err(error);
     }
-    if let Some(faucet) = &faucet {
-        keyfile::create(&keys.join("faucet.json"), faucet)?;
-    }
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(out)
-        .wrap_err_with(|| format!("cannot write {}", out.display()))?;
-    file.write_all(spec.to_json().as_bytes()).wrap_err_with(|| format!("cannot write {}", out.display()))?;
 
     let genesis = spec.genesis_hash();
     let value = json!({

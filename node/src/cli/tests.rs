@@ -89,6 +89,7 @@ fn wrong_usage_is_refused_by_the_parser_with_status_two() {
         "assay init --role miner --home x --peer nowhere",
         "assay wallet transfer asy1x 5",
         "assay gov vote 1 maybe",
+        "assay gov vote 1 -1",
         "assay verify r.json",
         "assay verify r.json --genesis 12",
         "assay query proof",
@@ -97,6 +98,15 @@ fn wrong_usage_is_refused_by_the_parser_with_status_two() {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }
     assert_eq!(parse("assay --help").unwrap_err().kind(), ErrorKind::DisplayHelp);
+}
+
+#[test]
+fn a_negative_number_is_refused_as_a_number_and_not_as_a_flag() {
+    let account = assay_primitives::AccountId([1; 32]);
+    for line in ["assay gov vote 4 -1".to_owned(), format!("assay wallet transfer {account} -5")] {
+        let error = parse(&line).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ValueValidation, "{line}: {error}");
+    }
 }
 
 #[test]
@@ -140,6 +150,18 @@ async fn a_newcomer_makes_a_spec_with_keys_and_homes_from_them() {
     let faucet = crate::keyfile::read(&dir.path().join("spec.keys/faucet.json")).unwrap().account();
     let spec = crate::home::read_spec(&dir.path().join("spec.json")).unwrap();
     assert!(spec.accounts.iter().any(|a| a.account == faucet));
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_be_written_leaves_no_keys_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("spec.json");
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &out).unwrap();
+    let line = format!("assay chain-spec new --chain-id demo --validators 2 --out {}", out.display());
+    assert!(done(&line).await.unwrap_err().to_string().contains("cannot write"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    std::fs::remove_file(&out).unwrap();
+    done(&line).await.unwrap();
 }
 
 #[tokio::test]

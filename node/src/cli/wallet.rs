@@ -76,6 +76,7 @@ pub(super) struct Transfer {
     /// To whom.
     to: AccountId,
     /// How much, like `12.5` (ASY) or `7 grain`.
+    #[arg(allow_negative_numbers = true)]
     amount: Amount,
     #[command(flatten)]
     sending: Sending,

@@ -139,6 +139,10 @@ fn facts_of_other_entries_and_headers_without_quorum_are_refused() {
     assert_eq!(failing(&swapped, genesis), "miner registration");
     let swapped = Receipt { model_fact: receipt.miner_fact.clone(), ..receipt.clone() };
     assert_eq!(failing(&swapped, genesis), "model commitment");
+    let mut richer = receipt.clone();
+    *richer.miner_fact.value.0.last_mut().unwrap() ^= 1;
+    let failure = verify_receipt(&richer, genesis).unwrap_err();
+    assert!(failure.reason.contains("does not lead to the header's state root"), "{failure}");
     let mut short = receipt.clone();
     short.header.certificate.signatures.truncate(2);
     assert_eq!(failing(&short, genesis), "header certificate");
