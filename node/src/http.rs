@@ -231,7 +231,7 @@ async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `model` and `input`")]
 struct Classify {
     model: String,
     input: Vec<f32>,
@@ -244,7 +244,7 @@ async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, Bytes
     };
     let mut json = serde_json::Deserializer::from_slice(&body);
     let parsed = serde_path_to_error::deserialize::<_, Classify>(&mut json)
-        .map_err(|e| format!("field `{}`: {}", e.path(), e.inner()))
+        .map_err(|e| rpc::fault("field", &e))
         .and_then(|asked| json.end().map(|()| asked).map_err(|e| e.to_string()));
     let asked = match parsed {
         Ok(asked) => asked,

@@ -20,6 +20,7 @@ mod client;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;
+mod lists;
 mod methods;
 mod server;
 
@@ -35,6 +36,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use client::{ClientError, RpcClient};
+pub(crate) use methods::fault;
 pub use methods::{Status, methods};
 pub(crate) use server::MAX_REQUEST_BYTES;
 pub use server::{RpcServer, ServeError, serve};

@@ -88,6 +88,20 @@ async fn bad_requests_are_refused_with_a_message_and_a_type() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_classification_is_explained_in_words_of_the_api() {
+    let (_node, server) = served().await;
+    for (body, expected) in [
+        (r#"{"model":"digits"}"#, "missing field `input`"),
+        (r#"["digits"]"#, "an object with `model` and `input`"),
+        (r#"{"model":"digits","input":["x"]}"#, "field `input[0]`"),
+    ] {
+        let (_, answer) = ask(&server, "POST", "/v1/classify", body).await;
+        assert!(answer.contains(expected) && !answer.contains("struct"), "{answer}");
+        assert!(!answer.contains("field `.`"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_tools_client_works_against_a_gateway() {
     let (node, server) = served().await;
     let client = RpcClient::new(&format!("http://{}", server.local_addr())).unwrap();

@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-use assay_chain_spec::Params as ChainParams;
 use assay_ledger::{
     BlockContext, Refusal,
     query::{self},
-    records::{ModelRecord, Operator, Unbonding},
     tx::SignedTransaction,
 };
-use assay_primitives::{AccountId, Amount, Hash32, ModelId, receipt::Blob, task::SubnetId};
+use assay_primitives::{AccountId, Hash32, receipt::Blob, task::SubnetId};
 use jsonrpsee::{
     RpcModule,
     types::{ErrorObjectOwned, Params},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use super::{BackendError, INVALID_PARAMS, RpcBackend};
+use super::{BackendError, INVALID_PARAMS, RpcBackend, lists};
 use crate::home::Role;
+
+/// Transactions tried at the same time: each executes a block, and the node has its own to execute.
+const SIMULATIONS: usize = 2;
 
 type Backend = Arc<dyn RpcBackend>;
 
@@ -62,67 +64,85 @@ pub struct Status {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "no parameters")]
 struct Nothing {}
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameter `account`")]
 struct OfAccount {
     account: AccountId,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameter `subnet`")]
 struct OfSubnet {
     subnet: SubnetId,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameters `epoch` and `subnet`")]
 struct OfEpoch {
     epoch: u64,
     subnet: SubnetId,
 }
 
+/// Which part of a list that grows for ever.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "the parameters `before` and `limit`")]
+pub(super) struct Page {
+    /// Only what has a smaller number.
+    pub(super) before: Option<u64>,
+    /// At most so many, the latest; never more than [`lists::MOST`].
+    pub(super) limit: Option<u64>,
+}
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameters `subnet`, `before` and `limit`")]
+struct EpochsOf {
+    subnet: SubnetId,
+    before: Option<u64>,
+    limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "the parameter `id`")]
 struct OfProposal {
     id: u64,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameter `id`")]
 struct OfTransaction {
     id: Hash32,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameter `height`")]
 struct OfBlock {
     height: Option<u64>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameter `model`")]
 struct OfModel {
     /// A name, or the 64 digits of an id.
     model: String,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameter `key`")]
 struct OfKey {
     key: Blob,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameter `transaction`")]
 struct Encoded {
     transaction: Blob,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "the parameters `model` and `input`")]
 struct Infer {
     model: String,
     input: Vec<f32>,
@@ -135,13 +155,19 @@ fn refuse(error: &BackendError) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(error.code(), error.to_string(), None::<()>)
 }
 
+/// Where in a JSON text what is wrong; the place is left out if it is the whole.
+pub(crate) fn fault(part: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    match error.path().to_string().as_str() {
+        "." => error.inner().to_string(),
+        path => format!("{part} `{path}`: {}", error.inner()),
+    }
+}
+
 /// Reads parameters given by name or by position; none at all reads as no fields.
 fn parse<P: DeserializeOwned>(params: &Params<'_>) -> Result<P, ErrorObjectOwned> {
     let mut text = serde_json::Deserializer::from_str(params.as_str().unwrap_or("{}"));
-    serde_path_to_error::deserialize(&mut text).map_err(|e| {
-        let message = format!("parameter `{}`: {}", e.path(), e.inner());
-        ErrorObjectOwned::owned(INVALID_PARAMS, message, None::<()>)
-    })
+    serde_path_to_error::deserialize(&mut text)
+        .map_err(|e| ErrorObjectOwned::owned(INVALID_PARAMS, fault("parameter", &e), None::<()>))
 }
 
 /// A method that only reads; it runs on a thread that may block on the disk.
@@ -156,13 +182,12 @@ where
     module.register_blocking_method(name, call).expect("each name is registered once");
 }
 
-type Reply<R> = Result<R, BackendError>;
+pub(super) type Reply<R> = Result<R, BackendError>;
 
 /// The module of all methods over one node.
 pub fn methods(backend: Backend) -> RpcModule<Backend> {
     let mut m = RpcModule::new(backend);
     reading(&mut m, "assay_status", |b, _: Nothing| status(b));
-    reading(&mut m, "assay_simulate", |b, p: Encoded| simulate(b, &p.transaction.0));
     reading(&mut m, "assay_tx", |b, p: OfTransaction| {
         b.transaction(&p.id)?.ok_or_else(|| {
             BackendError::NotFound(format!("transaction {} stands in no block; it may still be waiting", p.id))
@@ -170,20 +195,22 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
     });
     reading(&mut m, "assay_block", |b, p: OfBlock| block(b, p.height));
     reading(&mut m, "assay_nonce", |b, p: OfAccount| b.next_nonce(&p.account));
-    reading(&mut m, "assay_account", |b, p: OfAccount| account(b, &p.account));
-    reading(&mut m, "assay_delegations", |b, p: OfAccount| delegations(b, &p.account));
-    reading(&mut m, "assay_validators", |b, _: Nothing| validators(b));
+    reading(&mut m, "assay_account", |b, p: OfAccount| lists::account(b, &p.account));
+    reading(&mut m, "assay_delegations", |b, p: OfAccount| lists::delegations(b, &p.account));
+    reading(&mut m, "assay_validators", |b, _: Nothing| lists::validators(b));
     reading(&mut m, "assay_subnets", |b, _: Nothing| Ok(query::subnets(&*b.snapshot()?)?));
     reading(&mut m, "assay_miners", |b, p: OfSubnet| {
-        known_subnet(b, p.subnet)?;
+        lists::known_subnet(b, p.subnet)?;
         Ok(query::miners(&*b.snapshot()?, p.subnet)?)
     });
-    reading(&mut m, "assay_params", |b, _: Nothing| params(b));
-    reading(&mut m, "assay_proposals", |b, _: Nothing| Ok(query::proposals(&*b.snapshot()?)?));
-    reading(&mut m, "assay_proposal", |b, p: OfProposal| proposal(b, p.id));
-    reading(&mut m, "assay_epochs", |b, p: OfSubnet| epochs(b, p.subnet));
+    reading(&mut m, "assay_params", |b, _: Nothing| lists::params(b));
+    reading(&mut m, "assay_proposals", |b, p: Page| lists::proposals(b, p));
+    reading(&mut m, "assay_proposal", |b, p: OfProposal| lists::proposal(b, p.id));
+    reading(&mut m, "assay_epochs", |b, p: EpochsOf| {
+        lists::epochs(b, p.subnet, Page { before: p.before, limit: p.limit })
+    });
     reading(&mut m, "assay_epoch_report", |b, p: OfEpoch| {
-        known_subnet(b, p.subnet)?;
+        lists::known_subnet(b, p.subnet)?;
         query::epoch_report(&*b.snapshot()?, p.epoch, p.subnet)?.ok_or_else(|| {
             BackendError::NotFound(format!(
                 "epoch {} of subnet {} is not settled; an epoch settles at the end of the next one, `assay_epochs` lists those that are",
@@ -191,12 +218,12 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
             ))
         })
     });
-    reading(&mut m, "assay_slashes", |b, _: Nothing| Ok(query::slashes(&*b.snapshot()?)?));
-    reading(&mut m, "assay_supply", |b, _: Nothing| supply(b));
+    reading(&mut m, "assay_slashes", |b, p: Page| lists::slashes(b, p));
+    reading(&mut m, "assay_supply", |b, _: Nothing| lists::supply(b));
     reading(&mut m, "assay_models", |b, _: Nothing| Ok(query::models(&*b.snapshot()?)?));
-    reading(&mut m, "assay_model", |b, p: OfModel| model(b, &p.model));
+    reading(&mut m, "assay_model", |b, p: OfModel| lists::model(b, &p.model));
     reading(&mut m, "assay_model_bytes", |b, p: OfModel| {
-        let record = model(b, &p.model)?;
+        let record = lists::model(b, &p.model)?;
         let bytes = query::model_bytes(&*b.snapshot()?, &record.id)?;
         bytes.map(Blob).ok_or_else(|| BackendError::Internal(format!("the bytes of model {} are missing", record.id)))
     });
@@ -204,6 +231,22 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
         b.prove(&p.key.0)?
             .ok_or_else(|| BackendError::NotFound(format!("the state has no entry {}", hex::encode(&p.key.0))))
     });
+    let executing = Arc::new(Semaphore::new(SIMULATIONS));
+    m.register_async_method("assay_simulate", move |params, backend, _| {
+        let executing = Arc::clone(&executing);
+        async move {
+            let p: Encoded = parse(&params)?;
+            let permit = executing.acquire_owned().await.expect("the semaphore is never closed");
+            // The permit goes with the work, which goes on when the caller hangs up.
+            let run = move || {
+                let _permit = permit;
+                simulate(&**backend, &p.transaction.0)
+            };
+            let done = tokio::task::spawn_blocking(run).await;
+            done.unwrap_or_else(|e| Err(BackendError::Internal(e.to_string()))).map_err(|e| refuse(&e))
+        }
+    })
+    .expect("each name is registered once");
     m.register_async_method("assay_submit", |params, backend, _| async move {
         let p: Encoded = parse(&params)?;
         backend.submit(p.transaction.0).await.map_err(|e| refuse(&e))
@@ -301,104 +344,4 @@ fn block(b: &dyn RpcBackend, height: Option<u64>) -> Reply<Value> {
         "certificate": body.signed.certificate,
         "transactions": transactions,
     }))
-}
-
-#[derive(Clone, Serialize)]
-struct AccountView {
-    account: AccountId,
-    balance: Amount,
-    nonce: u64,
-    operator: Option<Operator>,
-    stake: Amount,
-    unbonding: Vec<Unbonding>,
-}
-
-fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> {
-    let view = b.snapshot()?;
-    let account = query::account(&*view, id)?;
-    Ok(AccountView {
-        account: *id,
-        balance: account.balance,
-        nonce: account.nonce,
-        operator: query::operator(&*view, id)?,
-        stake: query::stake_of(&*view, id)?,
-        unbonding: query::unbondings_of(&*view, id)?,
-    })
-}
-
-fn delegations(b: &dyn RpcBackend, id: &AccountId) -> Reply<Vec<Value>> {
-    let list = query::delegations_of(&*b.snapshot()?, id)?;
-    Ok(list.into_iter().map(|(validator, amount)| json!({ "validator": validator, "amount": amount })).collect())
-}
-
-fn validators(b: &dyn RpcBackend) -> Reply<Vec<Value>> {
-    let view = b.snapshot()?;
-    let set = query::next_validator_set(&*view)?;
-    let line = |record: assay_ledger::records::ValidatorRecord| {
-        let power = set.power_of(&record.operator);
-        let mut line = serde_json::to_value(&record).map_err(|e| BackendError::Internal(e.to_string()))?;
-        line["power"] = json!(power);
-        Ok(line)
-    };
-    query::validators(&*view)?.into_iter().map(line).collect()
-}
-
-fn params(b: &dyn RpcBackend) -> Reply<Vec<Value>> {
-    let values = query::params(&*b.snapshot()?)?;
-    let line = |name: &&'static str| {
-        let internal = |e: assay_chain_spec::ParamError| BackendError::Internal(e.to_string());
-        let (value, bounds) = (values.get(name).map_err(internal)?, ChainParams::bounds(name).map_err(internal)?);
-        Ok(json!({
-            "name": name, "value": value, "low": bounds.low, "high": bounds.high,
-            "description": ChainParams::describe(name),
-        }))
-    };
-    ChainParams::NAMES.iter().map(line).collect()
-}
-
-fn proposal(b: &dyn RpcBackend, id: u64) -> Reply<Value> {
-    let view = b.snapshot()?;
-    let proposal = query::proposal(&*view, id)?
-        .ok_or_else(|| BackendError::NotFound(format!("there is no proposal {id}; `assay gov list` lists them")))?;
-    let vote = |(account, vote): (AccountId, assay_ledger::records::VoteRecord)| json!({ "account": account, "ballot": vote.ballot, "stake": vote.stake, "height": vote.height });
-    let votes: Vec<Value> = query::votes(&*view, id)?.into_iter().map(vote).collect();
-    Ok(json!({ "proposal": proposal, "votes": votes }))
-}
-
-fn known_subnet(b: &dyn RpcBackend, id: SubnetId) -> Reply<()> {
-    match query::subnet(&*b.snapshot()?, id)? {
-        Some(_) => Ok(()),
-        None => Err(BackendError::NotFound(format!("there is no subnet {id}; `assay subnet list` lists them"))),
-    }
-}
-
-fn epochs(b: &dyn RpcBackend, subnet: SubnetId) -> Reply<Vec<Value>> {
-    known_subnet(b, subnet)?;
-    let line =
-        |r: assay_ledger::records::EpochReport| json!({ "epoch": r.epoch, "height": r.height, "emission": r.emission });
-    Ok(query::epoch_reports(&*b.snapshot()?, subnet)?.into_iter().map(line).collect())
-}
-
-fn supply(b: &dyn RpcBackend) -> Reply<Value> {
-    let view = b.snapshot()?;
-    let (supply, held) = (query::supply(&*view)?, query::holdings(&*view)?);
-    let parts = [held.balances, held.stakes, held.bonds, held.unbonding, held.deposits];
-    let total: u128 = parts.into_iter().map(u128::from).sum();
-    let expected = u128::from(supply.genesis) + u128::from(supply.minted);
-    let conserved = expected.checked_sub(u128::from(supply.burned)) == Some(total);
-    let total = u64::try_from(total).map_err(|_| BackendError::Internal("holdings exceed 2^64 grain".into()))?;
-    Ok(json!({
-        "genesis": supply.genesis, "minted": supply.minted, "burned": supply.burned,
-        "total": total, "conserved": conserved, "holdings": held,
-    }))
-}
-
-fn model(b: &dyn RpcBackend, named: &str) -> Reply<ModelRecord> {
-    let view = b.snapshot()?;
-    let found = match named.parse::<ModelId>() {
-        Ok(id) => query::model(&*view, &id)?,
-        Err(_) => query::model_by_name(&*view, named)?,
-    };
-    let shown: String = named.chars().take(80).collect();
-    found.ok_or_else(|| BackendError::NotFound(format!("there is no model {shown:?}; `assay model list` lists them")))
 }

@@ -96,6 +96,7 @@ async fn wrong_parameters_and_absent_things_say_so_with_their_codes() {
     for (method, params, expected, word) in [
         ("assay_account", json!({}), INVALID_PARAMS, "account"),
         ("assay_account", json!({ "account": "asy1x" }), INVALID_PARAMS, "account"),
+        ("assay_slashes", json!({ "limit": "x" }), INVALID_PARAMS, "limit"),
         ("assay_account", json!({ "acount": 1 }), INVALID_PARAMS, "acount"),
         ("assay_status", json!({ "x": 1 }), INVALID_PARAMS, "x"),
         ("assay_block", json!({ "height": 7 }), NOT_FOUND, "1 to 1"),
