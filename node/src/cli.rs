@@ -116,7 +116,7 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
     match &cli.command {
         Command::Devnet(c) => devnet::run(global, c).await?,
         Command::Init(c) => init::run(global, c)?,
-        Command::Check(c) => return check::run(global, c),
+        Command::Check(c) => return check::run(global, c).await,
         Command::Miner(c) => roles::miner(global, c).await?,
         Command::Validator(c) => roles::validator(global, c).await?,
         Command::Gateway(c) => roles::runner(global, c, crate::home::Role::Gateway).await?,

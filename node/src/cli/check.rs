@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener, UdpSocket},
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use assay_circuits::{Binding, CompiledModel};
@@ -12,8 +12,11 @@ use assay_primitives::{AccountId, Hash32, task};
 use clap::Args;
 use serde_json::json;
 
-use super::global::{Global, table};
-use crate::home::{Home, HomeError, Role};
+use super::global::{Global, date, rpc_url, table};
+use crate::{
+    home::{Home, HomeError, Role},
+    rpc::RpcClient,
+};
 
 /// Free space under which a node should not start, in bytes.
 const LEAST_FREE: u64 = 1 << 30;
@@ -31,7 +34,7 @@ struct Line {
     found: Result<String, String>,
 }
 
-pub(super) fn run(global: &Global, command: &Preflight) -> eyre::Result<bool> {
+pub(super) async fn run(global: &Global, command: &Preflight) -> eyre::Result<bool> {
     let dir = global.home_dir()?;
     let mut lines = vec![Line { name: "clock", found: clock() }];
     let opened = Home::open(&dir);
@@ -46,7 +49,7 @@ pub(super) fn run(global: &Global, command: &Preflight) -> eyre::Result<bool> {
     match opened {
         Ok(home) => {
             lines.push(Line { name: "owner key", found: owner(&home) });
-            lines.push(Line { name: "ports", found: ports(&home) });
+            lines.push(Line { name: "ports", found: ports(&home).await });
             let (model, prover) = models(&home, command.no_prover, global);
             lines.push(Line { name: "models", found: model });
             lines.extend(prover.map(|found| Line { name: "prover", found }));
@@ -75,14 +78,16 @@ pub(super) fn run(global: &Global, command: &Preflight) -> eyre::Result<bool> {
 /// A clock far from true time makes a validator propose blocks that others refuse.
 fn clock() -> Result<String, String> {
     let wrong = |found: &str| format!("the clock says {found}; set it, for example with `timedatectl set-ntp true`");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| wrong("a time before 1970"))?.as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| wrong("a time before 1970"))?.as_millis();
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
     // This program cannot be older than itself: 2025-01-01 and 2100-01-01.
-    if !(1_735_689_600..4_102_444_800).contains(&now) {
-        return Err(wrong(&format!("{now} s since 1970")));
+    if !(1_735_689_600_000..4_102_444_800_000).contains(&now) {
+        return Err(wrong(&format!("{} ({now} ms since 1970)", date(now))));
     }
     let synced = Path::new("/run/systemd/timesync/synchronized").exists();
     Ok(format!(
-        "{now} s since 1970{}",
+        "{} ({now} ms since 1970){}",
+        date(now),
         if synced { ", synchronised" } else { "; whether a time server keeps it is not known" }
     ))
 }
@@ -114,7 +119,22 @@ fn owner(home: &Home) -> Result<String, String> {
     }
 }
 
-fn ports(home: &Home) -> Result<String, String> {
+async fn ports(home: &Home) -> Result<String, String> {
+    match free_ports(home) {
+        Err(_) if runs(home).await => Ok("this home's node is running".into()),
+        found => found,
+    }
+}
+
+/// Whether the node that answers on the home's RPC port is the home's own.
+async fn runs(home: &Home) -> bool {
+    let Ok(client) = RpcClient::new(&rpc_url(&home.config)) else { return false };
+    let asked = tokio::time::timeout(Duration::from_secs(5), client.status()).await;
+    let own = |s: crate::rpc::Status| s.account == home.operator.account() && s.genesis_hash == home.genesis;
+    asked.is_ok_and(|answer| answer.is_ok_and(own))
+}
+
+fn free_ports(home: &Home) -> Result<String, String> {
     let config = &home.config;
     let busy = |name: &str, address: SocketAddr, e: io::Error| {
         format!(

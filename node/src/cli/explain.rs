@@ -2,13 +2,14 @@
 
 use assay_primitives::{AccountId, task::SubnetId};
 use clap::Args;
-use eyre::{bail, eyre};
+use eyre::{bail, ensure, eyre};
 use serde_json::{Value, json};
 
 use super::{
     global::{Global, amount, pairs, rows, table, text},
     subnet::{last_report, share},
 };
+use crate::rpc::RpcClient;
 
 #[derive(Args, Debug)]
 pub(super) struct Explain {
@@ -72,23 +73,64 @@ fn of_validator(report: &Value, line: &Value) -> String {
     words
 }
 
+/// When an operator was registered and the block that settles its first epoch, if that block is still to come.
+async fn first_settlement(
+    client: &RpcClient,
+    account: &AccountId,
+    subnet: SubnetId,
+) -> eyre::Result<Option<(u64, u64)>> {
+    let miners: Value = client.call("assay_miners", json!({ "subnet": subnet })).await?;
+    let validators: Value = client.call("assay_validators", json!({})).await?;
+    let ours = |record: &&Value| record["operator"] == json!(account);
+    let record = rows(&miners).iter().find(ours).or_else(|| rows(&validators).iter().find(ours));
+    let Some(registered) = record.and_then(|record| record["registered"].as_u64()) else { return Ok(None) };
+    let params: Value = client.call("assay_params", json!({})).await?;
+    let tempo = rows(&params).iter().find(|p| p["name"] == "tempo").and_then(|p| p["value"].as_u64());
+    let tempo = tempo.ok_or_else(|| eyre!("the node names no parameter tempo"))?;
+    let status = client.status().await?;
+    let settled = settles(registered, status.epoch_end, tempo);
+    Ok((settled > status.height).then_some((registered, settled)))
+}
+
+/// The last block of the epoch after the one after that of `registered`, where the current epoch ends with `epoch_end`
+/// and epochs are `tempo` blocks long. Who stands in the genesis is scored from the first epoch on.
+fn settles(registered: u64, epoch_end: u64, tempo: u64) -> u64 {
+    let end = match registered {
+        0 => return tempo.saturating_mul(2),
+        _ => epoch_end.saturating_sub(epoch_end.saturating_sub(registered) / tempo.max(1) * tempo),
+    };
+    end.saturating_add(tempo.saturating_mul(2))
+}
+
 pub(super) async fn run(global: &Global, command: &Explain) -> eyre::Result<()> {
     let client = global.client()?;
     let (account, subnet) = (command.account, command.subnet);
-    let report: Value = match command.epoch {
-        Some(epoch) => client.call("assay_epoch_report", json!({ "epoch": epoch, "subnet": subnet })).await?,
-        None => last_report(&client, subnet).await?.ok_or_else(|| {
-            eyre!("no epoch of subnet {subnet} is settled yet; the first settles at the end of epoch 1")
-        })?,
+    let report: Option<Value> = match command.epoch {
+        Some(epoch) => Some(client.call("assay_epoch_report", json!({ "epoch": epoch, "subnet": subnet })).await?),
+        None => last_report(&client, subnet).await?,
     };
+    // Null holds no lines.
+    let report = report.unwrap_or_default();
     let find = |list: &str| rows(&report[list]).iter().find(|line| line["account"] == json!(account));
     let (role, line) = match (find("miners"), find("validators")) {
         (Some(line), _) => ("miner", line),
         (None, Some(line)) => ("validator", line),
-        (None, None) => bail!(
-            "{account} is neither a miner nor a validator in epoch {} of subnet {subnet}; give an operator account from `assay subnet metagraph`",
-            report["epoch"]
-        ),
+        (None, None) => {
+            if let Some((registered, settled)) = first_settlement(&client, &account, subnet).await? {
+                bail!(
+                    "{account} was registered in block {registered}; it is first scored in the epoch after its \
+                     registration and that epoch settles at the end of the next: ask again after block {settled}"
+                );
+            }
+            ensure!(
+                !report.is_null(),
+                "no epoch of subnet {subnet} is settled yet; the first settles at the end of epoch 1"
+            );
+            bail!(
+                "{account} is neither a miner nor a validator in epoch {} of subnet {subnet}; give an operator account from `assay subnet show {subnet}`",
+                report["epoch"]
+            )
+        }
     };
     let value = json!({
         "account": account, "role": role, "epoch": report["epoch"], "subnet": subnet, "height": report["height"],
@@ -100,4 +142,21 @@ pub(super) async fn run(global: &Global, command: &Explain) -> eyre::Result<()> 
         head + &if role == "miner" { of_miner(&report, line) } else { of_validator(&report, line) }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newcomer_is_settled_two_epochs_after_its_own() {
+        // Epochs 1..=10, 11..=20, 21..=30: registered in the first, scored in the second, settled with the third.
+        for registered in [1, 5, 10] {
+            for epoch_end in [10, 20, 30] {
+                assert_eq!(settles(registered, epoch_end, 10), 30, "registered {registered}, now {epoch_end}");
+            }
+        }
+        assert_eq!(settles(11, 20, 10), 40);
+        assert_eq!(settles(0, 10, 10), 20);
+    }
 }

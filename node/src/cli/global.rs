@@ -64,14 +64,7 @@ impl Global {
         }
         let text = std::fs::read_to_string(&path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
         let config = Config::from_toml(&text, &path)?;
-        // A node that listens on every address is asked at this machine's own.
-        let host = match config.rpc_listen {
-            ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
-            ip if ip.is_unspecified() => "[::1]".to_owned(),
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-            std::net::IpAddr::V4(ip) => ip.to_string(),
-        };
-        Ok(format!("http://{host}:{}", config.ports.rpc))
+        Ok(rpc_url(&config))
     }
 
     /// Where a wallet's key lies: a path if `name` looks like one, else a wallet of the home, else one of the keys of
@@ -157,9 +150,39 @@ impl Global {
     }
 }
 
+/// Where the node of a home is asked from this machine.
+pub(super) fn rpc_url(config: &Config) -> String {
+    // A node that listens on every address is asked at this machine's own.
+    let host = match config.rpc_listen {
+        ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
+        ip if ip.is_unspecified() => "[::1]".to_owned(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+    };
+    format!("http://{host}:{}", config.ports.rpc)
+}
+
+/// Width of tables in files and pipes.
+const PIPE_WIDTH: u16 = 120;
+/// Tables of more columns show accounts shortened, since whole ones would break over many lines.
+const WIDE: usize = 5;
+
+/// An account's first characters, enough for people to tell it from others.
+pub(super) fn short(cell: &str) -> String {
+    if cell.starts_with("asy1") && cell.len() > 13 && cell.is_ascii() {
+        format!("{}…", &cell[..12])
+    } else {
+        cell.to_owned()
+    }
+}
+
 /// A table with a header.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
+    if !io::stdout().is_terminal() {
+        table.set_width(PIPE_WIDTH);
+    }
+    let rows = rows.into_iter().map(|row| if N > WIDE { row.map(|cell| short(&cell)) } else { row });
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     // A line under the header, none between rows.
     for line in [
@@ -173,6 +196,22 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table.set_header(header);
     table.add_rows(rows);
     table.to_string()
+}
+
+/// Milliseconds since the Unix epoch as a date and time in UTC, as RFC 3339 writes it.
+pub(super) fn date(ms: u64) -> String {
+    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
+    // Days since 0000-03-01, so that a leap day ends its year; a cycle of the calendar has 400 years.
+    let days = days + 719_468;
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * day + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = cycle * 400 + year + u64::from(month <= 2);
+    let day = day - (153 * from_march + 2) / 5 + 1;
+    let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", in_day % 1000)
 }
 
 /// Names and values, one pair a line.
@@ -199,4 +238,32 @@ pub(super) fn amount(value: &Value) -> String {
 /// The rows of a JSON list; none if it is no list.
 pub(super) fn rows(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_become_the_date_of_the_calendar() {
+        for (ms, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+            (1_735_689_600_001, "2025-01-01T00:00:00.001Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(date(ms), expected);
+        }
+    }
+
+    #[test]
+    fn wide_tables_shorten_accounts_and_none_is_wider_than_a_pipe() {
+        let account = assay_primitives::AccountId([1; 32]).to_string();
+        let wide = table(["a", "b", "c", "d", "e", "f"], [std::array::from_fn(|_| account.clone())]);
+        assert!(wide.contains(&account[..12]) && !wide.contains(&account), "{wide}");
+        let narrow = table(["a", "b"], [[account.clone(), "word ".repeat(60)]]);
+        assert!(narrow.contains(&account), "{narrow}");
+        assert!(narrow.lines().all(|line| line.chars().count() <= usize::from(PIPE_WIDTH)), "{narrow}");
+    }
 }

@@ -11,6 +11,7 @@ use super::{
     send::Sending,
     subnet::share,
 };
+use crate::rpc::RpcClient;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Gov {
@@ -58,7 +59,7 @@ pub(super) struct Vote {
     /// The proposal's number.
     id: u64,
     /// For a choice: yes, no, abstain or veto. For a parameter: the value wanted.
-    #[arg(value_parser = ballot)]
+    #[arg(value_parser = ballot, allow_negative_numbers = true)]
     ballot: Ballot,
     #[command(flatten)]
     sending: Sending,
@@ -89,7 +90,14 @@ fn kind_words(proposal: &Value) -> String {
     }
 }
 
-fn outcome_words(outcome: &Value) -> String {
+/// A share of the eligible stake for people, one decimal.
+fn percent(part: &Value, whole: &Value) -> String {
+    let tenths = u128::from(part.as_u64().unwrap_or(0)) * 1000 / u128::from(whole.as_u64().unwrap_or(0)).max(1);
+    if tenths % 10 == 0 { format!("{} %", tenths / 10) } else { format!("{}.{} %", tenths / 10, tenths % 10) }
+}
+
+fn outcome_words(proposal: &Value) -> String {
+    let outcome = &proposal["outcome"];
     if !outcome["choice"].is_null() {
         let tally = &outcome["choice"]["tally"];
         return ["yes", "no", "abstain", "veto"]
@@ -100,9 +108,31 @@ fn outcome_words(outcome: &Value) -> String {
     if settled.is_null() {
         return "-".into();
     }
+    let (voted, eligible, quorum) = (&settled["voted"], &proposal["eligible"], &proposal["quorum"]);
+    let weight = |v: &Value| u128::from(v.as_u64().unwrap_or(0));
+    // As the ledger counts it: a vote of nobody never has a quorum.
+    if weight(voted) == 0 || weight(voted) * 10_000 < weight(quorum) * weight(eligible) {
+        let needed = percent(quorum, &json!(10_000));
+        return format!("quorum {needed} not reached: {} voted", percent(voted, eligible));
+    }
     let value = if settled["value"].is_null() { "no robust value".into() } else { text(&settled["value"]) };
     let (previous, confidence) = (text(&settled["previous"]), share(&settled["confidence"]));
     format!("{value} (was {previous}, confidence {confidence}, {} voted)", amount(&settled["voted"]))
+}
+
+/// All proposals by ascending number, however many pages the node makes of them.
+async fn proposals(client: &RpcClient) -> eyre::Result<Value> {
+    let mut all: Vec<Value> = Vec::new();
+    let mut before: Option<u64> = None;
+    loop {
+        let page: Vec<Value> = client.call("assay_proposals", json!({ "before": before })).await?;
+        let first = page.first().and_then(|p| p["id"].as_u64());
+        if first.is_none_or(|first| before.is_some_and(|before| first >= before)) {
+            return Ok(Value::Array(all));
+        }
+        before = first;
+        all.splice(0..0, page);
+    }
 }
 
 /// The number of the proposal that `proposer` opened in the block at `height`.
@@ -134,7 +164,7 @@ async fn show(global: &Global, id: u64) -> eyre::Result<()> {
             head.push(("bounds", format!("{}..={}", text(&p["bounds"]["low"]), text(&p["bounds"]["high"]))));
         }
         if !p["outcome"].is_null() {
-            head.push(("outcome", outcome_words(&p["outcome"])));
+            head.push(("outcome", outcome_words(p)));
         }
         let mut words = pairs(head);
         if p["text"].as_str().is_some_and(|text| !text.is_empty()) {
@@ -189,7 +219,7 @@ pub(super) async fn run(global: &Global, command: &Gov) -> eyre::Result<()> {
             global.send(&vote.sending, action, &format!("vote {words} on proposal {}", vote.id)).await?;
         }
         Gov::List => {
-            let proposals: Value = global.client()?.call("assay_proposals", json!({})).await?;
+            let proposals = proposals(&global.client()?).await?;
             global.show(&proposals, || {
                 if rows(&proposals).is_empty() {
                     return "no proposals".into();
@@ -200,7 +230,7 @@ pub(super) async fn run(global: &Global, command: &Gov) -> eyre::Result<()> {
                         kind_words(p),
                         text(&p["status"]),
                         text(&p["voting_end"]),
-                        outcome_words(&p["outcome"]),
+                        outcome_words(p),
                         text(&p["title"]),
                     ]
                 };

@@ -9,7 +9,7 @@ use eyre::{bail, ensure, eyre};
 use serde_json::{Value, json};
 
 use super::{
-    global::{Global, amount, pairs, rows, table, text},
+    global::{Global, amount, date, pairs, rows, short, table, text},
     wallet::account_of,
 };
 use crate::{
@@ -111,14 +111,14 @@ fn block_words(block: &Value) -> String {
     let mut words = pairs([
         ("block", text(&header["height"])),
         ("id", text(&block["id"])),
-        ("time", format!("{} ms", text(&header["time_ms"]))),
+        ("time", header["time_ms"].as_u64().map_or_else(|| "-".into(), |ms| format!("{} ({ms} ms)", date(ms)))),
         ("proposer", text(&header["proposer"])),
         ("state root", text(&header["state_root"])),
         ("signatures", rows(&block["certificate"]["signatures"]).len().to_string()),
     ]);
     let row = |t: &Value| {
         let outcome = t["error"].as_str().map_or_else(|| "ok".to_owned(), |error| format!("no effect: {error}"));
-        [text(&t["id"]), text(&t["action"]), text(&t["signer"]), outcome]
+        [text(&t["id"]), text(&t["action"]), short(&text(&t["signer"])), outcome]
     };
     let transactions = rows(&block["transactions"]);
     words += &if transactions.is_empty() {
@@ -165,7 +165,13 @@ pub(super) async fn run(global: &Global, command: &Query) -> eyre::Result<()> {
                 let operator = &found["operator"];
                 let role = match &operator["role"] {
                     Value::Null => "-".into(),
-                    role => format!("{} for {}", text(role), text(&operator["owner"])),
+                    role => {
+                        let role = match &role["miner"] {
+                            Value::Null => text(role),
+                            subnet => format!("miner of subnet {subnet}"),
+                        };
+                        format!("{role} for {}", text(&operator["owner"]))
+                    }
                 };
                 pairs([
                     ("account", account.to_string()),

@@ -3,15 +3,20 @@
 use std::time::{Duration, Instant};
 
 use assay_ledger::tx::{Action, SignedTransaction, Transaction};
-use assay_primitives::{Amount, Keypair, Signed, receipt::Blob};
+use assay_primitives::{Amount, Hash32, Keypair, Signed, receipt::Blob};
 use clap::Args;
-use eyre::{bail, eyre};
+use eyre::{WrapErr as _, bail, ensure, eyre};
 use serde_json::{Value, json};
 
 use super::global::Global;
+use crate::rpc::{RpcClient, TxStatus};
 
 /// Longest time to wait for a transaction's block.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Silence after which a person is told that the transaction waits.
+const FIRST_HINT: Duration = Duration::from_secs(5);
+/// Time from one word about the node's health to the next.
+const NEXT_HINT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(250);
 
 /// Flags of every verb that changes the chain's state.
@@ -103,27 +108,49 @@ impl Global {
             let words = format!("{what}: sent as {id}; `assay query tx {id}` says what became of it");
             return Ok(Sent { value, words });
         }
-        let bar = self.progress("waiting for the block");
-        let start = Instant::now();
-        let found = loop {
-            if let Some(found) = client.transaction(&id).await? {
-                break found;
-            }
-            if start.elapsed() > PATIENCE {
-                bail!(
-                    "transaction {id} is in no block after {} s; `assay query tx {id}` may find it later",
-                    PATIENCE.as_secs()
-                );
-            }
-            tokio::time::sleep(POLL).await;
-        };
-        bar.finish_and_clear();
+        let found = self.wait(&client, &id).await?;
         if let Some(error) = found.error {
             bail!("{what}: refused in block {}: {error}", found.height);
         }
         let value = json!({ "id": id, "action": name, "ok": true, "height": found.height, "fee": fee });
         let words = format!("{what}: done in block {} (transaction {id})", found.height);
         Ok(Sent { value, words })
+    }
+
+    /// Waits for the block of a transaction that was handed in, and says why it takes long.
+    async fn wait(&self, client: &RpcClient, id: &Hash32) -> eyre::Result<TxStatus> {
+        let bar = self.progress("waiting for the block");
+        let start = Instant::now();
+        let mut next = FIRST_HINT;
+        loop {
+            let asked = client.transaction(id).await;
+            let asked = asked.wrap_err_with(|| {
+                format!("transaction {id} was handed in; `assay query tx {id}` says what became of it")
+            });
+            if let Some(found) = asked? {
+                bar.finish_and_clear();
+                return Ok(found);
+            }
+            let waited = start.elapsed();
+            ensure!(
+                waited <= PATIENCE,
+                "transaction {id} is in no block after {} s; `assay query tx {id}` may find it later",
+                PATIENCE.as_secs()
+            );
+            if waited >= next {
+                if next == FIRST_HINT {
+                    bar.suspend(|| self.hint(format!("transaction {id} is handed in and waits for a block")));
+                }
+                next = waited + NEXT_HINT;
+                // A node that does not answer this one question is asked for the transaction again.
+                if let Ok(status) = client.status().await
+                    && !status.healthy
+                {
+                    bar.suspend(|| self.hint(format!("the node at {} says: {}", client.url(), status.reason)));
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 }
 

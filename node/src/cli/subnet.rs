@@ -37,7 +37,7 @@ async fn find(client: &RpcClient, id: SubnetId) -> eyre::Result<Value> {
 
 /// The last settled epoch's report, if one is settled.
 pub(super) async fn last_report(client: &RpcClient, subnet: SubnetId) -> eyre::Result<Option<Value>> {
-    let epochs: Value = client.call("assay_epochs", json!({ "subnet": subnet })).await?;
+    let epochs: Value = client.call("assay_epochs", json!({ "subnet": subnet, "limit": 1 })).await?;
     let Some(epoch) = rows(&epochs).last().map(|e| e["epoch"].clone()) else { return Ok(None) };
     Ok(Some(client.call("assay_epoch_report", json!({ "epoch": epoch, "subnet": subnet })).await?))
 }
@@ -128,17 +128,24 @@ pub(super) async fn run(global: &Global, command: &Subnet) -> eyre::Result<()> {
         Subnet::Show { id } => {
             let subnet = find(&client, *id).await?;
             let miners: Value = client.call("assay_miners", json!({ "subnet": id })).await?;
+            let validators: Value = client.call("assay_validators", json!({})).await?;
             let active = rows(&miners).iter().filter(|m| m["retired"].is_null()).count();
             let mut value = subnet.clone();
             value["active_miners"] = json!(active);
             global.show(&value, || {
                 let models: Vec<String> = rows(&subnet["models"]).iter().map(text).collect();
-                pairs([
+                // Accounts in full, for the verbs that take one: the metagraph shortens them.
+                let member = |role: &str, record: &Value| [text(&record["operator"]), role.to_owned()];
+                let miner = |m: &Value| member(if m["retired"].is_null() { "miner" } else { "retired miner" }, m);
+                let miners = rows(&miners).iter().map(miner);
+                let members = miners.chain(rows(&validators).iter().map(|v| member("validator", v)));
+                let head = pairs([
                     ("subnet", text(&subnet["id"])),
                     ("name", text(&subnet["name"])),
                     ("models", models.join(", ")),
                     ("active miners", active.to_string()),
-                ])
+                ]);
+                format!("{head}\n{}", table(["operator", "role"], members))
             });
         }
         Subnet::Metagraph { id } => metagraph(global, *id).await?,
