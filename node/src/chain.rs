@@ -10,7 +10,7 @@
 mod block;
 mod verdict;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use assay_chain_spec::ChainSpec;
 use assay_consensus::bft::{Executor, Fault, Misbehaviour, Tip, Undecided, Verdict};
@@ -59,8 +59,10 @@ pub struct Chain {
     spec: Arc<ChainSpec>,
     genesis: Hash32,
     tip: TipRecord,
+    /// The parameter `block_interval_ms` in force at the tip.
+    interval: Duration,
     /// Blocks executed on top of the tip; emptied by every commit.
-    executed: BTreeMap<Hash32, Executed>,
+    executed: VecDeque<(Hash32, Executed)>,
     heights: watch::Sender<u64>,
     committed: broadcast::Sender<Arc<Committed>>,
     misbehaviour: mpsc::Sender<Misbehaviour>,
@@ -74,6 +76,12 @@ pub struct ChainFeeds {
     pub committed: broadcast::Sender<Arc<Committed>>,
     /// Conflicting messages that the engine has seen.
     pub misbehaviour: mpsc::Receiver<Misbehaviour>,
+}
+
+/// The time between blocks that governance wants at the tip.
+fn interval(store: &Store) -> Result<Duration, StoreFault> {
+    let params = query::params(&store.snapshot()).map_err(|e| store.unreadable(&e))?;
+    Ok(Duration::from_millis(params.block_interval_ms))
 }
 
 impl From<StoreFault> for Fault {
@@ -90,13 +98,25 @@ impl Chain {
         spec: Arc<ChainSpec>,
     ) -> Result<(Self, ChainFeeds), StoreFault> {
         let tip = store.tip()?;
+        let interval = interval(&store)?;
         let (heights, heights_out) = watch::channel(tip.height);
         let (committed, _) = broadcast::channel(256);
         let (misbehaviour, misbehaviour_out) = mpsc::channel(64);
         let feeds = ChainFeeds { heights: heights_out, committed: committed.clone(), misbehaviour: misbehaviour_out };
         let genesis = store.genesis();
         Ok((
-            Self { store, mempool, spec, genesis, tip, executed: BTreeMap::new(), heights, committed, misbehaviour },
+            Self {
+                store,
+                mempool,
+                spec,
+                genesis,
+                tip,
+                interval,
+                executed: VecDeque::new(),
+                heights,
+                committed,
+                misbehaviour,
+            },
             feeds,
         ))
     }
@@ -121,7 +141,7 @@ impl Chain {
         let room = usize::try_from(params.max_block_bytes).unwrap_or(usize::MAX).saturating_sub(1024);
         let context = self.context(time_ms, proposer);
         let (transactions, outcome) =
-            assay_ledger::build(&snapshot, &context, self.mempool.candidates(room), room).map_err(store)?;
+            assay_ledger::build(&snapshot, &context, &mut self.mempool.selection(), room).map_err(store)?;
         let executed = self.apply(outcome)?;
         let header = Header {
             chain_id: self.spec.chain_id.clone(),
@@ -144,9 +164,9 @@ impl Chain {
     /// on memory, and the oldest is executed again if it wins.
     fn remember(&mut self, id: Hash32, executed: Executed) {
         if self.executed.len() >= 8 {
-            self.executed.pop_first();
+            self.executed.pop_front();
         }
-        self.executed.insert(id, executed);
+        self.executed.push_back((id, executed));
     }
 }
 
@@ -208,14 +228,16 @@ impl Executor for Chain {
                 certificate.height
             )));
         }
-        let executed = match self.executed.remove(&id) {
-            Some(executed) => executed,
+        let kept = self.executed.iter().position(|(kept, _)| *kept == id).and_then(|at| self.executed.remove(at));
+        let executed = match kept {
+            Some((_, executed)) => executed,
             None => self.execute(&block)?.map_err(|reason| {
                 Fault(format!("two thirds decided a block that this node finds invalid: {reason}"))
             })?,
         };
         self.write(&block, bytes, certificate, &executed)?;
         self.executed.clear();
+        self.interval = interval(&self.store)?;
         let outcome = executed.outcome;
         self.mempool.committed(&self.store.snapshot(), &block.transactions);
         let committed = Committed { header: block.header, id, results: outcome.results, events: outcome.events };
@@ -228,6 +250,10 @@ impl Executor for Chain {
     fn decided(&self, height: u64) -> Result<Option<(Vec<u8>, Certificate)>, Fault> {
         let (block, certificate) = (self.store.block(height)?, self.store.certificate(height)?);
         Ok(block.zip(certificate))
+    }
+
+    fn block_interval(&self) -> Duration {
+        self.interval
     }
 
     fn earliest(&self) -> u64 {

@@ -28,7 +28,7 @@ use crate::{
     chain::Block,
     cli::DevnetArgs,
     home::Role,
-    node::{Node, Options, Shared},
+    node::{Node, Options, Shared, asked_to_stop},
 };
 
 /// The subnet that a devnet serves.
@@ -45,8 +45,19 @@ pub async fn run(args: DevnetArgs) -> eyre::Result<()> {
         layout.nodes.len(),
         layout.dir.display()
     ));
-    let mut nodes = Nodes::start(&layout, &progress).await?;
-    let outcome = direct(&args, &layout, &mut nodes, &progress).await;
+    if !layout.ignored.is_empty() {
+        progress.say(&format!("kept as this home has it, whatever was asked for now: {}", layout.ignored.join(", ")));
+    }
+    let mut nodes = Nodes(Vec::new());
+    let started = tokio::select! {
+        started = nodes.start(&layout, &progress) => started.map(|()| true),
+        asked = asked_to_stop() => asked.map(|()| false),
+    };
+    let outcome = match started {
+        Ok(true) => direct(&args, &layout, &mut nodes, &progress).await,
+        Ok(false) => Ok(()),
+        Err(e) => Err(e),
+    };
     progress.say("stopping");
     nodes.stop().await;
     outcome
@@ -64,7 +75,7 @@ async fn direct(args: &DevnetArgs, layout: &Layout, nodes: &mut Nodes, progress:
     let everybody = nodes.shared();
     let done = tokio::select! {
         reason = nodes.failed() => Err(reason),
-        _ = tokio::signal::ctrl_c() => Ok(false),
+        asked = asked_to_stop() => asked.map(|()| false),
         outcome = play(&mut script, layout, everybody, shared.clone(), goal, progress) => outcome.map(|()| true),
     }?;
     if done {
@@ -156,21 +167,14 @@ fn addresses(layout: &Layout) -> Vec<String> {
 struct Nodes(Vec<(Plan, Node)>);
 
 impl Nodes {
-    async fn start(layout: &Layout, progress: &Progress) -> eyre::Result<Self> {
-        let mut nodes = Nodes(Vec::new());
+    async fn start(&mut self, layout: &Layout, progress: &Progress) -> eyre::Result<()> {
         for (plan, home) in &layout.nodes {
             let adversary = plan.behaviour.and_then(Behaviour::adversary);
             let started = Node::start(home, Options { role: plan.role, adversary }).await;
-            match started.wrap_err_with(|| format!("{} cannot start", plan.name)) {
-                Ok(node) => nodes.0.push((plan.clone(), node)),
-                Err(e) => {
-                    nodes.stop().await;
-                    return Err(e);
-                }
-            }
+            self.0.push((plan.clone(), started.wrap_err_with(|| format!("{} cannot start", plan.name))?));
             progress.say(&format!("started {}", plan.name));
         }
-        Ok(nodes)
+        Ok(())
     }
 
     fn shared(&self) -> Vec<(Plan, Arc<Shared>)> {

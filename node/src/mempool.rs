@@ -6,23 +6,27 @@
 //!
 //! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
+mod selection;
+
 use std::{
-    collections::{BTreeMap, BinaryHeap, HashMap},
-    sync::Mutex,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
 };
 
 use assay_ledger::{Refusal, SignedTransaction, StateRead, StoreError, query};
 use assay_primitives::{AccountId, Amount, Hash32, decode};
+
+pub use selection::Selection;
 
 /// Most encoded bytes waiting.
 const MAX_BYTES: usize = 32 << 20;
 /// Most transactions of one sender waiting.
 const MAX_LANE: usize = 2048;
 
-/// Most gossiped transactions held aside because they came before their predecessors.
-const MAX_AHEAD: usize = 1024;
+/// Most encoded bytes of gossiped transactions held aside because they came before their predecessors.
+const MAX_AHEAD_BYTES: usize = 4 << 20;
 /// How far ahead of its lane a transaction may be to be held aside.
-const MAX_GAP: u64 = 256;
+const MAX_GAP: u64 = 64;
 
 /// Why a transaction is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +43,16 @@ pub enum SubmitError {
     /// The sender has too many waiting.
     #[error("{0} has {MAX_LANE} transactions waiting; wait until some are in a block")]
     LaneFull(AccountId),
+    /// The fees of all that waits are more than the payer has.
+    #[error("{payer} pays for this transaction and has {balance}, less than the fees of all it has waiting")]
+    Overdrawn {
+        /// Who pays: the signer, or an operator's owner.
+        payer: AccountId,
+        /// What it has.
+        balance: Amount,
+    },
     /// No room, and the fee is too low to make some.
-    #[error("the mempool is full; the lowest fee that still enters is above {0}")]
+    #[error("the mempool is full; a fee of {0} pushes nobody out")]
     Full(Amount),
 }
 
@@ -51,13 +63,21 @@ impl SubmitError {
             SubmitError::Malformed(_) => true,
             // Stale nonces and empty accounts happen to honest senders whose view lags by a block.
             SubmitError::Refused(refusal) => matches!(refusal, Refusal::Signature(_) | Refusal::TooLarge { .. }),
-            SubmitError::Known(_) | SubmitError::LaneFull(_) | SubmitError::Full(_) => false,
+            SubmitError::Known(_) | SubmitError::LaneFull(_) | SubmitError::Full(_) | SubmitError::Overdrawn { .. } => {
+                false
+            }
         }
     }
 }
 
+/// Who pays an account's fees, and what it has: operators are paid for by their owners.
+fn payer(view: &dyn StateRead, signer: &AccountId) -> Result<(AccountId, Amount), Refusal> {
+    let payer = query::operator(view, signer)?.map_or(*signer, |operator| operator.owner);
+    Ok((payer, query::account(view, &payer)?.balance))
+}
+
 struct Waiting {
-    tx: SignedTransaction,
+    tx: Arc<SignedTransaction>,
     id: Hash32,
     bytes: usize,
 }
@@ -69,6 +89,7 @@ struct Lanes {
     bytes: usize,
     /// Gossiped before their predecessors, by sender and nonce.
     ahead: BTreeMap<(AccountId, u64), Vec<u8>>,
+    ahead_bytes: usize,
 }
 
 /// The pool. Shared between gossip, RPC, roles and the chain.
@@ -106,19 +127,27 @@ impl Mempool {
         snapshot: impl FnOnce() -> S,
         bytes: &[u8],
     ) -> Result<Hash32, SubmitError> {
-        let outcome = self.submit(snapshot, bytes);
-        if let Err(SubmitError::Refused(Refusal::Nonce { expected, found, .. })) = &outcome
-            && *found > *expected
-            && *found - *expected <= MAX_GAP
-            && let Ok(tx) = decode::<SignedTransaction>("transaction", bytes)
-            && tx.verify(&self.genesis).is_ok()
-        {
-            let mut lanes = self.lanes();
-            if lanes.ahead.len() < MAX_AHEAD {
-                lanes.ahead.insert((tx.body.signer, *found), bytes.to_vec());
+        let tx: SignedTransaction = decode("transaction", bytes)?;
+        let signature = tx.verify(&self.genesis);
+        let mut lanes = self.lanes();
+        let view = snapshot();
+        let sender = tx.body.signer;
+        let nonce = tx.body.nonce;
+        match self.insert(&mut lanes, &view, tx, bytes) {
+            Ok(id) => {
+                self.take_successors(&mut lanes, &view, sender);
+                Ok(id)
             }
+            Err(SubmitError::Refused(Refusal::Nonce { expected, found, signer })) => {
+                let near = found > expected && found - expected <= MAX_GAP;
+                let room = lanes.ahead_bytes + bytes.len() <= MAX_AHEAD_BYTES;
+                if near && room && payer(&view, &sender)?.1 > Amount::ZERO && signature.is_ok() {
+                    lanes.hold(sender, nonce, bytes);
+                }
+                Err(SubmitError::Refused(Refusal::Nonce { expected, found, signer }))
+            }
+            Err(e) => Err(e),
         }
-        outcome
     }
 
     /// Takes in what was held aside and now follows its lane.
@@ -126,13 +155,17 @@ impl Mempool {
         let Ok(account) = query::account(view, &sender) else { return };
         loop {
             let next = lanes.next_nonce(&sender, account.nonce);
-            let Some(bytes) = lanes.ahead.remove(&(sender, next)) else { break };
+            let Some(bytes) = lanes.release(sender, next) else { break };
             let taken = decode("transaction", &bytes).map_err(SubmitError::from);
             if taken.and_then(|tx| self.insert(lanes, view, tx, &bytes)).is_err() {
                 break;
             }
         }
-        lanes.ahead.retain(|(account_id, nonce), _| *account_id != sender || *nonce > account.nonce);
+        let stale: Vec<u64> =
+            lanes.ahead.range((sender, 0)..(sender, account.nonce)).map(|((_, nonce), _)| *nonce).collect();
+        for nonce in stale {
+            lanes.release(sender, nonce);
+        }
     }
 
     fn insert(
@@ -154,8 +187,13 @@ impl Mempool {
         let nonce = query::account(view, &sender).map_err(Refusal::from)?.nonce;
         let pending = lanes.next_nonce(&sender, nonce) - nonce;
         assay_ledger::admit(view, &self.genesis, &tx, bytes.len(), pending)?;
-        lanes.make_room(bytes.len(), tx.body.fee)?;
-        lanes.insert(Waiting { id, bytes: bytes.len(), tx });
+        let (payer, balance) = payer(view, &sender)?;
+        let fees = lanes.fees_of(&sender) + u128::from(tx.body.fee.0);
+        if fees > u128::from(balance.0) {
+            return Err(SubmitError::Overdrawn { payer, balance });
+        }
+        lanes.make_room(sender, bytes.len(), tx.body.fee)?;
+        lanes.insert(Waiting { id, bytes: bytes.len(), tx: Arc::new(tx) });
         Ok(id)
     }
 
@@ -185,30 +223,11 @@ impl Mempool {
         self.lanes().ids.contains_key(&tx.id(&self.genesis))
     }
 
-    /// Up to `max_bytes` of transactions for a block: lanes' heads by highest fee, each lane in nonce order.
-    pub fn candidates(&self, max_bytes: usize) -> Vec<SignedTransaction> {
+    /// What waits, for a block builder to draw from.
+    pub fn selection(&self) -> Selection {
         let lanes = self.lanes();
-        let mut positions: BTreeMap<AccountId, std::collections::btree_map::Values<'_, u64, Waiting>> = BTreeMap::new();
-        let mut heads = BinaryHeap::new();
-        for (sender, lane) in &lanes.by_sender {
-            let mut rest = lane.values();
-            if let Some(head) = rest.next() {
-                heads.push((head.tx.body.fee, std::cmp::Reverse(*sender), Ordered(head)));
-                positions.insert(*sender, rest);
-            }
-        }
-        let (mut chosen, mut bytes) = (Vec::new(), 0);
-        while let Some((_, sender, Ordered(head))) = heads.pop() {
-            bytes += head.bytes;
-            if bytes > max_bytes {
-                break;
-            }
-            chosen.push(head.tx.clone());
-            if let Some(next) = positions.get_mut(&sender.0).and_then(Iterator::next) {
-                heads.push((next.tx.body.fee, sender, Ordered(next)));
-            }
-        }
-        chosen
+        let shared = |lane: &BTreeMap<u64, Waiting>| lane.values().map(|w| w.tx.clone()).collect();
+        Selection::new(lanes.by_sender.iter().map(|(sender, lane)| (*sender, shared(lane))).collect())
     }
 
     /// Drops what a committed block contains or makes impossible. `view` is the state after it.
@@ -223,10 +242,12 @@ impl Mempool {
         }
     }
 
-    /// Drops transactions that can no longer stand in a block, such as those whose payer ran out of money; called
-    /// when a lane's head was passed over by a block builder for a whole epoch.
+    /// Drops lanes whose head can no longer stand in a block, for example because its payer ran out of money, and gives
+    /// up what was held aside: its predecessors have had their time.
     pub fn sweep(&self, view: &dyn StateRead) {
         let mut lanes = self.lanes();
+        lanes.ahead.clear();
+        lanes.ahead_bytes = 0;
         let senders: Vec<AccountId> = lanes.by_sender.keys().copied().collect();
         for sender in senders {
             let head = lanes.by_sender.get(&sender).and_then(|lane| lane.values().next());
@@ -235,26 +256,6 @@ impl Mempool {
                 lanes.drop_lane(sender);
             }
         }
-    }
-}
-
-/// Heads compare by what stands before them in the tuple.
-struct Ordered<'a>(&'a Waiting);
-
-impl PartialEq for Ordered<'_> {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-impl Eq for Ordered<'_> {}
-impl PartialOrd for Ordered<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Ordered<'_> {
-    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
     }
 }
 
@@ -276,30 +277,47 @@ impl Lanes {
         self.ids.remove(&waiting.id);
     }
 
-    /// Evicts lane tails that pay less than `fee` until `bytes` fit, or refuses and evicts nothing.
-    fn make_room(&mut self, bytes: usize, fee: Amount) -> Result<(), SubmitError> {
-        let mut victims = Vec::new();
-        let mut freed = 0;
-        if self.bytes + bytes > MAX_BYTES {
-            let mut tails: Vec<(Amount, AccountId, usize)> = self
-                .by_sender
-                .iter()
-                .filter_map(|(s, lane)| lane.values().next_back().map(|w| (w.tx.body.fee, *s, w.bytes)))
-                .collect();
-            tails.sort_unstable();
-            for (tail_fee, sender, size) in tails {
-                if tail_fee >= fee {
-                    return Err(SubmitError::Full(tail_fee));
-                }
-                victims.push(sender);
-                freed += size;
-                if self.bytes - freed + bytes <= MAX_BYTES {
-                    break;
-                }
-            }
+    /// Sum of the fees that a sender's waiting transactions will pay, in grain.
+    fn fees_of(&self, sender: &AccountId) -> u128 {
+        self.by_sender.get(sender).into_iter().flat_map(BTreeMap::values).map(|w| u128::from(w.tx.body.fee.0)).sum()
+    }
+
+    fn hold(&mut self, sender: AccountId, nonce: u64, bytes: &[u8]) {
+        self.release(sender, nonce);
+        self.ahead_bytes += bytes.len();
+        self.ahead.insert((sender, nonce), bytes.to_vec());
+    }
+
+    fn release(&mut self, sender: AccountId, nonce: u64) -> Option<Vec<u8>> {
+        let bytes = self.ahead.remove(&(sender, nonce))?;
+        self.ahead_bytes -= bytes.len();
+        Some(bytes)
+    }
+
+    /// Evicts the tails of others' lanes that pay less than `fee` until `bytes` fit, or refuses and evicts nothing.
+    fn make_room(&mut self, sender: AccountId, bytes: usize, fee: Amount) -> Result<(), SubmitError> {
+        let needed = (self.bytes + bytes).saturating_sub(MAX_BYTES);
+        if needed == 0 {
+            return Ok(());
         }
-        for sender in victims {
-            if let Some(lane) = self.by_sender.get_mut(&sender)
+        let tail = |(owner, lane): (&AccountId, &BTreeMap<u64, Waiting>)| {
+            lane.values().next_back().map(|w| (w.tx.body.fee, *owner, w.bytes))
+        };
+        let mut tails: Vec<_> =
+            self.by_sender.iter().filter_map(tail).filter(|(f, owner, _)| *owner != sender && *f < fee).collect();
+        tails.sort_unstable();
+        let mut freed = 0;
+        let enough = |(_, _, size): &(Amount, AccountId, usize)| {
+            let still = freed < needed;
+            freed += size;
+            still
+        };
+        let victims: Vec<_> = tails.into_iter().take_while(enough).collect();
+        if victims.iter().map(|(_, _, size)| size).sum::<usize>() < needed {
+            return Err(SubmitError::Full(fee));
+        }
+        for (_, owner, _) in victims {
+            if let Some(lane) = self.by_sender.get_mut(&owner)
                 && let Some((_, waiting)) = lane.pop_last()
             {
                 self.forget(&waiting);

@@ -15,9 +15,8 @@ use std::{
     time::Duration,
 };
 
-use assay_chain_spec::ChainSpec;
+use assay_chain_spec::{ChainSpec, Params};
 use assay_consensus::bft::{self, Engine, EngineConfig, EngineStatus};
-use assay_ledger::query;
 use assay_primitives::{Hash32, Keypair};
 use assay_scoring::CanarySet;
 use eyre::{WrapErr as _, eyre};
@@ -93,15 +92,22 @@ pub struct Options {
 /// Runs a node until it is told to stop (interrupt or SIGTERM) or cannot go on.
 pub async fn run(home: Home, role: Role) -> eyre::Result<()> {
     let mut node = Node::start(&home, Options { role, adversary: None }).await?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let outcome = tokio::select! {
         reason = node.ended() => Err(reason),
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        asked = asked_to_stop() => asked,
     };
     tracing::info!("stopping");
     node.stop().await;
     outcome
+}
+
+/// Resolves when the process is asked to stop: an interrupt or SIGTERM.
+pub(crate) async fn asked_to_stop() -> eyre::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => Ok(interrupt?),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 fn resolve(peer: &PeerAddress) -> eyre::Result<SocketAddr> {
@@ -126,7 +132,7 @@ impl Node {
         let ChainFeeds { heights, committed, misbehaviour } = feeds;
 
         let (net, events) = net::start(net_config(home)?).await?;
-        let engine = start_engine(home, options.role, &store, chain).await?;
+        let engine = start_engine(home, options.role, chain).await?;
 
         let metrics = RoleMetrics::default();
         let mut registry = Registry::default();
@@ -148,8 +154,12 @@ impl Node {
         });
         let view: Arc<dyn ChainView> = shared.clone();
         let asker: Arc<dyn Asker> = Arc::new(net);
-        let gateway = Gateway::new(view.clone(), asker.clone(), home.operator.clone(), metrics.clone());
-        shared.gateway.get_or_init(|| gateway);
+        // Clients' questions are asked in the owner's name: a validator's own name is for its tasks alone, or a crowd of
+        // clients could use up the rate that miners grant it.
+        if let Ok(owner) = home.owner() {
+            let gateway = Gateway::new(view.clone(), asker.clone(), owner, metrics.clone());
+            shared.gateway.get_or_init(|| gateway);
+        }
 
         let backend: Arc<dyn RpcBackend> = shared.clone();
         let servers = async {
@@ -292,8 +302,10 @@ fn net_config(home: &Home) -> eyre::Result<NetConfig> {
     Ok(config)
 }
 
-async fn start_engine(home: &Home, role: Role, store: &Store, chain: Chain) -> eyre::Result<Engine> {
-    let params = query::params(&store.snapshot())?;
+async fn start_engine(home: &Home, role: Role, chain: Chain) -> eyre::Result<Engine> {
+    // Governance may raise the limit on blocks while the node runs: the engine is sized for the largest it may become.
+    // What is valid now is the ledger's to say.
+    let max_block_bytes = usize::try_from(Params::bounds("max_block_bytes")?.high)?;
     let config = EngineConfig {
         chain_id: home.spec.chain_id.clone(),
         genesis: home.genesis,
@@ -303,8 +315,7 @@ async fn start_engine(home: &Home, role: Role, store: &Store, chain: Chain) -> e
         home: home.data_dir().join("consensus"),
         network_key: home.network.clone(),
         signer: (role == Role::Validator).then(|| home.operator.clone()),
-        block_interval: Duration::from_millis(params.block_interval_ms),
-        max_block_bytes: usize::try_from(params.max_block_bytes)?,
+        max_block_bytes,
     };
     Ok(bft::start(config, chain).await?)
 }

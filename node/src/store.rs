@@ -113,6 +113,11 @@ impl Store {
         move |reason| StoreFault { path: path.clone(), doing, reason }
     }
 
+    /// The fault of a state that the ledger cannot read.
+    pub fn unreadable(&self, error: &assay_ledger::StoreError) -> StoreFault {
+        self.fault("reading the state")(error.to_string())
+    }
+
     fn family(&self, name: &'static str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("every family is created when the store is opened")
     }

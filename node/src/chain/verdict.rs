@@ -30,7 +30,7 @@ impl Chain {
         if let Err(reason) = self.fits(&block, height, proposer, now_ms) {
             return Ok(Err(reason));
         }
-        if self.executed.contains_key(&id) {
+        if self.executed.iter().any(|(kept, _)| *kept == id) {
             return Ok(Ok(id));
         }
         let limit = query::params(&self.store.snapshot()).map_err(|e| Fault(e.to_string()))?.max_block_bytes;

@@ -104,6 +104,8 @@ pub(super) struct Layout {
     pub(super) nodes: Vec<(Plan, Home)>,
     /// True if the folder was made by this start.
     pub(super) fresh: bool,
+    /// What was asked for now and differs from what the folder was made with, in words.
+    pub(super) ignored: Vec<String>,
     /// Removes the folder on drop, when nobody asked to keep it.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -122,12 +124,13 @@ impl Layout {
         let fresh = !manifest.exists();
         let plans = if fresh { plan(args) } else { read_manifest(&manifest)? };
         let spec = if fresh { make(&dir, &plans)? } else { home::read_spec(&dir.join("chain-spec.json"))? };
+        let ignored = differences(&plan(args), &plans);
         let nodes = open_homes(&dir, &plans, &spec, args.base_port)?;
         if fresh {
             // Written last: a start that died half-way left no manifest, and is made anew in a clean folder.
             fs::write(&manifest, serde_json::to_string_pretty(&Manifest { nodes: plans })? + "\n")?;
         }
-        Ok(Self { dir, spec, nodes, fresh, _temporary: temporary })
+        Ok(Self { dir, spec, nodes, fresh, ignored, _temporary: temporary })
     }
 
     /// The first node of a role.
@@ -152,6 +155,21 @@ fn plan(args: &DevnetArgs) -> Vec<Plan> {
     validators.chain(miners).chain([node("gateway".into(), Role::Gateway, None)]).collect()
 }
 
+/// What a continued devnet keeps although other numbers were asked for.
+fn differences(asked: &[Plan], kept: &[Plan]) -> Vec<String> {
+    let count = |plans: &[Plan], role, behaviour: Option<Behaviour>| {
+        plans.iter().filter(|p| p.role == role && p.behaviour == behaviour).count()
+    };
+    let behaviours = [Behaviour::Honest, Behaviour::Lazy, Behaviour::Tamper, Behaviour::Copy];
+    let miners = behaviours.map(|b| (Role::Miner, Some(b), format!("{} miners", b.name())));
+    let kinds = [(Role::Validator, None, "validators".to_owned())].into_iter().chain(miners);
+    let differs = |(role, behaviour, name): (Role, Option<Behaviour>, String)| {
+        let (asked, kept) = (count(asked, role, behaviour), count(kept, role, behaviour));
+        (asked != kept).then(|| format!("{kept} {name}"))
+    };
+    kinds.filter_map(differs).collect()
+}
+
 /// Makes every node's keys and the chain spec that names them.
 fn make(dir: &Path, plans: &[Plan]) -> eyre::Result<ChainSpec> {
     fs::create_dir_all(dir).wrap_err_with(|| format!("cannot make {}", dir.display()))?;
@@ -163,9 +181,7 @@ fn make(dir: &Path, plans: &[Plan]) -> eyre::Result<ChainSpec> {
     for plan in plans {
         let Accounts { operator, owner } = home::prepare_keys(&dir.join(&plan.name), None)?;
         let owner = owner.ok_or_else(|| eyre!("{} was made without an owner key", plan.name))?;
-        // The gateway's operator is registered nowhere: it asks miners as an account with money.
-        let funded = if plan.role == Role::Gateway { operator } else { owner };
-        accounts.push(GenesisAccount { account: funded, balance: BALANCE });
+        accounts.push(GenesisAccount { account: owner, balance: BALANCE });
         if plan.role == Role::Validator {
             validators.push(GenesisValidator { operator, owner, stake: STAKE, take: 1_000 });
         }

@@ -2,7 +2,7 @@
 
 use assay_chain_spec::{GenesisAccount, GenesisValidator, presets::Preset};
 use assay_ledger::{
-    MemoryState,
+    Candidates as _, MemoryState,
     records::Account,
     tx::{Action, Transaction},
 };
@@ -43,9 +43,13 @@ fn lanes_keep_nonce_order_and_blocks_take_the_highest_fee_first() {
     for tx in [transfer(1, 0, 1000), transfer(1, 1, 9000), transfer(2, 0, 5000)] {
         pool.submit(|| state.clone(), &encode(&tx)).unwrap();
     }
-    let order: Vec<_> = pool.candidates(usize::MAX).iter().map(|tx| (tx.body.nonce, tx.body.fee.0)).collect();
+    let mut selection = pool.selection();
+    let order: Vec<_> = std::iter::from_fn(|| selection.next()).map(|tx| (tx.body.nonce, tx.body.fee.0)).collect();
     assert_eq!(order, [(0, 5000), (0, 1000), (1, 9000)]);
-    assert!(pool.candidates(10).is_empty());
+    let mut selection = pool.selection();
+    selection.pass_over(&key(1).account());
+    assert_eq!(selection.next().unwrap().body.signer, key(2).account());
+    assert!(selection.next().is_none(), "the lane that was passed over is left alone");
 }
 
 #[test]
@@ -90,6 +94,16 @@ fn gossip_that_overtook_its_predecessor_waits_for_it() {
     assert!(gossip(3 + MAX_GAP + 1).is_err());
     gossip(3).unwrap();
     assert_eq!(pool.len(), 4);
+}
+
+#[test]
+fn nobody_queues_more_fees_than_it_can_pay() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1]));
+    let half = Amount::asy(5).0;
+    pool.submit(|| state.clone(), &encode(&transfer(1, 0, half))).unwrap();
+    pool.submit(|| state.clone(), &encode(&transfer(1, 1, half - 1))).unwrap();
+    let refused = pool.submit(|| state.clone(), &encode(&transfer(1, 2, 1000))).unwrap_err();
+    assert!(matches!(refused, SubmitError::Overdrawn { .. }), "{refused}");
 }
 
 #[test]

@@ -78,8 +78,9 @@ impl RpcBackend for Shared {
     }
 
     async fn infer(&self, model: &str, input: Vec<f32>) -> Result<Answer, BackendError> {
-        let gateway =
-            self.gateway.get().ok_or_else(|| BackendError::Unavailable("the node is still starting".into()))?;
+        let gateway = self.gateway.get().ok_or_else(|| {
+            BackendError::Unavailable("this node holds no owner key to ask miners with; ask a gateway".into())
+        })?;
         let inference = gateway.infer(model, &input).await.map_err(|e| match &e {
             InferError::UnknownModel { .. } => BackendError::NotFound(e.to_string()),
             e if e.is_callers_fault() => BackendError::Refused(e.to_string()),

@@ -6,7 +6,7 @@ use assay_ledger::{
     StoreError, query,
     tx::{Action, Transaction},
 };
-use assay_primitives::{Amount, Hash32, Keypair, Signed, encode};
+use assay_primitives::{Hash32, Keypair, Signed, encode};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -37,7 +37,7 @@ impl ChainView for Shared {
         let snapshot = self.store.snapshot();
         let signer = key.account();
         let nonce = self.mempool.next_nonce(|| self.store.snapshot(), &signer).map_err(unavailable)?;
-        let fee = Amount(query::params(&snapshot).map_err(unavailable)?.min_fee);
+        let fee = assay_ledger::least_fee(&query::params(&snapshot).map_err(unavailable)?, &action);
         let tx = Signed::new(Transaction { signer, nonce, fee, action }, &self.genesis, key);
         self.admit_and_spread(encode(&tx)).await.map_err(|e| SubmitError::Refused(e.to_string()))
     }

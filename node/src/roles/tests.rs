@@ -24,6 +24,12 @@ use super::*;
 use crate::adversary::{Copy, Lazy, Tamper};
 
 pub(crate) const SUBNET: SubnetId = 1;
+/// The chain's clock is the real one: validators hold still while the chain seems to be far behind.
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap()
+}
+
 const OWNER: u8 = 200;
 
 pub(crate) fn key(n: u8) -> Keypair {
@@ -68,7 +74,7 @@ impl TestChain {
         let model = digits();
         let spec = ChainSpec {
             chain_id: "roles-test".into(),
-            genesis_time_ms: 1_000,
+            genesis_time_ms: now_ms(),
             params,
             accounts: vec![account(2), account(OWNER)],
             validators: vec![GenesisValidator { operator: validator, owner, stake: Amount::asy(1_000), take: 0 }],

@@ -17,6 +17,7 @@ mod task;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use assay_chain_spec::Params;
 use assay_ledger::{
     StateRead, query,
     records::Chain,
@@ -139,6 +140,10 @@ impl Validator {
         let snapshot = self.chain.snapshot()?;
         let view: &(dyn StateRead + Send + Sync) = &*snapshot;
         let chain = query::chain(view)?;
+        if is_behind(&chain, &query::params(view)?) {
+            tracing::debug!(height = chain.height, "catching up: what is asked or committed now would come too late");
+            return Ok(());
+        }
         if query::validator(view, &self.account())?.is_none() {
             tracing::debug!("not registered as a validator yet: nothing is scored");
             return Ok(());
@@ -331,6 +336,13 @@ impl Validator {
         }
         Ok(())
     }
+}
+
+/// Whether the last block is so old that the network must be ahead of this node.
+fn is_behind(chain: &Chain, params: &Params) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    let patience = u128::from(params.block_interval_ms) * 10 + 5_000;
+    chain.height > 0 && now > u128::from(chain.time_ms) + patience
 }
 
 /// The next task that ends; waits for ever while there is none.

@@ -174,11 +174,17 @@ impl Round {
         }
     }
 
-    /// Closes the epoch: a miner that has held a task for longer than what earns the full latency mark gets 0 for it;
-    /// tasks younger than that, and those that are not the miner's turn, are left out. Entries ascend by miner.
+    /// How long a miner may hold a task at the close of the epoch: what earns the full latency mark, but never more than
+    /// three tenths of an epoch, so that a miner that never replies is always found out.
+    fn patience(&self) -> Duration {
+        let epoch = self.params.tempo.saturating_mul(self.params.block_interval_ms);
+        Duration::from_millis(self.params.latency_full_ms.min(epoch / 10 * 3))
+    }
+
+    /// Closes the epoch: a miner that has held a task for longer than [`Self::patience`] gets 0 for it; tasks younger, and those that are not the miner's turn, are left out. Entries ascend by miner.
     pub(super) fn close(&mut self) -> BTreeMap<SubnetId, Vec<ScoreEntry>> {
         self.closed = true;
-        for key in self.board.overdue(Duration::from_millis(self.params.latency_full_ms)) {
+        for key in self.board.overdue(self.patience()) {
             self.tallies.entry(key).or_default().add(&silence(), None);
         }
         self.tasks.abort_all();
