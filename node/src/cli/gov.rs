@@ -241,3 +241,19 @@ pub(super) async fn run(global: &Global, command: &Gov) -> eyre::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_vote_says_how_far_its_quorum_was_missed() {
+        let proposal = |voted: u64| {
+            let settled = json!({ "value": 30, "previous": 20, "confidence": 1.0, "voted": voted, "refused": null, "outliers": [] });
+            json!({ "eligible": 1000, "quorum": 4000, "outcome": { "parameter": settled } })
+        };
+        assert_eq!(outcome_words(&proposal(249)), "quorum 40 % not reached: 24.9 % voted");
+        assert_eq!(outcome_words(&proposal(0)), "quorum 40 % not reached: 0 % voted");
+        assert!(outcome_words(&proposal(400)).starts_with("30 (was 20"));
+    }
+}
