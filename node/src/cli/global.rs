@@ -9,7 +9,7 @@ use std::{
 
 use assay_primitives::{Amount, Keypair};
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, TableComponent, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, TableComponent, presets};
 use eyre::{WrapErr as _, eyre};
 use serde_json::{Value, json};
 
@@ -182,7 +182,8 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     if !io::stdout().is_terminal() {
         table.set_width(PIPE_WIDTH);
     }
-    let rows = rows.into_iter().map(|row| if N > WIDE { row.map(|cell| short(&cell)) } else { row });
+    let shown = |row: [String; N]| if N > WIDE { row.map(|cell| short(&cell)) } else { row };
+    let rows: Vec<_> = rows.into_iter().map(shown).collect();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     // A line under the header, none between rows.
     for line in [
@@ -194,6 +195,13 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
         table.remove_style(line);
     }
     table.set_header(header);
+    // Accounts and ids are not broken where programs may read them.
+    let whole = |cell: &String| cell.len() > 60 && !cell.contains(' ');
+    for (i, column) in table.column_iter_mut().enumerate() {
+        if !io::stdout().is_terminal() && rows.iter().any(|row| whole(&row[i])) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     table.add_rows(rows);
     table.to_string()
 }
