@@ -141,6 +141,22 @@ pub fn encode_metrics(out: &mut String) {
     malachitebft_app_channel::app::metrics::export(out);
 }
 
+/// Asks the system for the port: the engine's own listener fails only after it has started, and in silence. An engine
+/// that was stopped a moment ago may still be letting go of it.
+async fn port_is_free(address: SocketAddr) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries < 20 => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Starts the engine on an application. Needs a multi-thread tokio runtime.
 ///
 /// # Errors
@@ -153,9 +169,7 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
             config.max_block_bytes
         )));
     }
-    // The engine's own listener fails only after it has started, and in silence: ask the system first.
-    std::net::TcpListener::bind(config.listen)
-        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+    port_is_free(config.listen).await.map_err(|source| StartError::Listen { address: config.listen, source })?;
     let home = config.home.clone();
     std::fs::create_dir_all(&home).map_err(|source| StartError::Home { path: home.clone(), source })?;
     let settings = Settings::new(&config).map_err(StartError::Setting)?;

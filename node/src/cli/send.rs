@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use assay_chain_spec::Params;
 use assay_ledger::tx::{Action, SignedTransaction, Transaction};
 use assay_primitives::{Amount, Hash32, Keypair, Signed, receipt::Blob};
 use clap::Args;
@@ -79,7 +80,7 @@ impl Global {
         let genesis = status.genesis_hash;
         let fee = match sending.fee {
             Some(fee) => fee,
-            None => lowest_fee(&client.call("assay_params", json!({})).await?)?,
+            None => assay_ledger::least_fee(&params_in_force(&client.call("assay_params", json!({})).await?)?, &action),
         };
         let nonce = client.next_nonce(&key.account()).await?;
         let name = action.name();
@@ -154,8 +155,13 @@ impl Global {
     }
 }
 
-/// The parameter `min_fee` of `assay_params`.
-fn lowest_fee(params: &Value) -> eyre::Result<Amount> {
-    let fee = super::global::rows(params).iter().find(|p| p["name"] == "min_fee").and_then(|p| p["value"].as_u64());
-    fee.map(Amount).ok_or_else(|| eyre!("the node names no parameter min_fee; give --fee"))
+/// The parameters that `assay_params` lists.
+fn params_in_force(listed: &Value) -> eyre::Result<Params> {
+    let mut params = Params::dev();
+    for name in Params::NAMES {
+        let row = super::global::rows(listed).iter().find(|row| row["name"] == *name);
+        let value = row.and_then(|row| row["value"].as_u64());
+        params.set(name, value.ok_or_else(|| eyre!("the node names no parameter {name}; give --fee"))?)?;
+    }
+    Ok(params)
 }

@@ -148,7 +148,7 @@ impl ChainView for TestChain {
         let signer = key.account();
         let mut nonces = self.nonces.lock().unwrap();
         let nonce = nonces.entry(signer).or_insert(0);
-        let fee = Amount(query::params(&*self.view()).unwrap().min_fee);
+        let fee = assay_ledger::least_fee(&query::params(&*self.view()).unwrap(), &action);
         let tx = Signed::new(Transaction { signer, nonce: *nonce, fee, action }, &self.genesis, key);
         *nonce += 1;
         self.pool.lock().unwrap().push(tx.clone());

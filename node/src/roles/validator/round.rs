@@ -175,10 +175,10 @@ impl Round {
     }
 
     /// How long a miner may hold a task at the close of the epoch: what earns the full latency mark, but never more than
-    /// three tenths of an epoch, so that a miner that never replies is always found out.
+    /// half an epoch, so that a miner that never replies is always found out.
     fn patience(&self) -> Duration {
         let epoch = self.params.tempo.saturating_mul(self.params.block_interval_ms);
-        Duration::from_millis(self.params.latency_full_ms.min(epoch / 10 * 3))
+        Duration::from_millis(self.params.latency_full_ms.min(epoch / 2))
     }
 
     /// Closes the epoch: a miner that has held a task for longer than [`Self::patience`] gets 0 for it; tasks younger, and those that are not the miner's turn, are left out. Entries ascend by miner.
