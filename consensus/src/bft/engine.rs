@@ -148,7 +148,7 @@ async fn port_is_free(address: SocketAddr) -> io::Result<()> {
     loop {
         match std::net::TcpListener::bind(address) {
             Ok(_) => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries < 20 => {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries < 60 => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

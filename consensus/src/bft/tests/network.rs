@@ -310,7 +310,7 @@ async fn a_validator_that_lost_its_store_and_log_refuses_to_sign_again() {
 async fn a_home_of_another_key_is_refused() {
     let mut network = network("foreign", 1, 1, &keys(1), Duration::ZERO);
     network.start().await;
-    network.reach(&[0], 1, Duration::from_secs(30)).await;
+    network.reach(&[0], 20, Duration::from_secs(30)).await;
     network.stop().await;
     let node = &mut network.nodes[0];
     node.config.signer = Some(Keypair::from_secret([77; 32]));
