@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 
 use super::layout::Behaviour;
 
+/// Width of tables where stdout is no terminal.
+const PIPE_WIDTH: u16 = 110;
+
 /// The report of a run. Its JSON keys are documented in `docs/cli.md` and stable.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -213,6 +216,10 @@ impl Report {
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    // In a pipe there is no terminal to fit: lines that a person can still read there.
+    if table.width().is_none() {
+        table.set_width(PIPE_WIDTH);
+    }
     table.set_header(header);
     table
 }
