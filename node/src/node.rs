@@ -303,6 +303,11 @@ fn net_config(home: &Home) -> eyre::Result<NetConfig> {
 }
 
 async fn start_engine(home: &Home, role: Role, chain: Chain) -> eyre::Result<Engine> {
+    let listen = SocketAddr::new(home.config.listen, home.config.ports.consensus);
+    // The engine's own listener fails only after it has started, and in silence: ask the system first.
+    std::net::TcpListener::bind(listen).wrap_err_with(|| {
+        format!("cannot listen for consensus on {listen}; stop what uses the port, or choose another one")
+    })?;
     // Governance may raise the limit on blocks while the node runs: the engine is sized for the largest it may become.
     // What is valid now is the ledger's to say.
     let max_block_bytes = usize::try_from(Params::bounds("max_block_bytes")?.high)?;
@@ -310,7 +315,7 @@ async fn start_engine(home: &Home, role: Role, chain: Chain) -> eyre::Result<Eng
         chain_id: home.spec.chain_id.clone(),
         genesis: home.genesis,
         moniker: home.config.moniker.clone(),
-        listen: SocketAddr::new(home.config.listen, home.config.ports.consensus),
+        listen,
         peers: home.config.peers.consensus.iter().map(resolve).collect::<eyre::Result<_>>()?,
         home: home.data_dir().join("consensus"),
         network_key: home.network.clone(),

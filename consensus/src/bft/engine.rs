@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -77,14 +76,6 @@ pub enum StartError {
     /// An unusable setting.
     #[error("unusable engine setting: {0}")]
     Setting(String),
-    /// The consensus port is taken.
-    #[error("cannot listen for consensus on {address}: {source}; stop what uses the port, or choose another one")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
     /// The engine itself.
     #[error("the block engine did not start: {0}; check that its folder belongs to this node alone")]
     Engine(String),
@@ -141,22 +132,6 @@ pub fn encode_metrics(out: &mut String) {
     malachitebft_app_channel::app::metrics::export(out);
 }
 
-/// Asks the system for the port: the engine's own listener fails only after it has started, and in silence. An engine
-/// that was stopped a moment ago may still be letting go of it.
-async fn port_is_free(address: SocketAddr) -> io::Result<()> {
-    let mut tries = 0;
-    loop {
-        match std::net::TcpListener::bind(address) {
-            Ok(_) => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries < 60 => {
-                tries += 1;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Err(e) => return Err(e),
-        }
-    }
-}
-
 /// Starts the engine on an application. Needs a multi-thread tokio runtime.
 ///
 /// # Errors
@@ -169,7 +144,6 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
             config.max_block_bytes
         )));
     }
-    port_is_free(config.listen).await.map_err(|source| StartError::Listen { address: config.listen, source })?;
     let home = config.home.clone();
     std::fs::create_dir_all(&home).map_err(|source| StartError::Home { path: home.clone(), source })?;
     let settings = Settings::new(&config).map_err(StartError::Setting)?;
