@@ -16,7 +16,7 @@ setup: ## Install what is missing: linker, libclang for RocksDB's bindings, carg
 	command -v mold >/dev/null || missing+=(mold); \
 	command -v clang >/dev/null || missing+=(clang); \
 	command -v c++ >/dev/null || missing+=(g++); \
-	ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev); \
+	compgen -G '/usr/lib/llvm-*/lib/libclang.so' >/dev/null || missing+=(libclang-dev); \
 	if [ $${#missing[@]} -gt 0 ]; then \
 	  echo "installing $${missing[*]}"; \
 	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
