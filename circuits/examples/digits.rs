@@ -4,7 +4,7 @@
 
 use std::{error::Error, fs, path::Path, time::Instant};
 
-use assay_circuits::{
+use assay_circuits::dense::{
     Binding, ProofSystem, argmax, hash_input, hash_output, import_onnx,
     proof::{Halo2, halo2, prover_for, verifier_for},
     prove, verify,
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = imported.model;
     println!("model {} ({} bytes)\n{:#?}", model.id(), model.to_bytes().len(), imported.report);
 
-    let network = assay_circuits::onnx::read(&onnx)?;
+    let network = assay_circuits::dense::onnx::read(&onnx)?;
     let held_out = scans(&folder.join("heldout.json"))?;
     let (mut right, mut float_right, mut same) = (0, 0, 0);
     for scan in &held_out {

@@ -1,191 +1,182 @@
-//! Zero-knowledge proofs that `output = model(input)`, bound to chain, model, request, miner and epoch.
+//! The one face of the proof systems.
 //!
-//! ```text
-//! prove:   binding fits values? -> run again, same output? -> proof
-//! verify:  binding fits values? -> ranges -> length -> proof holds for (key of the model, digest, input, output)
-//! ```
-//!
-//! A prover refuses to prove what is not so; a verifier gives `Err` on any bytes and never panics.
+//! A proof states: the model committed to gives these outputs on these inputs, for this binding. The three systems prove
+//! the same [`Relations`]; they differ in what a proof weighs and costs and in who learns what.
 
-mod cache;
-pub mod halo2;
+use crate::relation::{Relations, Trace};
 
-pub use cache::{prover_for, verifier_for};
-pub use halo2::{Halo2, SetupError};
+/// What is proved. The verifier fills it from its own task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statement<'a> {
+    /// [`crate::Binding::digest`]: chain, model, request, miner, epoch, input and output.
+    pub binding: &'a [u8; 32],
+    /// One row-major vector an input of the graph.
+    pub inputs: &'a [Vec<i64>],
+    /// One row-major vector an output of the graph.
+    pub outputs: &'a [Vec<i64>],
+}
 
-use crate::{Binding, CompiledModel, ExecError, exec, hash_input, hash_output};
+/// What proving will cost, said before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Estimate {
+    /// Seconds of set-up on two cores.
+    pub setup_s: f64,
+    /// Seconds of proving on two cores.
+    pub prove_s: f64,
+    /// Seconds of one verification.
+    pub verify_s: f64,
+    /// Most memory while proving, MiB.
+    pub memory_mib: f64,
+    /// Length of a proof.
+    pub proof_bytes: usize,
+}
 
-/// Why no proof was made.
-#[derive(Debug, thiserror::Error)]
-pub enum ProveError {
-    /// The binding names something else than the values given.
+/// A system that cannot prove these relations, said before any work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{system} cannot prove this model: {reason}")]
+pub struct Unsupported {
+    /// The system.
+    pub system: &'static str,
+    /// Expected and found, with the node.
+    pub reason: String,
+}
+
+/// Why keys were not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// The system does not do such relations.
     #[error(transparent)]
-    Binding(#[from] BindingError),
-    /// The input is not one of the model's.
-    #[error(transparent)]
-    Input(#[from] ExecError),
-    /// The output is not what the model gives.
-    #[error("the output is not the model's for this input; serve what CompiledModel::run gives")]
-    WrongOutput,
-    /// No keys.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// The operating system gave no randomness to blind the proof with.
-    #[error("no randomness from the operating system: {reason}")]
-    Randomness {
-        /// What it says.
+    Unsupported(#[from] Unsupported),
+    /// Weights that are not those of the relations.
+    #[error("weights: {reason}")]
+    Weights {
+        /// Expected and found.
         reason: String,
     },
-    /// The proof library refused.
-    #[error("proof library: {reason}")]
-    Library {
-        /// What it says.
+    /// The library refused.
+    #[error("{system} keys: {reason}")]
+    Keys {
+        /// The system.
+        system: &'static str,
+        /// What the library says.
         reason: String,
     },
 }
 
-/// Why a proof is not accepted.
-#[derive(Debug, thiserror::Error)]
+/// Why a proof was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProveError {
+    /// The statement's values do not have the graph's shapes.
+    #[error("statement: {reason}")]
+    Statement {
+        /// Expected and found.
+        reason: String,
+    },
+    /// The trace is not one of these relations.
+    #[error("trace: {reason}")]
+    Trace {
+        /// Expected and found.
+        reason: String,
+    },
+    /// The library refused.
+    #[error("{system}: {reason}")]
+    Library {
+        /// The system.
+        system: &'static str,
+        /// What the library says.
+        reason: String,
+    },
+}
+
+/// Why a proof was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// The binding names something else than the values given.
-    #[error(transparent)]
-    Binding(#[from] BindingError),
-    /// The input is not one of the model's.
-    #[error(transparent)]
-    Input(#[from] ExecError),
-    /// The output has another length than the model's.
-    #[error("output of {found} values; the model gives {expected}")]
-    OutputLength {
-        /// Values the model gives.
-        expected: usize,
-        /// Values found.
-        found: usize,
+    /// The statement's values do not have the graph's shapes.
+    #[error("statement: {reason}")]
+    Statement {
+        /// Expected and found.
+        reason: String,
     },
-    /// Longer or shorter than every proof for this model.
-    #[error("proof of {found} bytes; a proof for this model has {expected}")]
-    ProofLength {
-        /// Bytes of any proof for this model.
-        expected: usize,
-        /// Bytes found.
-        found: usize,
+    /// Bytes that are not a proof of this system and version.
+    #[error("not a proof of {system}: {reason}")]
+    Malformed {
+        /// The system.
+        system: &'static str,
+        /// What is wrong.
+        reason: String,
     },
-    /// Bytes after the proof.
-    #[error("{found} bytes after the proof")]
-    Trailing {
-        /// How many.
-        found: usize,
-    },
-    /// The proof does not hold for this model, binding, input and output.
+    /// A proof that does not prove the statement.
     #[error("the proof does not hold ({reason})")]
     Invalid {
-        /// What the proof library says.
+        /// Which check failed.
         reason: String,
     },
-    /// No keys.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
 }
 
-/// A binding that does not belong to the values beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the binding's {field} is not that of the values given")]
-pub struct BindingError {
-    /// `model`, `input` or `output`.
-    pub field: &'static str,
-}
+/// A way to prove relations.
+///
+/// Keys hold what both sides derive from the public relations; the prover's hold the weights too, the verifier's only
+/// a commitment to them.
+pub trait ProofSystem: Send + Sync {
+    /// What a prover keeps for a model.
+    type ProverKey: Send + Sync;
+    /// What a verifier keeps for a model; holds no weights.
+    type VerifierKey: Send + Sync;
 
-/// A way to prove runs of a model. The statement is the same for all of them.
-pub trait ProofSystem {
-    /// Keys to prove with, for one model.
-    type Prover;
-    /// Keys to verify with, for one model.
-    type Verifier;
+    /// The name used on the command line and in documents.
+    const NAME: &'static str;
 
-    /// The name used in documents and parameters.
-    fn name(&self) -> &'static str;
+    /// Says whether the system does these relations, before any work.
+    ///
+    /// # Errors
+    /// [`Unsupported`] names the node.
+    fn supports(relations: &Relations) -> Result<(), Unsupported>;
 
-    /// Derives the verifying key from the model.
+    /// What proving will cost.
+    fn estimate(relations: &Relations) -> Estimate;
+
+    /// Makes both keys. `weights` has one vector for each [`crate::relation::Definition::Weight`], by its number.
     ///
     /// # Errors
     /// [`SetupError`].
-    fn verifier(&self, model: &CompiledModel) -> Result<Self::Verifier, SetupError>;
+    fn set_up(
+        relations: std::sync::Arc<Relations>,
+        weights: &[Vec<i64>],
+    ) -> Result<(Self::ProverKey, Self::VerifierKey), SetupError>;
 
-    /// Derives the proving key from the model.
-    ///
-    /// # Errors
-    /// [`SetupError`].
-    fn prover(&self, model: &CompiledModel) -> Result<Self::Prover, SetupError>;
-
-    /// Proves a statement that [`prove`] has checked.
+    /// Proves. The trace is taken as it is: an untrue one gives a proof that does not verify, or an error.
     ///
     /// # Errors
     /// [`ProveError`].
-    fn prove(
-        &self,
-        prover: &Self::Prover,
-        binding: &Binding,
-        input: &[i16],
-        output: &[i32],
-    ) -> Result<Vec<u8>, ProveError>;
+    fn prove(key: &Self::ProverKey, trace: &Trace, statement: Statement<'_>) -> Result<Vec<u8>, ProveError>;
 
-    /// Verifies a statement whose binding and ranges [`verify`] has checked. Never panics.
+    /// Verifies. Never panics, on any bytes; time and memory are bounded by the key.
     ///
     /// # Errors
     /// [`VerifyError`].
-    fn verify(
-        &self,
-        verifier: &Self::Verifier,
-        binding: &Binding,
-        input: &[i16],
-        output: &[i32],
-        proof: &[u8],
-    ) -> Result<(), VerifyError>;
-}
+    fn verify(key: &Self::VerifierKey, statement: Statement<'_>, proof: &[u8]) -> Result<(), VerifyError>;
 
-fn check_binding(model: &CompiledModel, binding: &Binding, input: &[i16], output: &[i32]) -> Result<(), BindingError> {
-    let holds = [
-        ("model", binding.model == model.id()),
-        ("input", binding.input == hash_input(input)),
-        ("output", binding.output == hash_output(output)),
-    ];
-    match holds.into_iter().find(|(_, holds)| !holds) {
-        Some((field, _)) => Err(BindingError { field }),
-        None => Ok(()),
+    /// Verifies many proofs of one model, cheaper than one by one where the system can.
+    ///
+    /// # Errors
+    /// The position of one proof that does not hold, and why.
+    fn verify_batch(key: &Self::VerifierKey, batch: &[(Statement<'_>, &[u8])]) -> Result<(), (usize, VerifyError)> {
+        for (at, (statement, proof)) in batch.iter().enumerate() {
+            Self::verify(key, *statement, proof).map_err(|e| (at, e))?;
+        }
+        Ok(())
     }
-}
 
-/// Proves that the model gives `output` on `input`, for this binding.
-///
-/// # Errors
-/// [`ProveError`]; a wrong output is refused, never proved.
-pub fn prove(model: &CompiledModel, binding: &Binding, input: &[i16], output: &[i32]) -> Result<Vec<u8>, ProveError> {
-    check_binding(model, binding, input, output)?;
-    if model.run(input)? != output {
-        return Err(ProveError::WrongOutput);
-    }
-    Halo2.prove(&*prover_for(model)?, binding, input, output)
-}
+    /// The verifier's key as bytes.
+    fn verifier_key_to_bytes(key: &Self::VerifierKey) -> Vec<u8>;
 
-/// Verifies that the model gives `output` on `input`, for this binding. The first call for a model derives its
-/// key; later ones take it from memory.
-///
-/// # Errors
-/// [`VerifyError`]; never panics, on any bytes.
-pub fn verify(
-    model: &CompiledModel,
-    binding: &Binding,
-    input: &[i16],
-    output: &[i32],
-    proof: &[u8],
-) -> Result<(), VerifyError> {
-    exec::check_input(model.graph(), input)?;
-    if output.len() != model.output_len() {
-        return Err(VerifyError::OutputLength { expected: model.output_len(), found: output.len() });
-    }
-    check_binding(model, binding, input, output)?;
-    let expected = halo2::proof_len(halo2::required_k(model.graph())?);
-    if proof.len() != expected {
-        return Err(VerifyError::ProofLength { expected, found: proof.len() });
-    }
-    Halo2.verify(&*verifier_for(model)?, binding, input, output, proof)
+    /// Reads a verifier's key made for these relations, from anyone: whether it is the model's own is for who knows
+    /// the model's id to check.
+    ///
+    /// # Errors
+    /// [`SetupError::Keys`].
+    fn verifier_key_from_bytes(
+        relations: std::sync::Arc<Relations>,
+        bytes: &[u8],
+    ) -> Result<Self::VerifierKey, SetupError>;
 }

@@ -4,7 +4,7 @@
 
 use std::{fs, path::PathBuf};
 
-use assay_circuits::{
+use assay_circuits::dense::{
     Binding, CompiledModel, ImportError, Imported, argmax, hash_input, hash_output, import_onnx, onnx, prove, verify,
 };
 use assay_primitives::{AccountId, Hash32};

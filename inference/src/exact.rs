@@ -1,6 +1,6 @@
 //! The exact runtime of provable models.
 
-use assay_circuits::CompiledModel;
+use assay_circuits::dense::CompiledModel;
 use assay_primitives::ModelId;
 
 use crate::{Engine, EngineError, ModelInfo};

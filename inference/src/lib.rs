@@ -84,5 +84,5 @@ pub trait Engine: Send + Sync {
 
 /// The class an output names: the position of the largest value, the first of equal ones; 0 for an empty output.
 pub fn class_of(output: &[i32]) -> u32 {
-    u32::try_from(assay_circuits::argmax(output)).expect("outputs of models are far shorter than 2^32")
+    u32::try_from(assay_circuits::dense::argmax(output)).expect("outputs of models are far shorter than 2^32")
 }

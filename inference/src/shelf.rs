@@ -49,7 +49,7 @@ impl<E: Engine> ModelShelf<E> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use assay_circuits::{
+    use assay_circuits::dense::{
         CompiledModel, Graph,
         graph::{Dense, Node},
     };

@@ -1,7 +1,7 @@
 //! The state before the first block.
 
 use assay_chain_spec::{ChainSpec, SpecError};
-use assay_circuits::{CompiledModel, ModelError};
+use assay_circuits::dense::{CompiledModel, ModelError};
 use assay_primitives::{AccountId, Hash32, ModelId, block::ValidatorSetError};
 
 use crate::{

@@ -3,7 +3,7 @@
 //! Every block is executed twice and must come out the same, and after every block the books must add up.
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params};
-use assay_circuits::{
+use assay_circuits::dense::{
     Binding, CompiledModel,
     graph::{Dense, Graph, Node},
 };
@@ -271,7 +271,7 @@ impl World {
             input: input_hash(&request.body.input),
             output: output_hash(&output),
         };
-        assay_circuits::prove(&self.model, &binding, &request.body.input, &output).unwrap()
+        assay_circuits::dense::prove(&self.model, &binding, &request.body.input, &output).unwrap()
     }
 }
 

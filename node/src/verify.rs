@@ -12,7 +12,7 @@
 //! that a failure says what still held.
 
 use assay_chain_spec::ChainSpec;
-use assay_circuits::{Binding, CompiledModel};
+use assay_circuits::dense::{Binding, CompiledModel};
 use assay_ledger::{
     keys,
     records::{MinerRecord, ModelRecord},
@@ -214,7 +214,7 @@ fn run(mut checks: Checks, receipt: &Receipt, genesis: &Hash32) -> Result<Vec<Ch
             input,
             output,
         };
-        assay_circuits::verify(&model, &binding, &request.body.input, &response.body.output, &receipt.proof.0)
+        assay_circuits::dense::verify(&model, &binding, &request.body.input, &response.body.output, &receipt.proof.0)
             .map_err(text)?;
         Ok(((), format!("{} bytes, bound to request and miner", receipt.proof.0.len())))
     })?;

@@ -14,7 +14,7 @@ use assay::{
 use assay_chain_spec::{
     ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params, presets::Preset,
 };
-use assay_circuits::CompiledModel;
+use assay_circuits::dense::CompiledModel;
 use assay_primitives::{Amount, Keypair, receipt::Blob};
 use eyre::{bail, eyre};
 

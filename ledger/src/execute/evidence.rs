@@ -4,7 +4,7 @@
 //! anyone. Anyone may therefore refute, whoever asked; there is no reward for it. A challenge costs the miner a proof,
 //! so only validators may open one, and only a few in an epoch.
 
-use assay_circuits::{Binding, CompiledModel, VerifyError};
+use assay_circuits::dense::{Binding, CompiledModel, VerifyError};
 use assay_primitives::{
     AccountId, Hash32, ModelId, Signed,
     task::{Request, Response, input_hash, output_hash},
@@ -111,7 +111,7 @@ fn fault(
     response: &Response,
     proof: Option<&[u8]>,
 ) -> Result<SlashReason, ActionError> {
-    let input = |e: assay_circuits::ExecError| {
+    let input = |e: assay_circuits::dense::ExecError| {
         ActionError::evidence(format!("the request's input is none of the model's: {e}"))
     };
     let output = model.run(&request.input).map_err(input)?;
@@ -126,7 +126,7 @@ fn fault(
     if response.proof != Some(Hash32::digest(proof)) {
         return Err(ActionError::evidence("this is not the proof whose hash the miner signed"));
     }
-    match assay_circuits::verify(model, binding, &request.input, &output, proof) {
+    match assay_circuits::dense::verify(model, binding, &request.input, &output, proof) {
         Ok(()) => Err(ActionError::evidence("the output is exact and the proof holds: nothing is refuted")),
         Err(VerifyError::Setup(e)) => Err(ActionError::evidence(format!("no proof of this model can be checked: {e}"))),
         Err(_) => Ok(SlashReason::InvalidProof),
@@ -231,7 +231,7 @@ pub(super) fn answer(
         input: input_hash(&request.input),
         output: output_hash(output),
     };
-    assay_circuits::verify(&model, &binding, &request.input, output, proof)
+    assay_circuits::dense::verify(&model, &binding, &request.input, output, proof)
         .map_err(|e| ActionError::evidence(format!("the proof does not answer the challenge: {e}")))?;
     challenge.status = ChallengeStatus::Answered { height: env.block.height };
     state.write(keys::challenge(id), &challenge);

@@ -1,7 +1,7 @@
 //! Who runs what: validators, miners, their endpoints, and models.
 
 use assay_chain_spec::MAX_MODEL_BYTES;
-use assay_circuits::CompiledModel;
+use assay_circuits::dense::CompiledModel;
 use assay_primitives::{AccountId, Amount, ModelId, Score, Signature, domain, task::SubnetId};
 
 use super::{Env, burn, money::debit, stake};

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use assay_circuits::{Binding, CompiledModel};
+use assay_circuits::dense::{Binding, CompiledModel};
 use assay_primitives::{AccountId, Hash32, task};
 use clap::Args;
 use serde_json::json;
@@ -200,8 +200,8 @@ fn prove(model: &CompiledModel) -> Result<String, String> {
         input: task::input_hash(&input),
         output: task::output_hash(&output),
     };
-    let proof = assay_circuits::prove(model, &binding, &input, &output).map_err(|e| e.to_string())?;
+    let proof = assay_circuits::dense::prove(model, &binding, &input, &output).map_err(|e| e.to_string())?;
     let proved = start.elapsed();
-    assay_circuits::verify(model, &binding, &input, &output, &proof).map_err(|e| e.to_string())?;
+    assay_circuits::dense::verify(model, &binding, &input, &output, &proof).map_err(|e| e.to_string())?;
     Ok(format!("keys and one proof in {} ms, verified", proved.as_millis()))
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Instant};
 
-use assay_circuits::{CompiledModel, argmax};
+use assay_circuits::dense::{CompiledModel, argmax};
 use assay_ledger::records::ModelRecord;
 use assay_primitives::{Hash32, ModelId, receipt::Receipt};
 use clap::Args;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
-use assay_circuits::CompiledModel;
+use assay_circuits::dense::CompiledModel;
 use assay_primitives::{AccountId, Amount, Keypair, receipt::Blob};
 use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, bail, ensure, eyre};
@@ -132,7 +132,8 @@ pub(super) fn read_model(path: &Path, calibration: Option<&Path>) -> eyre::Resul
             Sample::Bare(input) | Sample::Scan { pixels: input } => input,
         })
         .collect();
-    let imported = assay_circuits::import_onnx(&bytes, &inputs).wrap_err_with(|| format!("{}", path.display()))?;
+    let imported =
+        assay_circuits::dense::import_onnx(&bytes, &inputs).wrap_err_with(|| format!("{}", path.display()))?;
     Ok(imported.model)
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
-use assay_circuits::CompiledModel;
+use assay_circuits::dense::CompiledModel;
 use assay_primitives::{Amount, Keypair, receipt::Blob};
 use eyre::{WrapErr as _, bail, eyre};
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@
 //!       ─ Verified
 //! ```
 
-use assay_circuits::Binding;
+use assay_circuits::dense::Binding;
 use assay_inference::{Engine as _, ExactEngine};
 use assay_primitives::{
     Hash32, Signed,
@@ -106,7 +106,7 @@ pub(crate) fn check(
         None => Finding::MissingProof,
         Some(proof) => {
             let binding = binding(genesis, asked, id, &expected);
-            match assay_circuits::verify(engine.model(), &binding, &asked.input, &expected, proof) {
+            match assay_circuits::dense::verify(engine.model(), &binding, &asked.input, &expected, proof) {
                 Ok(()) => Finding::Verified,
                 Err(e) => Finding::InvalidProof(e.to_string()),
             }

@@ -208,8 +208,8 @@ impl Miner {
         let done = tokio::task::spawn_blocking(move || {
             let output = engine.run(&body.input).map_err(|e| e.to_string())?;
             let binding = check::binding(&genesis, &body, id, &output);
-            let proof =
-                assay_circuits::prove(engine.model(), &binding, &body.input, &output).map_err(|e| e.to_string())?;
+            let proof = assay_circuits::dense::prove(engine.model(), &binding, &body.input, &output)
+                .map_err(|e| e.to_string())?;
             Ok::<_, String>(Work { output, proof })
         });
         let work = done.await.map_err(unavailable)?.map_err(unavailable)?;
@@ -329,7 +329,7 @@ impl Miner {
         let view = &*self.chain.0.snapshot()?;
         for model in query::models(view)? {
             let Some(engine) = self.models.engine(view, &model.id)? else { continue };
-            if let Err(error) = assay_circuits::proof::prover_for(engine.model()) {
+            if let Err(error) = assay_circuits::dense::proof::prover_for(engine.model()) {
                 tracing::warn!(model = model.name, %error, "this model cannot be proved");
             }
         }

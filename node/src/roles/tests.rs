@@ -7,7 +7,7 @@ use std::{
 };
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params};
-use assay_circuits::CompiledModel;
+use assay_circuits::dense::CompiledModel;
 use assay_ledger::{
     BlockContext, MemoryState, SignedTransaction, query,
     records::{ChallengeStatus, SlashReason},
@@ -54,7 +54,7 @@ pub(crate) fn digits() -> &'static CompiledModel {
         };
         let calibration: Vec<Vec<f32>> = scans.iter().map(sample).collect();
         let onnx = include_bytes!("../../../assets/digits/digits.onnx");
-        assay_circuits::import_onnx(onnx, &calibration).unwrap().model
+        assay_circuits::dense::import_onnx(onnx, &calibration).unwrap().model
     })
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
-use assay_circuits::{Binding, CompiledModel, argmax};
+use assay_circuits::dense::{Binding, CompiledModel, argmax};
 use assay_ledger::{
     BlockContext, MemoryState, execute, genesis, keys, query,
     tree::{self, MemoryTree},
@@ -176,7 +176,7 @@ impl TestNode {
             input: task::input_hash(&input),
             output: task::output_hash(&output),
         };
-        let proof = assay_circuits::prove(&self.model, &binding, &input, &output).unwrap();
+        let proof = assay_circuits::dense::prove(&self.model, &binding, &input, &output).unwrap();
         let response = Response {
             miner: key(MINER).account(),
             request: binding.request,

@@ -1,7 +1,7 @@
 //! A compiled model's bytes: never a panic, one encoding each, and what is accepted runs without overflow.
 #![no_main]
 
-use assay_circuits::CompiledModel;
+use assay_circuits::dense::CompiledModel;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

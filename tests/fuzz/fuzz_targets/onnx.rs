@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = assay_circuits::import_onnx(bytes, &[vec![1.0; 64]]);
+    let _ = assay_circuits::dense::import_onnx(bytes, &[vec![1.0; 64]]);
 });

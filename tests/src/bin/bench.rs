@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use assay::{devnet::DIGITS, rpc::RpcClient};
-use assay_circuits::{Binding, CompiledModel, prove, verify};
+use assay_circuits::dense::{Binding, CompiledModel, prove, verify};
 use assay_ledger::tx::{Action, Transaction};
 use assay_primitives::{AccountId, Amount, Hash32, Keypair, Signed, encode, task};
 use assay_tests::{Network, Process, Setup};

@@ -33,7 +33,7 @@ use self::{
     witness::{Witness, public_values},
 };
 use super::{ProofSystem, ProveError, VerifyError, cache};
-use crate::{
+use crate::dense::{
     Binding, CompiledModel,
     graph::{Graph, SHIFT},
 };

@@ -1,6 +1,6 @@
 //! The exact executor: the one meaning of a graph. What it gives is what is served, scored and proved.
 
-use crate::graph::{Dense, Graph, INPUT_HIGH, INPUT_LOW, Node, SHIFT};
+use crate::dense::graph::{Dense, Graph, INPUT_HIGH, INPUT_LOW, Node, SHIFT};
 
 /// Why an input was not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::{
     witness::{ACCUMULATOR, COLUMNS, LIMBS, SELECTOR, VALUE, field},
     *,
 };
-use crate::{
+use crate::dense::{
     graph::{Dense, Node},
     hash_input, hash_output,
     proof::{prove, verify},
@@ -283,7 +283,7 @@ fn the_last_rows_kept_for_blinding_are_as_many_as_the_library_needs() {
 fn a_proof_made_from_an_altered_table_does_not_verify() {
     let output = small().run(&INPUT).unwrap();
     let binding = binding(small(), &INPUT, &output);
-    let prover = crate::proof::prover_for(small()).unwrap();
+    let prover = crate::dense::proof::prover_for(small()).unwrap();
     for (class, cells) in classes() {
         let (column, row) = cells[cells.len() / 2];
         let mut run = honest();

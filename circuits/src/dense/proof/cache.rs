@@ -10,7 +10,7 @@ use super::{
     Halo2, ProofSystem,
     halo2::{MIN_K, Prover, SetupError, Verifier},
 };
-use crate::CompiledModel;
+use crate::dense::CompiledModel;
 
 /// Models whose keys are kept, of each kind.
 const CAPACITY: usize = 8;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use assay_primitives::{Hash32, ModelId, domain};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::{
+use crate::dense::{
     exec::{self, ExecError},
     graph::{Graph, GraphError, INPUT_HIGH, INPUT_LOW, Interval},
     proof::halo2::{self, SetupError},
@@ -238,7 +238,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
+    use crate::dense::{
         exec::tests::graphs,
         graph::{Dense, MULTIPLIER_END, Node},
     };

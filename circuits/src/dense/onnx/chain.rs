@@ -8,7 +8,7 @@ use super::{
     short,
     tensor::{Tensor, constant, shape_after_batch},
 };
-use crate::graph::{MAX_LAYERS, MAX_WEIGHTS, MAX_WIDTH};
+use crate::dense::graph::{MAX_LAYERS, MAX_WEIGHTS, MAX_WIDTH};
 
 /// The state of walking along the chain.
 pub(super) struct Reader {

@@ -32,7 +32,7 @@ use super::{
     layout::{self, ABOVE_LOW, BELOW_HIGH, Block, DIGEST_ROWS, EXCESS, LIMB_BITS, LIMB_ROWS, REMAINDER, TERMS},
     witness::{ACCUMULATOR, COLUMNS, LIMBS, SELECTOR, VALUE, Witness, field},
 };
-use crate::graph::{Graph, SHIFT};
+use crate::dense::graph::{Graph, SHIFT};
 
 /// The columns.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use super::{
     proto::{TensorProto, ValueInfoProto},
     short,
 };
-use crate::graph::MAX_WIDTH;
+use crate::dense::graph::MAX_WIDTH;
 
 /// ONNX's number of the 32-bit float.
 pub(super) const FLOAT: i32 = 1;

@@ -6,7 +6,7 @@ use halo2_proofs::pasta::{
 };
 
 use super::layout::{self, ABOVE_LOW, BELOW_HIGH, EXCESS, LIMB_BITS, REMAINDER, TERMS};
-use crate::{
+use crate::dense::{
     exec::Requantised,
     graph::{Graph, Node},
 };

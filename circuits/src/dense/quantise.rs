@@ -7,7 +7,7 @@
 //! Weights take one scale an output channel, activations one a layer; all are symmetric. The last layer
 //! keeps 16 bits, with room for logits twice as large as any seen.
 
-use crate::{
+use crate::dense::{
     CompiledModel, ImportError, argmax,
     graph::{Dense, Graph, INPUT_HIGH, INPUT_LOW, MULTIPLIER_END, Node, SHIFT},
     onnx::Network,
@@ -143,8 +143,8 @@ pub(crate) fn quantise(network: &Network, samples: &[Vec<f32>]) -> Result<(Compi
 }
 
 /// Puts the ONNX node's name beside the graph's error.
-fn named(network: &Network, source: crate::GraphError) -> ImportError {
-    use crate::GraphError::{Node, Overflow, Shape};
+fn named(network: &Network, source: crate::dense::GraphError) -> ImportError {
+    use crate::dense::GraphError::{Node, Overflow, Shape};
     let node = match &source {
         Node { node, .. } | Overflow { node, .. } => network.layers.get(*node).map(|l| l.name.clone()),
         Shape { .. } => None,
@@ -214,7 +214,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::onnx::FloatDense;
+    use crate::dense::onnx::FloatDense;
 
     fn layer(name: &str, inputs: usize, weights: Vec<f32>, bias: Vec<f32>, relu: bool) -> FloatDense {
         FloatDense { name: name.into(), inputs, outputs: bias.len(), weights, bias, relu }

@@ -14,7 +14,7 @@
 //!
 //! Public values: digest low, digest high, the input, the output.
 
-use crate::graph::{Dense, Graph, Node};
+use crate::dense::graph::{Dense, Graph, Node};
 
 use super::SetupError;
 
