@@ -22,10 +22,15 @@
 //! error that says what was expected and found; nothing panics on them.
 
 pub mod binding;
+pub mod compile;
 pub mod dense;
+pub mod exec;
 pub mod graph;
+pub mod model;
 pub mod network;
+pub mod onnx;
 pub mod proof;
+pub mod quantise;
 pub mod relation;
 
 pub use binding::Binding;

@@ -3,6 +3,10 @@
 //! A proof states: the model committed to gives these outputs on these inputs, for this binding. The three systems prove
 //! the same [`Relations`]; they differ in what a proof weighs and costs and in who learns what.
 
+pub mod groth16;
+pub mod halo2;
+pub mod sumcheck;
+
 use crate::relation::{Relations, Trace};
 
 /// What is proved. The verifier fills it from its own task.

@@ -1,0 +1,1 @@
+//! The whole way from an ONNX file and samples to a model and its report.

@@ -1,0 +1,1 @@
+//! `halo2`: PLONKish proofs on the Pasta curves without a trusted set-up.

@@ -1,0 +1,1 @@
+//! `sumcheck`: multilinear sumchecks, logUp-GKR and WHIR over Goldilocks. The default.

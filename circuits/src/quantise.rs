@@ -1,0 +1,1 @@
+//! From floats to integers: scales from calibration data, and the report of what it cost.
