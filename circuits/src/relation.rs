@@ -62,6 +62,11 @@ pub struct Column {
     pub node: Option<usize>,
     /// What it is there, for people: "quotient", "remainder", "limb 1".
     pub role: &'static str,
+    /// Smallest value of any cell, on any input in range: of an input, what the verifier must see kept; of a witness, what an honest
+    /// prover keeps. A proof system may demand these bounds, or not.
+    pub low: i64,
+    /// Largest value of any cell, likewise.
+    pub high: i64,
 }
 
 /// `sum(coefficient * product(columns)) + constant = 0` at every cell; at most three columns a product, all of one shape.
