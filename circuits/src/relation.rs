@@ -12,9 +12,13 @@
 //!
 //! Soundness rule: given the weights and inputs, at most one choice of witnesses satisfies all demands.
 
+mod hint;
+
 use std::sync::Arc;
 
 use crate::graph::{TensorId, Wire};
+
+pub use hint::{Factor, Hint};
 
 /// A column, by position in [`Relations::columns`].
 pub type ColumnId = usize;
@@ -56,6 +60,10 @@ pub enum Definition {
 pub struct Column {
     /// Sizes of its axes.
     pub shape: Vec<usize>,
+    /// Smallest value of a cell on any input within bounds, with the model's own weights. No demand by itself.
+    pub low: i64,
+    /// Largest value of a cell, likewise.
+    pub high: i64,
     /// Where its values come from; reads only earlier columns.
     pub definition: Definition,
     /// The node of the graph it serves, for messages and costs; inputs and weights have none.
@@ -90,8 +98,10 @@ pub enum Table {
         /// How many.
         bits: u8,
     },
-    /// Pairs `(x, clamp(x, low, high))` for `x` in `-2^15 .. 2^15`.
+    /// Pairs `(x, clamp(x, low, high))` for `x` in `-2^(bits - 1) .. 2^(bits - 1)`.
     Clamp {
+        /// 1 to 16.
+        bits: u8,
         /// Smallest value.
         low: i16,
         /// Largest value.
@@ -129,7 +139,7 @@ pub struct Output {
 }
 
 /// Everything a proof system needs to know about a graph. Public; holds no weights.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Relations {
     /// Columns, each defined by earlier ones.
     pub columns: Vec<Column>,
@@ -141,6 +151,8 @@ pub struct Relations {
     pub lookups: Vec<Lookup>,
     /// One for each output of the graph.
     pub outputs: Vec<Output>,
+    /// How an honest prover fills its witnesses: one for each [`Definition::Witness`], in order. No demand rests on it.
+    pub hints: Vec<Hint>,
 }
 
 /// The values of every column, in the order of [`Relations::columns`], row-major.
