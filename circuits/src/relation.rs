@@ -60,10 +60,6 @@ pub enum Definition {
 pub struct Column {
     /// Sizes of its axes.
     pub shape: Vec<usize>,
-    /// Smallest value of a cell on any input within bounds, with the model's own weights. No demand by itself.
-    pub low: i64,
-    /// Largest value of a cell, likewise.
-    pub high: i64,
     /// Where its values come from; reads only earlier columns.
     pub definition: Definition,
     /// The node of the graph it serves, for messages and costs; inputs and weights have none.
