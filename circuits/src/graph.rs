@@ -4,6 +4,19 @@
 //! a tensor within `i16` (int8 or int16 activations); any other is *wide*, within 2^47. There is one rounding rule,
 //! [`Op::Rescale`]. The graph itself is public and holds no weights: those are the data of its constants.
 
+mod bounds;
+mod check;
+mod interval;
+#[cfg(any(test, feature = "testing"))]
+pub mod sample;
+mod shape;
+mod wire;
+
+pub use bounds::Analysis;
+pub use check::GraphError;
+pub(crate) use interval::Interval;
+pub use wire::Entries;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// A tensor of the graph, by position in [`Graph::tensors`].
@@ -14,6 +27,36 @@ pub const VOID: u32 = u32::MAX;
 
 /// Magnitudes of a tensor's values stay under this.
 pub const WIDE_END: i64 = 1 << 47;
+
+/// Magnitudes within an operation stay under this.
+pub const INTERMEDIATE_END: i64 = 1 << 62;
+
+/// Most nodes.
+pub const MAX_NODES: usize = 1 << 14;
+
+/// Most tensors.
+pub const MAX_TENSORS: usize = 1 << 16;
+
+/// Most tables.
+pub const MAX_TABLES: usize = 1 << 12;
+
+/// Most axes of a tensor.
+pub const MAX_AXES: usize = 16;
+
+/// Most values of one tensor.
+pub const MAX_ELEMENTS: usize = 1 << 24;
+
+/// Most values of all tensors together.
+pub const MAX_TOTAL: usize = 1 << 28;
+
+/// Most entries of a wire, and most values that it takes from.
+pub const MAX_ENTRIES: usize = 1 << 26;
+
+/// Most products and moves of one run.
+pub const MAX_COST: u64 = 1 << 37;
+
+/// Longest name of a node or table, in bytes.
+pub const MAX_NAME: usize = 256;
 
 /// Shape, bounds and scale of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -26,6 +69,23 @@ pub struct Tensor {
     pub high: i64,
     /// What one step is worth, as the bits of an `f32`: positive and normal.
     pub scale: u32,
+}
+
+impl Tensor {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().fold(1usize, |all, &axis| all.saturating_mul(axis as usize))
+    }
+
+    /// Whether it has no values, which a checked graph's never has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether its bounds make it an act: all within `i16`.
+    pub fn is_act(&self) -> bool {
+        Interval { low: self.low, high: self.high }.is_act()
+    }
 }
 
 /// A function on consecutive integers.
