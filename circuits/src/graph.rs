@@ -189,8 +189,8 @@ pub enum Op {
     ArgMax,
     /// 1 where the first act is greater than the second, else 0.
     Greater,
-    /// `floor((2 * n * 2^shift + d) / (2 * d))` for operands `n` and `d`: the quotient rounded, halves up. `1 <= d`; gives
-    /// an act; `|2 * n * 2^shift| + d < 2^62`.
+    /// `floor((2 * n * 2^shift + d) / (2 * d))` for operands `n` and `d`: the quotient rounded, halves up. `1 <= d`; in
+    /// magnitude `2 * n * 2^shift` and `d` are together under 2^62, and so is `2 * d` times any two quotients' difference.
     Divide {
         /// 0 to 40.
         shift: u8,

@@ -97,7 +97,7 @@ impl<'a> Analysis<'a> {
         let output = &tensors[node.output as usize];
         let view = View { op: &node.op, spans: &spans, shapes: &shapes, inputs: &node.inputs, output, tables };
         let span = view.span();
-        check::image(&node.op, span.hull())?;
+        check::image(&node.op, &hulls, span.hull())?;
         Ok(span)
     }
 }

@@ -91,7 +91,7 @@ impl Graph {
         for (index, node) in self.nodes.iter().enumerate() {
             let operands: Vec<Interval> = node.inputs.iter().map(|&id| declared(id)).collect();
             domain(&node.op, &operands, &self.tables)
-                .and_then(|()| image(&node.op, declared(node.output)))
+                .and_then(|()| image(&node.op, &operands, declared(node.output)))
                 .map_err(|reason| GraphError::node(index, node, reason))?;
         }
         Ok(())
@@ -286,13 +286,6 @@ pub(crate) fn domain(op: &Op, operands: &[Interval], tables: &[Table]) -> Result
         Some(hull) => Err(format!("operand {hull}; expected an act, within i16")),
         None => Ok(()),
     };
-    let under = |what: &str, reach: i128| {
-        if reach < i128::from(INTERMEDIATE_END) {
-            Ok(())
-        } else {
-            Err(format!("{what} reaches {reach}; expected under 2^62"))
-        }
-    };
     let reach = |at: usize| i128::from(operands[at].reach());
     match op {
         Op::Wire(wire) => {
@@ -342,13 +335,28 @@ pub(crate) fn domain(op: &Op, operands: &[Interval], tables: &[Table]) -> Result
 }
 
 /// Whether an output within these bounds is what the operation may give.
-pub(crate) fn image(op: &Op, output: Interval) -> Result<(), String> {
-    let gives_act = !matches!(op, Op::Wire(_) | Op::MatMul | Op::Conv(_) | Op::Linear { .. } | Op::Mul);
+pub(crate) fn image(op: &Op, operands: &[Interval], output: Interval) -> Result<(), String> {
+    let gives_act = match op {
+        Op::Wire(_) | Op::MatMul | Op::Conv(_) | Op::Linear { .. } | Op::Mul | Op::Divide { .. } => false,
+        Op::Rescale { .. } | Op::Lookup { .. } | Op::ReduceMax | Op::ArgMax | Op::Greater | Op::Sqrt => true,
+    };
     if gives_act && !output.is_act() {
         return Err(format!("values {output}; expected an act, within i16"));
     }
     if output.reach() >= WIDE_END as u64 {
         return Err(format!("values {output}; expected within 2^47"));
     }
+    if let Op::Divide { .. } = op {
+        // So that a proof cannot wrap around in `quotient * 2 * divisor`.
+        let width = i128::from(output.high) - i128::from(output.low) + 1;
+        return under("twice the divisor times the quotients' width", width * 2 * i128::from(operands[1].high));
+    }
     Ok(())
+}
+
+fn under(what: &str, reach: i128) -> Result<(), String> {
+    if reach < i128::from(INTERMEDIATE_END) {
+        return Ok(());
+    }
+    Err(format!("{what} reaches {reach}; expected under 2^62"))
 }

@@ -518,12 +518,13 @@ impl Builder {
 
     fn add_divide(&mut self) -> TensorId {
         let mut n = self.wide();
-        if self.hull(n).reach() >= 1 << 40 {
+        if self.hull(n).reach() >= 1 << 30 {
             n = self.narrow(n);
         }
         let shape = self.shape_of(n);
-        // The quotient has to fit i16, so the divisor must be large enough.
-        let least = (self.hull(n).reach() >> 14) as i64 + 1;
+        // A quotient that fits i16 needs a divisor that is large enough; now and then it is wide.
+        let wide = self.rng.chance(4);
+        let least = if wide { 1 } else { (self.hull(n).reach() >> 14) as i64 + 1 };
         let d = if self.fresh && least < 1000 {
             self.input(shape.clone(), Some((least, 30_000)))
         } else {
@@ -531,7 +532,13 @@ impl Builder {
             let constant = least - self.hull(d).low + self.rng.between(0, 50);
             self.node(Op::Linear { coefficients: vec![1], constant }, vec![d], shape.clone())
         };
-        let room = ((1u64 << 14) * self.hull(d).low as u64 / self.hull(n).reach().max(1)).max(1).ilog2();
+        // The quotient's width times the divisor stays far under 2^62.
+        let (quotient, divisor) = (self.hull(n).reach().max(1), self.hull(d));
+        let room = if wide {
+            36 - quotient.ilog2().min(30)
+        } else {
+            ((1u64 << 14) * divisor.low as u64 / quotient).max(1).ilog2()
+        };
         let shift = self.rng.between(0, i64::from(room.min(16))) as u8;
         self.node(Op::Divide { shift }, vec![n, d], shape)
     }
