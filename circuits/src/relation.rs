@@ -12,12 +12,21 @@
 //!
 //! Soundness rule: given the weights and inputs, at most one choice of witnesses satisfies all demands.
 
+mod arithmetise;
+mod builder;
+mod cost;
+mod error;
+mod gadget;
 mod hint;
+mod satisfied;
+mod trace;
 
 use std::sync::Arc;
 
 use crate::graph::{TensorId, Wire};
 
+pub use cost::Cost;
+pub use error::{ArithmetiseError, TraceError, Unsatisfied};
 pub use hint::{Factor, Hint};
 
 /// A column, by position in [`Relations::columns`].
@@ -71,6 +80,14 @@ pub struct Column {
     pub low: i64,
     /// Largest value of any cell, likewise.
     pub high: i64,
+}
+
+impl Column {
+    /// Its cells.
+    #[allow(clippy::len_without_is_empty)] // No column is empty.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
 }
 
 /// `sum(coefficient * product(columns)) + constant = 0` at every cell; at most three columns a product, all of one shape.
