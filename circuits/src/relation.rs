@@ -19,6 +19,9 @@ mod error;
 mod gadget;
 mod hint;
 mod satisfied;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod trace;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Column, ColumnId, Definition, Factor, Hint, Relations, Table, Trace, TraceError};
-use crate::graph::{Graph, Tensor, TensorId, VOID, Wire};
+use crate::graph::{Graph, Tensor, TensorId, Wire};
 
 /// Cells under which a column is not worth sharing among threads.
 const SHARED: usize = 1 << 13;
@@ -150,7 +150,7 @@ fn products<T: Copy + Default + PartialEq + Send + Sync>(
     out
 }
 
-fn cells(len: usize, value: impl Fn(usize) -> i64 + Sync) -> Vec<i64> {
+fn cells(len: usize, value: impl Fn(usize) -> i64 + Send + Sync) -> Vec<i64> {
     if len < SHARED {
         return (0..len).map(value).collect();
     }
