@@ -132,12 +132,11 @@ impl<'a> Walk<'a> {
     /// Adds the outputs, in columns that a proof system has no stray cells in.
     fn finish(mut self) -> Relations {
         for &tensor in &self.graph.outputs {
-            let made = self.column(tensor).expect("every tensor is made, and that of an output is never left unclamped");
+            let made =
+                self.column(tensor).expect("every tensor is made, and that of an output is never left unclamped");
             let column = &self.b.relations.columns[made];
-            let clean = matches!(
-                column.definition,
-                Definition::Input(_) | Definition::Wire { .. } | Definition::MatMul { .. }
-            );
+            let clean =
+                matches!(column.definition, Definition::Input(_) | Definition::Wire { .. } | Definition::MatMul { .. });
             let column = if clean {
                 made
             } else {

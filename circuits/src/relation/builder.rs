@@ -90,13 +90,7 @@ impl Builder {
     }
 
     /// One column rewired, with a wire that takes something for every cell and adds nothing up: bounds stay.
-    pub(super) fn moved(
-        &mut self,
-        source: ColumnId,
-        index: Index,
-        shape: Vec<usize>,
-        role: &'static str,
-    ) -> ColumnId {
+    pub(super) fn moved(&mut self, source: ColumnId, index: Index, shape: Vec<usize>, role: &'static str) -> ColumnId {
         let bounds = self.bounds(source);
         self.wire_within(vec![source], Wire { fan_in: 1, index }, shape, bounds, role)
     }

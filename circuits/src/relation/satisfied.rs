@@ -67,12 +67,16 @@ impl Relations {
     fn derived(&self, definition: &Definition, len: usize, cells: &[Vec<Goldilocks>]) -> Vec<Goldilocks> {
         match definition {
             Definition::Linear { terms, constant } => {
-                let terms: Vec<_> = terms.iter().map(|&(c, column)| (Goldilocks::from_i64(c), &cells[column])).collect();
+                let terms: Vec<_> =
+                    terms.iter().map(|&(c, column)| (Goldilocks::from_i64(c), &cells[column])).collect();
                 let constant = Goldilocks::from_i64(*constant);
-                (0..len).map(|at| terms.iter().map(|&(c, column)| c * column[at]).sum::<Goldilocks>() + constant).collect()
+                (0..len)
+                    .map(|at| terms.iter().map(|&(c, column)| c * column[at]).sum::<Goldilocks>() + constant)
+                    .collect()
             }
             Definition::Wire { sources, wire } => {
-                let joined: Vec<Goldilocks> = sources.iter().flat_map(|&column| cells[column].iter().copied()).collect();
+                let joined: Vec<Goldilocks> =
+                    sources.iter().flat_map(|&column| cells[column].iter().copied()).collect();
                 let mut entries = wire.entries(len);
                 let mut next = || match entries.next() {
                     None | Some(VOID) => Goldilocks::ZERO,

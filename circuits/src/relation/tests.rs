@@ -8,7 +8,8 @@ use crate::{
 
 fn honest(sample: &Sample, what: &str) -> (Relations, Trace) {
     let relations = Relations::of(&sample.graph).unwrap_or_else(|e| panic!("{what}: {e}"));
-    let trace = relations.trace(&sample.graph, &sample.weights, &sample.inputs).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let trace =
+        relations.trace(&sample.graph, &sample.weights, &sample.inputs).unwrap_or_else(|e| panic!("{what}: {e}"));
     let outputs = exec::run(&sample.graph, &sample.weights, &sample.inputs).unwrap_or_else(|e| panic!("{what}: {e}"));
     assert_eq!(relations.outputs_of(&trace), outputs, "{what}");
     if let Err(e) = relations.satisfied(&trace, &sample.weights, &sample.inputs, &outputs) {

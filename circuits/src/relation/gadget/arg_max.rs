@@ -76,12 +76,8 @@ fn carried(b: &mut Builder, bit: ColumnId, first: &Part, second: &Part) -> Colum
     let ((al, ah), (bl, bh)) = (b.bounds(first.value), b.bounds(second.value));
     let hint = Hint::Larger { a: first.value, b: second.value };
     let value = b.witness(bit, (al.max(bl), ah.max(bh)), hint, "larger");
-    let terms = vec![
-        (1, vec![value]),
-        (-1, vec![first.value]),
-        (-1, vec![bit, second.value]),
-        (1, vec![bit, first.value]),
-    ];
+    let terms =
+        vec![(1, vec![value]), (-1, vec![first.value]), (-1, vec![bit, second.value]), (1, vec![bit, first.value])];
     b.zero(terms, 0);
     value
 }

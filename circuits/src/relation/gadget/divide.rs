@@ -30,12 +30,7 @@ pub(in crate::relation) fn build(
     }
     let quotient = b.witness(n, bounds, Hint::Quotient { n, d, shift }, "quotient");
     let remainder = b.witness(n, (0, last), Hint::Remainder { n, d, shift }, "remainder");
-    let terms = vec![
-        (1_i64 << (shift + 1), vec![n]),
-        (1, vec![d]),
-        (-2, vec![quotient, d]),
-        (-1, vec![remainder]),
-    ];
+    let terms = vec![(1_i64 << (shift + 1), vec![n]), (1, vec![d]), (-2, vec![quotient, d]), (-1, vec![remainder])];
     b.zero(terms, 0);
     b.range(remainder, k);
     let under = b.linear_within(vec![(2, d), (-1, remainder)], -1, (0, last), "under");

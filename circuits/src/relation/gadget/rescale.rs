@@ -120,7 +120,8 @@ fn quotient_bounds(b: &Builder, x: ColumnId, factor: Factor, op: &Rescale) -> Re
         Factor::Column(column) => b.bounds(column),
     };
     let half = 1_i128 << (op.shift - 1);
-    let ends = [(xl, ml), (xl, mh), (xh, ml), (xh, mh)].map(|(x, m)| (i128::from(x) * i128::from(m) + half) >> op.shift);
+    let ends =
+        [(xl, ml), (xl, mh), (xh, ml), (xh, mh)].map(|(x, m)| (i128::from(x) * i128::from(m) + half) >> op.shift);
     let least = ends.into_iter().min().unwrap_or_default();
     let most = ends.into_iter().max().unwrap_or_default();
     if most.max(-least) >= 1 << 62 {
