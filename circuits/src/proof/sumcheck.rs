@@ -1,1 +1,3 @@
 //! `sumcheck`: multilinear sumchecks, logUp-GKR and WHIR over Goldilocks. The default.
+
+pub mod commitment;
