@@ -8,6 +8,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::graph::{Geometry, Wire};
 
+mod convolution;
+mod evaluate;
+mod function;
+mod known;
+mod wire;
+
+pub use evaluate::EvaluateError;
+pub(crate) use {
+    convolution::output_size,
+    evaluate::{Operand, apply},
+    known::{known, per_axis, uniform},
+};
+
 /// A value of the network, by position in [`Network::values`].
 pub type ValueId = usize;
 

@@ -1,0 +1,210 @@
+//! The operations that are read: one row each, with what it comes down to.
+
+mod elementwise;
+mod linear;
+mod normalise;
+mod pool;
+mod quantised;
+mod reduce;
+mod resize;
+mod structure;
+mod window;
+
+use super::{
+    builder::{Builder, Lowered},
+    call::Call,
+};
+use crate::network::ValueId;
+
+/// The results of a node, in the order of its outputs.
+type Results = Lowered<Vec<ValueId>>;
+
+type Lower = fn(&mut Builder, &Call<'_>) -> Results;
+
+/// An operation of ONNX that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Supported {
+    /// Its type.
+    pub name: &'static str,
+    /// The operator set it came with; 9 where it is older.
+    pub since: i64,
+    /// What it comes down to in the network.
+    pub lowering: &'static str,
+    /// What of it is refused; empty where nothing is.
+    pub restrictions: &'static str,
+    lower: Lower,
+}
+
+impl Supported {
+    /// Adds a node of this operation to the network.
+    pub(super) fn lower(&self, builder: &mut Builder, call: &Call<'_>) -> Results {
+        if call.opset < self.since {
+            return Err(format!("operator set {} does not have it; expected {} or later", call.opset, self.since));
+        }
+        (self.lower)(builder, call)
+    }
+}
+
+/// The row of an operation.
+pub(super) fn find(name: &str) -> Option<&'static Supported> {
+    SUPPORTED.binary_search_by(|row| row.name.cmp(name)).ok().map(|at| &SUPPORTED[at])
+}
+
+const fn row(
+    name: &'static str,
+    since: i64,
+    lower: Lower,
+    lowering: &'static str,
+    restrictions: &'static str,
+) -> Supported {
+    Supported { name, since, lowering, restrictions, lower }
+}
+
+use elementwise as e;
+use structure as s;
+
+const FUNCTION: &str = "one function";
+const WIRE: &str = "wire";
+const FITS: &str = "numbers must fit the type: wrapping round is not modelled";
+
+/// All operations that are read, sorted by name.
+pub const SUPPORTED: &[Supported] = &[
+    row("Abs", 9, e::function, FUNCTION, ""),
+    row("Add", 9, e::arithmetic, "sum; a constant bias joins the layer before it", ""),
+    row("And", 9, e::logic, "product", ""),
+    row("ArgMax", 9, reduce::arg, "wire, argmax", ""),
+    row("ArgMin", 9, reduce::arg, "wire, argmax of the negatives", ""),
+    row("AveragePool", 9, pool::average_pool, "sum wire, times one over the count", "a window in padding alone"),
+    row("BatchNormalization", 9, normalise::batch, "into the layer before, or product and sum", "training mode"),
+    row(
+        "Cast",
+        9,
+        e::cast,
+        "wire, or truncation to integers, or whether it is 0",
+        "8-bit and 4-bit floats, strings; numbers must fit the type",
+    ),
+    row("CastLike", 15, e::cast, "as Cast", "as Cast"),
+    row("Ceil", 9, e::function, FUNCTION, ""),
+    row("Celu", 12, e::function, FUNCTION, ""),
+    row("Clip", 9, e::clip, "one function; with bounds that vary, larger and smaller", ""),
+    row("Concat", 9, s::concat, WIRE, ""),
+    row("Constant", 9, s::constant, "constant", "sparse and text values"),
+    row("ConstantOfShape", 9, s::constant_of_shape, "constant", "a shape that depends on the input"),
+    row("Conv", 9, linear::conv, "convolution; wire and matrix product over three axes and more", ""),
+    row("ConvInteger", 10, quantised::conv_integer, "difference, convolution", ""),
+    row(
+        "ConvTranspose",
+        9,
+        linear::conv_transpose,
+        "wire that puts zeros between, convolution",
+        "three spatial axes and more",
+    ),
+    row("Cos", 9, e::function, FUNCTION, ""),
+    row("DepthToSpace", 9, s::blocks, WIRE, ""),
+    row("DequantizeLinear", 10, quantised::dequantise, "difference, product", "8-bit and 4-bit floats"),
+    row("Div", 9, e::arithmetic, "quotient; a product where the divisor is constant", "a constant divisor with a 0"),
+    row("Dropout", 9, s::identity, "nothing", "training mode"),
+    row("Elu", 9, e::function, FUNCTION, ""),
+    row("Equal", 9, e::comparison, "equal", ""),
+    row("Erf", 9, e::function, FUNCTION, ""),
+    row("Exp", 9, e::function, FUNCTION, ""),
+    row("Expand", 9, s::expand, WIRE, "a shape that depends on the input"),
+    row("EyeLike", 9, s::eye, "constant", ""),
+    row("Flatten", 9, s::flatten, WIRE, ""),
+    row("Floor", 9, e::function, FUNCTION, ""),
+    row("Gather", 9, s::gather, WIRE, "indices that depend on the input"),
+    row("Gelu", 20, e::function, FUNCTION, ""),
+    row("Gemm", 9, linear::gemm, "matrix product, sum", ""),
+    row("GlobalAveragePool", 9, pool::global_pool, "sum wire, product", ""),
+    row("GlobalMaxPool", 9, pool::global_pool, "wire, largest", ""),
+    row("Greater", 9, e::comparison, "greater", ""),
+    row("GreaterOrEqual", 12, e::comparison, "greater, not", ""),
+    row("HardSigmoid", 9, e::function, FUNCTION, ""),
+    row("HardSwish", 14, e::function, FUNCTION, ""),
+    row("Identity", 9, s::identity, "nothing", ""),
+    row("InstanceNormalization", 9, normalise::instance, "sum wires, products, square root, quotient", ""),
+    row("LeakyRelu", 9, e::function, FUNCTION, ""),
+    row("Less", 9, e::comparison, "greater", ""),
+    row("LessOrEqual", 12, e::comparison, "greater, not", ""),
+    row("Log", 9, e::function, FUNCTION, ""),
+    row("LogSoftmax", 9, normalise::softmax, "largest, difference, exponential, sum wire, logarithm, difference", ""),
+    row("LpNormalization", 9, normalise::lp, "absolute or square, sum wire, square root, quotient", ""),
+    row("MatMul", 9, linear::matmul, "matrix product", ""),
+    row("MatMulInteger", 10, quantised::matmul_integer, "difference, matrix product", ""),
+    row("Max", 9, e::several, "larger", ""),
+    row("MaxPool", 9, pool::max_pool, "wire, largest", "the positions as second output; a window in padding alone"),
+    row("Min", 9, e::several, "smaller", ""),
+    row("Mish", 18, e::function, FUNCTION, ""),
+    row("Mul", 9, e::arithmetic, "product", FITS),
+    row("Neg", 9, e::negate, "product with -1", ""),
+    row("Not", 9, e::function, FUNCTION, ""),
+    row("Or", 9, e::logic, "larger", ""),
+    row("PRelu", 9, e::sloped, "one function; with several slopes, product and sum", ""),
+    row("Pad", 9, s::pad, WIRE, "a value or amounts that depend on the input"),
+    row("Pow", 9, e::power, "one function; a square is a product", "an exponent that depends on the input, or several"),
+    row("QLinearConv", 10, quantised::qlinear_conv, "difference, convolution, product, rounding, clip", ""),
+    row(
+        "QLinearMatMul",
+        10,
+        quantised::qlinear_matmul,
+        "difference, matrix product, product, rounding, clip",
+        "8-bit floats",
+    ),
+    row("QuantizeLinear", 10, quantised::quantise, "product, rounding, sum, clip", "8-bit and 4-bit floats"),
+    row("Range", 11, s::range, "constant", "ends that depend on the input"),
+    row("Reciprocal", 9, e::function, FUNCTION, ""),
+    row("ReduceL1", 9, reduce::reduce, "absolute, sum wire", "axes that depend on the input"),
+    row("ReduceL2", 9, reduce::reduce, "square, sum wire, square root", "axes that depend on the input"),
+    row("ReduceMax", 9, reduce::reduce, "wire, largest", "axes that depend on the input; an empty axis"),
+    row("ReduceMean", 9, reduce::reduce, "sum wire, product", "axes that depend on the input; an empty axis"),
+    row(
+        "ReduceMin",
+        9,
+        reduce::reduce,
+        "wire, largest of the negatives",
+        "axes that depend on the input; an empty axis",
+    ),
+    row("ReduceSum", 9, reduce::reduce, "sum wire", "axes that depend on the input"),
+    row("ReduceSumSquare", 9, reduce::reduce, "square, sum wire", "axes that depend on the input"),
+    row("Relu", 9, e::function, FUNCTION, ""),
+    row("Reshape", 9, s::reshape, WIRE, "a shape that depends on the input"),
+    row("Resize", 10, resize::resize, WIRE, "modes linear and cubic; sizes that depend on the input"),
+    row("Round", 9, e::function, FUNCTION, ""),
+    row("Selu", 9, e::function, FUNCTION, ""),
+    row("Shape", 9, s::shape_of, "constant", ""),
+    row("Sigmoid", 9, e::function, FUNCTION, ""),
+    row("Sign", 9, e::function, FUNCTION, ""),
+    row("Sin", 9, e::function, FUNCTION, ""),
+    row("Size", 9, s::shape_of, "constant", ""),
+    row("Slice", 9, s::slice, WIRE, "bounds that depend on the input"),
+    row("Softmax", 9, normalise::softmax, "largest, difference, exponential, sum wire, quotient", ""),
+    row("Softplus", 9, e::function, FUNCTION, ""),
+    row("Softsign", 9, e::function, FUNCTION, ""),
+    row("SpaceToDepth", 9, s::blocks, WIRE, ""),
+    row("Split", 9, s::split, WIRE, "sizes that depend on the input"),
+    row("Sqrt", 9, e::function, FUNCTION, ""),
+    row("Squeeze", 9, s::squeeze, WIRE, "axes that depend on the input"),
+    row("Sub", 9, e::arithmetic, "difference", FITS),
+    row("Sum", 9, e::several, "sum", ""),
+    row("Tanh", 9, e::function, FUNCTION, ""),
+    row("ThresholdedRelu", 10, e::function, FUNCTION, ""),
+    row("Tile", 9, s::tile, WIRE, "repeats that depend on the input"),
+    row("Transpose", 9, s::transpose, WIRE, ""),
+    row("Trilu", 14, s::triangle, WIRE, "a diagonal that depends on the input"),
+    row("Unsqueeze", 9, s::squeeze, WIRE, "axes that depend on the input"),
+    row("Upsample", 9, resize::upsample, WIRE, "mode linear; scales that depend on the input"),
+    row("Where", 9, e::choice, "selection", ""),
+    row("Xor", 9, e::logic, "equal, not", ""),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_so_that_every_row_is_found() {
+        assert!(SUPPORTED.windows(2).all(|w| w[0].name < w[1].name));
+        assert!(SUPPORTED.iter().all(|row| find(row.name).is_some_and(|found| found.name == row.name)));
+        assert!(find("Loop").is_none());
+    }
+}
