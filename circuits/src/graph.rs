@@ -14,8 +14,8 @@ mod wire;
 
 pub use bounds::Analysis;
 pub use check::GraphError;
-pub(crate) use interval::Interval;
 pub use wire::Entries;
+pub(crate) use {interval::Interval, shape::axes4};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

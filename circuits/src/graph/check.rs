@@ -1,8 +1,8 @@
 //! What a graph must hold: first what anyone can check, then what its weights must keep.
 
 use super::{
-    Graph, INTERMEDIATE_END, Interval, MAX_COST, MAX_NAME, MAX_NODES, MAX_TABLES, MAX_TENSORS, MAX_TOTAL, Multiplier,
-    Node, Op, Table, Tensor, TensorId, WIDE_END, shape,
+    Graph, INTERMEDIATE_END, Interval, MAX_COST, MAX_ENTRIES, MAX_NAME, MAX_NODES, MAX_TABLES, MAX_TENSORS, MAX_TOTAL,
+    Multiplier, Node, Op, Table, Tensor, TensorId, WIDE_END, shape,
 };
 
 /// Most shift of [`Op::Rescale`] and [`Op::Divide`].
@@ -267,6 +267,15 @@ pub(crate) fn structure(tensors: &[Tensor], tables: &[Table], node: &Node) -> Re
     }
     match &node.op {
         Op::Wire(wire) => wire.check(operands.iter().map(|(_, size)| size).sum(), out_len),
+        Op::Conv(_) => {
+            // The kernel's values for one output, so all windows of one group are no more than this.
+            let taps = operands[1].1 / shapes[1][0] as usize;
+            let windows = (out_len / output[1] as usize).saturating_mul(taps);
+            if windows > MAX_ENTRIES {
+                return Err(format!("windows of {windows} values; expected at most {MAX_ENTRIES}"));
+            }
+            Ok(())
+        }
         Op::Rescale { multiplier: Multiplier::Uniform(m), .. } if !(1..1 << 31).contains(m) => {
             Err(format!("multiplier {m}; expected 1 to 2^31 - 1"))
         }
