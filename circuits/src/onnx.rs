@@ -27,8 +27,8 @@ use prost::Message;
 use crate::network::Network;
 pub use operations::{SUPPORTED, Supported};
 
-/// Versions of ONNX's operators that are read. Those after 21 changed nothing but element types in the operations here.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 9..=25;
+/// Versions of ONNX's operators that are read. In the operations here those after 21 changed little but element types.
+pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// Gives `length` bytes from `offset` of a file beside the model. The path is relative, goes through no `..` and has been
 /// checked; following no link out of the folder is the caller's part.

@@ -14,7 +14,10 @@ pub(super) fn batch(builder: &mut Builder, call: &Call<'_>) -> Results {
     call.arity(5, 5)?;
     let x = call.operand(0)?;
     let epsilon = call.float_or("epsilon", 1e-5)?;
-    let _ = (call.float("momentum")?, call.integer("spatial")?);
+    let _ = call.float("momentum")?;
+    if call.opset < 9 && !call.flag("spatial", true)? {
+        return Err("statistics for each position; expected one for each channel".into());
+    }
     // Before operator set 14 the further outputs said so.
     if call.flag("training_mode", false)? || (1..5).any(|at| call.wants(at)) {
         return Err("it is in training mode; export the model for inference".into());

@@ -12,13 +12,18 @@ use crate::{
 
 /// Upsample, the first form of Resize.
 pub(super) fn upsample(builder: &mut Builder, call: &Call<'_>) -> Results {
-    call.arity(2, 2)?;
     if call.opset >= 10 {
         return Err("operator set 10 and later have Resize instead".into());
     }
     nearest_only(call.text("mode", "nearest")?)?;
     let x = call.operand(0)?;
-    let scales = reals(builder, call.operand(1)?, "scales")?;
+    let scales = if call.opset < 9 {
+        call.arity(1, 1)?;
+        call.floats("scales")?.ok_or("no scales")?.iter().map(|&s| f64::from(s)).collect()
+    } else {
+        call.arity(2, 2)?;
+        reals(builder, call.operand(1)?, "scales")?
+    };
     simple(builder, x, &scales)
 }
 

@@ -268,7 +268,11 @@ pub(super) fn blocks(builder: &mut Builder, call: &Call<'_>) -> Results {
             return Err(format!("an image of {h} by {w} does not split into blocks of {b}"));
         }
         let x = builder.reshape(x, &[n, c, h / b, b, w / b, b])?;
-        let x = builder.transpose(x, &[0, 3, 5, 1, 2, 4])?;
+        let x = match call.text("mode", "DCR")? {
+            "DCR" => builder.transpose(x, &[0, 3, 5, 1, 2, 4])?,
+            "CRD" => builder.transpose(x, &[0, 1, 3, 5, 2, 4])?,
+            other => return Err(format!("mode '{other}'; expected DCR or CRD")),
+        };
         return Ok(vec![builder.reshape(x, &[n, c * b * b, h / b, w / b])?]);
     }
     if !c.is_multiple_of(b * b) {
@@ -422,6 +426,8 @@ pub(super) fn range(builder: &mut Builder, call: &Call<'_>) -> Results {
         builder.uniform(call.operand(at)?).ok_or_else(|| "its ends depend on the input; expected constants".into())
     };
     let (start, limit, delta) = (number(0)?, number(1)?, number(2)?);
+    // It concerns the rounding of half precision.
+    let _ = call.integer("stash_type")?;
     let steps = ((limit - start) / delta).ceil();
     if delta == 0.0 || !steps.is_finite() {
         return Err(format!("a range from {start} to {limit} by {delta}"));
