@@ -70,6 +70,30 @@ pub enum ExecError {
         /// Largest value taken.
         high: i64,
     },
+    /// A flat list of another length.
+    #[error("{found} values; the model {does} {expected} in all")]
+    Total {
+        /// Values of all inputs, or outputs.
+        expected: usize,
+        /// Values given.
+        found: usize,
+        /// "takes" of inputs, "gives" of outputs.
+        does: &'static str,
+    },
+    /// An output value outside its tensor's bounds.
+    #[error("output {output} has {found} at {at}; the model gives {low} to {high}")]
+    OutputRange {
+        /// Which output.
+        output: usize,
+        /// Position.
+        at: usize,
+        /// Value.
+        found: i64,
+        /// Smallest value given.
+        low: i64,
+        /// Largest value given.
+        high: i64,
+    },
 }
 
 /// Checks a graph and its weights and runs it: one vector an output.

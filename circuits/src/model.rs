@@ -1,1 +1,203 @@
 //! The committed model: a checked graph, its weights, its canonical bytes and its id.
+//!
+//! ```text
+//! Model   (graph, weights, salt)      --strict borsh--> bytes   what a miner holds
+//!   |outline
+//! Outline (graph, commitment, salt)   --strict borsh--> bytes   what a verifier holds: no weights
+//!   |id
+//! ModelId = BLAKE3(domain, proof parameters, outline's bytes)
+//! ```
+//!
+//! Bytes from anyone are checked as a compiled model is: size, then structure, then bounds, then (for a [`Model`]) that
+//! the weights keep every bound and are those of the commitment. Whoever holds either value needs no further check.
+
+mod codec;
+mod flat;
+mod units;
+
+use std::sync::{Arc, OnceLock};
+
+use assay_primitives::{Hash32, ModelId, domain};
+
+use crate::{
+    exec::{self, ExecError},
+    graph::{Graph, GraphError},
+    proof::sumcheck::commitment,
+};
+
+pub use units::{InputError, OutputError, Port};
+
+/// Largest encoding of a model or outline, in bytes.
+pub const MAX_MODEL_BYTES: usize = 64 << 20;
+
+/// Tag of a model's id. The genesis hash in its preimage is zero: a model has the same id on every chain.
+const ID_DOMAIN: &str = "assay/model/2";
+
+/// Why something is not a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// More bytes than a model may have.
+    #[error("{what} of {found} bytes; expected at most {MAX_MODEL_BYTES}")]
+    TooLarge {
+        /// Model or outline.
+        what: &'static str,
+        /// Bytes found.
+        found: usize,
+    },
+    /// Not the canonical encoding.
+    #[error("malformed {what}: {reason}; compile it again")]
+    Malformed {
+        /// Model or outline.
+        what: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The graph or its weights do not hold what they must.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An output that is not within `i32`, as served and hashed outputs are.
+    #[error("output {output} may give {low} to {high}; expected within 32 bits")]
+    Output {
+        /// Which output.
+        output: usize,
+        /// Smallest value it may give.
+        low: i64,
+        /// Largest value it may give.
+        high: i64,
+    },
+    /// Weights that cannot be committed to.
+    #[error("weights: {reason}")]
+    Commitment {
+        /// What the commitment says.
+        reason: String,
+    },
+}
+
+/// The public part of a model: all that a verifier needs. Cloning is cheap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    graph: Arc<Graph>,
+    commitment: [u8; 32],
+    salt: [u8; 32],
+    id: ModelId,
+}
+
+impl Outline {
+    /// Checks the graph and computes the id.
+    ///
+    /// `commitment` is [`commitment::weight_commitment`] of the weights; `salt` hides weights that could be guessed.
+    ///
+    /// # Errors
+    /// [`ModelError`], as for bytes from outside.
+    pub fn new(graph: Arc<Graph>, commitment: [u8; 32], salt: [u8; 32]) -> Result<Self, ModelError> {
+        graph.check()?;
+        for (output, &id) in graph.outputs.iter().enumerate() {
+            let (low, high) = (graph.tensors[id as usize].low, graph.tensors[id as usize].high);
+            if low < i64::from(i32::MIN) || high > i64::from(i32::MAX) {
+                return Err(ModelError::Output { output, low, high });
+            }
+        }
+        let mut outline = Self { graph, commitment, salt, id: ModelId::default() };
+        let bytes = outline.to_bytes();
+        codec::check_size(codec::OUTLINE, bytes.len())?;
+        let committed = (commitment::parameter_bytes(), bytes);
+        outline.id = ModelId(domain::hash(ID_DOMAIN, &Hash32::ZERO, &committed).0);
+        Ok(outline)
+    }
+
+    /// The commitment on chain: BLAKE3 over a domain tag, the proof parameters and [`Self::to_bytes`].
+    pub fn id(&self) -> ModelId {
+        self.id
+    }
+
+    /// The integer graph.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    /// The root of the committed weights.
+    pub fn commitment(&self) -> [u8; 32] {
+        self.commitment
+    }
+
+    /// What makes the ids of equal models differ.
+    pub fn salt(&self) -> [u8; 32] {
+        self.salt
+    }
+}
+
+/// A checked, committed model: graph and weights. Cloning is cheap.
+#[derive(Clone)]
+pub struct Model {
+    outline: Outline,
+    weights: Arc<Vec<Vec<i64>>>,
+    program: Arc<OnceLock<exec::Program>>,
+}
+
+impl Model {
+    /// Checks graph and weights, commits to the weights and computes the id.
+    ///
+    /// # Errors
+    /// [`ModelError`], as for bytes from outside.
+    pub fn new(graph: Graph, weights: Vec<Vec<i64>>, salt: [u8; 32]) -> Result<Self, ModelError> {
+        graph.check_weights(&weights)?;
+        let commitment =
+            commitment::weight_commitment(&weights).map_err(|e| ModelError::Commitment { reason: e.to_string() })?;
+        let outline = Outline::new(Arc::new(graph), commitment, salt)?;
+        let model = Self { outline, weights: Arc::new(weights), program: Arc::default() };
+        codec::check_size(codec::MODEL, model.encoded_len())?;
+        Ok(model)
+    }
+
+    /// The public part.
+    pub fn outline(&self) -> Outline {
+        self.outline.clone()
+    }
+
+    /// The commitment on chain; see [`Outline::id`].
+    pub fn id(&self) -> ModelId {
+        self.outline.id
+    }
+
+    /// The integer graph.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.outline.graph
+    }
+
+    /// One row-major vector for each constant of the graph.
+    pub fn weights(&self) -> &[Vec<i64>] {
+        &self.weights
+    }
+
+    /// The outputs for one quantised input, exactly: what is served and what a proof states.
+    ///
+    /// # Errors
+    /// [`ExecError`] on inputs of another number or length, or outside their bounds.
+    pub fn run(&self, inputs: &[Vec<i64>]) -> Result<Vec<Vec<i64>>, ExecError> {
+        self.program().run(inputs)
+    }
+
+    /// The program that runs it; prepared when it is first asked for.
+    pub fn program(&self) -> &exec::Program {
+        let prepare = || exec::Program::of_checked(Arc::clone(self.graph()), &self.weights, exec::Options::default());
+        self.program.get_or_init(prepare)
+    }
+}
+
+impl PartialEq for Model {
+    fn eq(&self, other: &Self) -> bool {
+        self.outline == other.outline && self.weights == other.weights
+    }
+}
+
+impl Eq for Model {}
+
+impl std::fmt::Debug for Model {
+    /// Without weights: those may be secret, and are many.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("id", &self.outline.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
