@@ -133,3 +133,7 @@ fn is_onnx(domain: &str) -> bool {
 fn short(text: &str) -> String {
     text.chars().take(80).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -164,7 +164,7 @@ impl Builder {
         }
         let read: usize = inputs.iter().map(|&id| self.values[id].shape.iter().product::<usize>()).sum();
         let spreads = matches!(op, Op::Wire(_)) && size > read;
-        if !spreads && let Some(data) = self.fold(&op, inputs, &shape, read)? {
+        if !spreads && let Some(data) = self.fold(&op, inputs, &shape, element, read)? {
             return self.constant(shape, element, data);
         }
         if let Op::Wire(Wire { index: Index::Explicit(index), .. }) = &op {
@@ -195,7 +195,14 @@ impl Builder {
         Ok(())
     }
 
-    fn fold(&mut self, op: &Op, inputs: &[ValueId], shape: &[usize], read: usize) -> Lowered<Option<Vec<f64>>> {
+    fn fold(
+        &mut self,
+        op: &Op,
+        inputs: &[ValueId],
+        shape: &[usize],
+        element: Element,
+        read: usize,
+    ) -> Lowered<Option<Vec<f64>>> {
         let data: Option<Vec<_>> = inputs.iter().map(|&id| self.known(id)).collect();
         let Some(data) = data else { return Ok(None) };
         let size: usize = shape.iter().product();
@@ -210,7 +217,16 @@ impl Builder {
         }
         let operands: Vec<_> =
             inputs.iter().zip(&data).map(|(&id, data)| Operand { shape: &self.values[id].shape, data }).collect();
-        apply(op, &operands, shape).map(Some)
+        let result = apply(op, &operands, shape)?;
+        let arithmetic = matches!(op, Op::Add | Op::Sub | Op::Mul | Op::MatMul | Op::Conv(_) | Op::Wire(_));
+        if arithmetic && element.kind() == Kind::Integer {
+            // Up to here every integer is one `f64`; what is only moved may be larger ("to the end" of a slice).
+            let moved = matches!(op, Op::Wire(Wire { fan_in: 1, .. }));
+            if let Some(odd) = result.iter().find(|v| v.abs() > 2f64.powi(53) && !moved) {
+                return Err(format!("its constants give {odd}; expected integers up to 2^53"));
+            }
+        }
+        Ok(Some(result))
     }
 
     /// A function of each value; the result has its operand's type.

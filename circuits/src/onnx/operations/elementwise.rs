@@ -230,32 +230,51 @@ pub(super) fn sloped(builder: &mut Builder, call: &Call<'_>) -> Results {
     Ok(vec![builder.binary(Op::Add, above, below)?])
 }
 
-/// Pow with an exponent that is known: a square is a product, the rest one function for each number.
+/// Pow with exponents that are known: a square is a product, the rest one function for each exponent.
 pub(super) fn power(builder: &mut Builder, call: &Call<'_>) -> Results {
     call.arity(2, 2)?;
     let (x, by) = (call.operand(0)?, call.operand(1)?);
-    let exponents = builder.known(by).ok_or("its exponent depends on the input; expected a constant")?;
-    if let Some(base) = builder.known(x)
-        && builder.uniform(by).is_none()
-    {
-        let shape = common_shape(builder.shape(x), builder.shape(by))?;
-        let (x, by) = (builder.broadcast(x, &shape)?, builder.broadcast(by, &shape)?);
-        let (base, exponents) = (builder.known(x).unwrap_or(base), builder.known(by).unwrap_or(exponents));
-        let data = base.iter().zip(exponents.iter()).map(|(&b, &e)| F::Power { exponent: e }.apply(b)).collect();
-        return Ok(vec![builder.constant(shape, builder.element(x), data)?]);
-    }
-    let exponent = builder.uniform(by).ok_or("several exponents; expected one for all values")?;
     let shape = common_shape(builder.shape(x), builder.shape(by))?;
-    let x = builder.broadcast(x, &shape)?;
-    let result = match exponent {
-        1.0 => x,
-        2.0 => builder.binary(Op::Mul, x, x)?,
-        0.5 => builder.unary(F::Sqrt, x)?,
-        -1.0 => builder.unary(F::Reciprocal, x)?,
-        exponent if exponent.is_finite() => builder.unary(F::Power { exponent }, x)?,
-        exponent => return Err(format!("exponent {exponent}; expected a finite one")),
-    };
-    Ok(vec![result])
+    let (x, by) = (builder.broadcast(x, &shape)?, builder.broadcast(by, &shape)?);
+    let exponents = builder.known(by).ok_or("its exponent depends on the input; expected a constant")?;
+    let mut groups: Vec<(f64, Vec<u32>)> = Vec::new();
+    for (at, &exponent) in exponents.iter().enumerate() {
+        match groups.iter().position(|g| g.0 == exponent) {
+            Some(group) => groups[group].1.push(at as u32),
+            None if groups.len() < 64 => groups.push((exponent, vec![at as u32])),
+            None => return Err("more than 64 exponents; expected one, or few".into()),
+        }
+    }
+    if let [(exponent, _)] = groups[..] {
+        return Ok(vec![raised(builder, x, exponent)?]);
+    }
+    // The values of each exponent apart, and all of them back in their places.
+    builder.allow_entries(2 * exponents.len())?;
+    let mut places = vec![0; exponents.len()];
+    let mut parts = Vec::with_capacity(groups.len());
+    let mut next = 0;
+    for (exponent, members) in groups {
+        members.iter().for_each(|&at| {
+            places[at as usize] = next;
+            next += 1;
+        });
+        let count = members.len();
+        let part = builder.listed(&[x], members, 1, vec![count])?;
+        parts.push(raised(builder, part, exponent)?);
+    }
+    Ok(vec![builder.listed(&parts, places, 1, shape)?])
+}
+
+/// `x` to a constant power.
+fn raised(builder: &mut Builder, x: ValueId, exponent: f64) -> Lowered {
+    match exponent {
+        1.0 => Ok(x),
+        2.0 => builder.binary(Op::Mul, x, x),
+        0.5 => builder.unary(F::Sqrt, x),
+        -1.0 => builder.unary(F::Reciprocal, x),
+        exponent if exponent.is_finite() => builder.unary(F::Power { exponent }, x),
+        exponent => Err(format!("exponent {exponent}; expected a finite one")),
+    }
 }
 
 /// Cast and CastLike.

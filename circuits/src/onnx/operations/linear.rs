@@ -2,7 +2,7 @@
 
 use super::{
     Results,
-    window::{per_axis, windows},
+    window::{Window, per_axis, windows},
 };
 use crate::{
     graph::{Geometry, VOID},
@@ -11,7 +11,7 @@ use crate::{
         builder::{Builder, Lowered, common_shape},
         call::Call,
         tensor::count,
-        view::Loops,
+        view::{Loops, strides},
     },
 };
 
@@ -182,7 +182,7 @@ fn volume(
     [x, weights]: [ValueId; 2],
     bias: Option<ValueId>,
     groups: usize,
-    windows: &[super::window::Window],
+    windows: &[Window],
     shape: &[usize],
 ) -> Lowered {
     let (image, kernel) = (builder.shape(x).to_vec(), builder.shape(weights).to_vec());
@@ -224,10 +224,10 @@ pub(super) fn conv_transpose(builder: &mut Builder, call: &Call<'_>) -> Results 
     call.arity(2, 3)?;
     let (x, weights, bias) = (call.operand(0)?, call.operand(1)?, call.optional(2));
     let (image, kernel) = (builder.shape(x).to_vec(), builder.shape(weights).to_vec());
-    if !(3..=4).contains(&image.len()) || image.len() != kernel.len() {
-        return Err(format!("an image of shape {image:?} and weights of {kernel:?}; expected one or two spatial axes"));
+    if image.len() < 3 || image.len() != kernel.len() {
+        return Err(format!("an image of shape {image:?} and weights of {kernel:?}; expected three or more axes each"));
     }
-    let (c, axes) = (image[1], image.len() - 2);
+    let c = image[1];
     let groups = groups(call)?;
     let g = groups as usize;
     if kernel[0] != c || !c.is_multiple_of(g) {
@@ -252,26 +252,28 @@ pub(super) fn conv_transpose(builder: &mut Builder, call: &Call<'_>) -> Results 
 
     let (per_group, m) = (c / g, kernel[1]);
     let plane: usize = kernel[2..].iter().product();
-    let rows = if axes == 2 { kernel[2] } else { 1 };
-    let columns = kernel[axes + 1];
-    let loops = vec![
-        (g, (per_group * m * plane) as i64),
-        (m, plane as i64),
-        (per_group, (m * plane) as i64),
-        (rows, -(columns as i64)),
-        (columns, -1),
-    ];
+    let mut loops = vec![(g, (per_group * m * plane) as i64), (m, plane as i64), (per_group, (m * plane) as i64)];
+    loops.extend(kernel[2..].iter().zip(strides(&kernel[2..])).map(|(&size, stride)| (size, -stride)));
     let turned = Loops { offset: plane as i64 - 1, loops };
-    let turned = builder.loops(weights, turned, 1, vec![g * m, per_group, rows, columns])?;
-    let mut planar = builder.shape(stretched).to_vec();
     let mut shape = vec![image[0], g * m];
     shape.extend(spans.iter().map(|s| s.outputs));
-    let mut dilations = [1, spans[axes - 1].dilation as u32];
-    if axes == 1 {
+    count(&shape)?;
+    let mut kernels = vec![g * m, per_group];
+    kernels.extend(&kernel[2..]);
+    if spans.len() > 2 {
+        let turned = builder.loops(weights, turned, 1, kernels)?;
+        let windows: Vec<Window> = spans.iter().zip(&kernel[2..]).map(|(s, &kernel)| s.window(kernel)).collect();
+        return Ok(vec![volume(builder, [stretched, turned], bias, g, &windows, &shape)?]);
+    }
+    let mut planar = builder.shape(stretched).to_vec();
+    let mut dilations = [1, spans[spans.len() - 1].dilation as u32];
+    if spans.len() == 1 {
         planar.insert(2, 1);
+        kernels.insert(2, 1);
     } else {
         dilations[0] = spans[0].dilation as u32;
     }
+    let turned = builder.loops(weights, turned, 1, kernels)?;
     let stretched = builder.reshape(stretched, &planar)?;
     let geometry = Geometry { strides: [1, 1], dilations, pads: [0; 4], groups };
     Ok(vec![builder.convolution(stretched, turned, bias, geometry, &shape)?])
@@ -284,6 +286,15 @@ struct Span {
     /// Outputs cut off at the start.
     begin: i64,
     outputs: usize,
+}
+
+impl Span {
+    /// The window that slides over the stretched image.
+    fn window(&self, kernel: usize) -> Window {
+        let size = self.outputs + (kernel - 1) * self.dilation;
+        let (stride, dilation, outputs) = (1, self.dilation, self.outputs);
+        Window { size, kernel, stride, dilation, begin: 0, end: 0, outputs }
+    }
 }
 
 fn spans(call: &Call<'_>, sizes: &[usize], kernel: &[usize]) -> Lowered<Vec<Span>> {

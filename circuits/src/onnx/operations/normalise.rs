@@ -95,6 +95,8 @@ pub(super) fn lp(builder: &mut Builder, call: &Call<'_>) -> Results {
         }
         other => return Err(format!("p {other}; expected 1 or 2")),
     };
+    // Zeros alone stay zeros.
+    let norm = builder.unary(F::Clip { low: 1e-12, high: f64::INFINITY }, norm)?;
     Ok(vec![builder.binary(Op::Div, x, norm)?])
 }
 
