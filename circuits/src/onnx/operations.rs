@@ -1,5 +1,6 @@
 //! The operations that are read: one row each, with what it comes down to.
 
+mod constants;
 mod elementwise;
 mod linear;
 mod normalise;
@@ -60,6 +61,7 @@ const fn row(
     Supported { name, since, lowering, restrictions, lower }
 }
 
+use constants as c;
 use elementwise as e;
 use structure as s;
 
@@ -88,8 +90,8 @@ pub const SUPPORTED: &[Supported] = &[
     row("Celu", 12, e::function, FUNCTION, ""),
     row("Clip", 7, e::clip, "one function; with bounds that vary, larger and smaller", ""),
     row("Concat", 7, s::concat, WIRE, ""),
-    row("Constant", 7, s::constant, "constant", "sparse and text values"),
-    row("ConstantOfShape", 9, s::constant_of_shape, "constant", "a shape that depends on the input"),
+    row("Constant", 7, c::constant, "constant", "sparse and text values"),
+    row("ConstantOfShape", 9, c::constant_of_shape, "constant", "a shape that depends on the input"),
     row("Conv", 7, linear::conv, "convolution; wire and matrix product over three axes and more", ""),
     row("ConvInteger", 10, quantised::conv_integer, "difference, convolution", ""),
     row("ConvTranspose", 7, linear::conv_transpose, "wire that puts zeros between, convolution", ""),
@@ -103,7 +105,7 @@ pub const SUPPORTED: &[Supported] = &[
     row("Erf", 7, e::function, FUNCTION, ""),
     row("Exp", 7, e::function, FUNCTION, ""),
     row("Expand", 7, s::expand, WIRE, "a shape that depends on the input"),
-    row("EyeLike", 9, s::eye, "constant", ""),
+    row("EyeLike", 9, c::eye, "constant", ""),
     row("Flatten", 7, s::flatten, WIRE, ""),
     row("Floor", 7, e::function, FUNCTION, ""),
     row("Gather", 7, s::gather, WIRE, "indices that depend on the input"),
@@ -151,7 +153,7 @@ pub const SUPPORTED: &[Supported] = &[
         "8-bit floats",
     ),
     row("QuantizeLinear", 10, quantised::quantise, "product, rounding, sum, clip", "8-bit and 4-bit floats"),
-    row("Range", 11, s::range, "constant", "ends that depend on the input"),
+    row("Range", 11, c::range, "constant", "ends that depend on the input"),
     row("Reciprocal", 7, e::function, FUNCTION, ""),
     row("ReduceL1", 7, reduce::reduce, "absolute, sum wire", "axes that depend on the input"),
     row("ReduceL2", 7, reduce::reduce, "square, sum wire, square root", "axes that depend on the input"),
@@ -171,11 +173,11 @@ pub const SUPPORTED: &[Supported] = &[
     row("Resize", 10, resize::resize, WIRE, "modes linear and cubic; sizes that depend on the input"),
     row("Round", 7, e::function, FUNCTION, ""),
     row("Selu", 7, e::function, FUNCTION, ""),
-    row("Shape", 7, s::shape_of, "constant", ""),
+    row("Shape", 7, c::shape_of, "constant", ""),
     row("Sigmoid", 7, e::function, FUNCTION, ""),
     row("Sign", 7, e::function, FUNCTION, ""),
     row("Sin", 7, e::function, FUNCTION, ""),
-    row("Size", 7, s::shape_of, "constant", ""),
+    row("Size", 7, c::shape_of, "constant", ""),
     row("Slice", 7, s::slice, WIRE, "bounds that depend on the input"),
     row("Softmax", 7, normalise::softmax, "largest, difference, exponential, sum wire, quotient", ""),
     row("Softplus", 7, e::function, FUNCTION, ""),

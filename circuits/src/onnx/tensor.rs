@@ -17,11 +17,9 @@ pub(super) fn count(shape: &[usize]) -> Result<usize, String> {
     if shape.len() > 16 {
         return Err(format!("{} axes; expected at most 16", shape.len()));
     }
-    // A zero makes the whole empty, whatever overflows beside it.
-    let count = match shape.contains(&0) {
-        true => Some(0),
-        false => shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS),
-    };
+    // Beside a zero the other axes still must be of a size that can be walked along.
+    let rest = shape.iter().filter(|&&d| d > 0).try_fold(1usize, |n, &d| n.checked_mul(d));
+    let count = rest.filter(|&n| n <= MAX_ELEMENTS).map(|n| if shape.contains(&0) { 0 } else { n });
     count.ok_or_else(|| format!("shape {shape:?} has too many elements; expected at most {MAX_ELEMENTS}"))
 }
 

@@ -199,7 +199,7 @@ pub(super) fn split(builder: &mut Builder, call: &Call<'_>) -> Results {
             (0..parts).map(|i| chunk.min(from[along].saturating_sub(i * chunk))).collect()
         }
     };
-    if sizes.len() != parts || sizes.iter().sum::<usize>() != from[along] {
+    if sizes.len() != parts || sizes.iter().fold(0, |sum: usize, &n| sum.saturating_add(n)) != from[along] {
         return Err(format!("parts of {sizes:?} for {parts} outputs of {} positions in all", from[along]));
     }
     let mut start = 0;
@@ -316,7 +316,7 @@ pub(super) fn pad(builder: &mut Builder, call: &Call<'_>) -> Results {
     for (i, &axis) in along.iter().enumerate() {
         let (begin, end) = (amounts[i], amounts[i + along.len()]);
         let size = from[axis] as i64;
-        if begin.abs().max(end.abs()) > 1 << 24 || size + begin + end < 0 {
+        if begin.unsigned_abs().max(end.unsigned_abs()) > 1 << 24 || size + begin + end < 0 {
             return Err(format!("pads {begin} and {end} around {size} positions"));
         }
         let place = |at: i64| -> Option<usize> {
@@ -371,85 +371,4 @@ pub(super) fn triangle(builder: &mut Builder, call: &Call<'_>) -> Results {
         return Ok(vec![x]);
     }
     Ok(vec![builder.listed(&[x], index, 1, shape)?])
-}
-
-/// The result of a function of known values, as a list of integers.
-pub(super) fn shape_of(builder: &mut Builder, call: &Call<'_>) -> Results {
-    call.arity(1, 1)?;
-    let shape = builder.shape(call.operand(0)?).to_vec();
-    if call.proto.op_type == "Size" {
-        return Ok(vec![builder.constant(vec![], Element::Int64, vec![shape.iter().product::<usize>() as f64])?]);
-    }
-    let rank = shape.len() as i64;
-    let place = |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
-    let (start, end) = (place(call.integer_or("start", 0)?), place(call.integer_or("end", rank)?));
-    Ok(vec![builder.list(&shape[start..end.max(start)])?])
-}
-
-/// Constant.
-pub(super) fn constant(builder: &mut Builder, call: &Call<'_>) -> Results {
-    call.arity(0, 0)?;
-    if let Some(tensor) = call.tensor("value")? {
-        return Ok(vec![builder.tensor(tensor)?]);
-    }
-    let (element, one, many) = if let Some(v) = call.float("value_float")? {
-        (Element::Float, true, vec![v])
-    } else if let Some(v) = call.integer("value_int")? {
-        (Element::Int64, true, vec![v as f64])
-    } else if let Some(list) = call.floats("value_floats")? {
-        (Element::Float, false, list.iter().map(|&v| f64::from(v)).collect())
-    } else if let Some(list) = call.integers("value_ints")? {
-        (Element::Int64, false, list.iter().map(|&v| v as f64).collect())
-    } else {
-        return Err("no value that is a dense tensor or numbers".into());
-    };
-    let shape = if one { vec![] } else { vec![many.len()] };
-    Ok(vec![builder.constant(shape, element, many)?])
-}
-
-/// ConstantOfShape.
-pub(super) fn constant_of_shape(builder: &mut Builder, call: &Call<'_>) -> Results {
-    call.arity(1, 1)?;
-    let wanted = shape(&builder.integers(call.operand(0)?, "shape")?)?;
-    let (element, number) = match call.tensor("value")? {
-        Some(tensor) if tensor.data.len() == 1 => (tensor.element, tensor.data[0]),
-        Some(_) => return Err("attribute 'value' holds several numbers; expected one".into()),
-        None => (Element::Float, 0.0),
-    };
-    Ok(vec![builder.filled(number, element, &wanted)?])
-}
-
-/// Range of known ends.
-pub(super) fn range(builder: &mut Builder, call: &Call<'_>) -> Results {
-    call.arity(3, 3)?;
-    let number = |at: usize| -> Lowered<f64> {
-        builder.uniform(call.operand(at)?).ok_or_else(|| "its ends depend on the input; expected constants".into())
-    };
-    let (start, limit, delta) = (number(0)?, number(1)?, number(2)?);
-    // It concerns the rounding of half precision.
-    let _ = call.integer("stash_type")?;
-    let steps = ((limit - start) / delta).ceil();
-    if delta == 0.0 || !steps.is_finite() {
-        return Err(format!("a range from {start} to {limit} by {delta}"));
-    }
-    let steps = count(&[steps.max(0.0) as usize])?;
-    let data = (0..steps).map(|i| start + i as f64 * delta).collect();
-    Ok(vec![builder.constant(vec![steps], builder.element(call.operand(0)?), data)?])
-}
-
-/// EyeLike: of its operand only the shape counts.
-pub(super) fn eye(builder: &mut Builder, call: &Call<'_>) -> Results {
-    call.arity(1, 1)?;
-    let x = call.operand(0)?;
-    let &[rows, columns] = builder.shape(x) else {
-        return Err(format!("shape {:?}; expected two axes", builder.shape(x)));
-    };
-    let element = match call.integer("dtype")? {
-        Some(number) => Element::from_number(number)?,
-        None => builder.element(x),
-    };
-    let k = call.integer_or("k", 0)?;
-    let on = |at: usize| ((at % columns) as i64).checked_sub((at / columns) as i64) == Some(k);
-    let data = (0..rows * columns).map(|at| f64::from(on(at))).collect();
-    Ok(vec![builder.constant(vec![rows, columns], element, data)?])
 }
