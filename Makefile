@@ -6,10 +6,10 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz onnx-conformance
 
 help: ## Show what can be made.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: ## Install what is missing: linker, libclang for RocksDB's bindings, cargo-nextest.
 	@missing=(); \
@@ -54,6 +54,15 @@ deny: ## Check licences and advisories (needs cargo-deny and, for advisories, it
 
 bench: build ## Measure, and print the lines of docs/benchmarks.md.
 	$(dir $(ASSAY))bench
+
+CONFORMANCE := $(or $(CARGO_TARGET_DIR),target)/onnx-conformance
+
+onnx-conformance: setup ## Run ONNX's own node tests and write docs/onnx.md (needs python3 and PyPI).
+	@[ -x $(CONFORMANCE)/venv/bin/python ] || python3 -m venv $(CONFORMANCE)/venv
+	@$(CONFORMANCE)/venv/bin/pip install -q -r tests/onnx/requirements.txt
+	cargo build --locked -p assay-circuits --example onnx_node
+	$(CONFORMANCE)/venv/bin/python tests/onnx/conformance.py --work $(CONFORMANCE)/models --write docs/onnx.md \
+	  --example $(dir $(ASSAY))examples/onnx_node
 
 SECONDS_EACH ?= 30
 FUZZ_TARGETS := transaction chain_spec receipt model onnx state_proof

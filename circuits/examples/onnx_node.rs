@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn answer(case: &Value) -> Result<Value, Box<dyn Error>> {
     let bytes = std::fs::read(case["model"].as_str().ok_or("no model")?)?;
-    let inputs: Vec<Vec<f64>> = serde_json::from_value(case["inputs"].clone())?;
+    let inputs: Vec<Vec<Value>> = serde_json::from_value(case["inputs"].clone())?;
+    let inputs = inputs.iter().map(|list| list.iter().map(parse).collect()).collect::<Result<Vec<Vec<f64>>, _>>()?;
     let network = onnx::read(&bytes, &onnx::Options::default())?;
     let outputs = network.evaluate(&inputs)?;
     let numbers: Vec<Vec<Value>> = outputs.iter().map(|o| o.iter().map(|&v| number(v)).collect()).collect();
@@ -41,7 +42,14 @@ fn shapes(network: &Network) -> Vec<&[usize]> {
     network.outputs.iter().map(|&id| network.values[id].shape.as_slice()).collect()
 }
 
-/// JSON has no infinities.
+fn parse(value: &Value) -> Result<f64, Box<dyn Error>> {
+    match value {
+        Value::String(text) => Ok(text.parse()?),
+        other => other.as_f64().ok_or_else(|| "not a number".into()),
+    }
+}
+
+/// JSON has no infinities: they are text.
 fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
 }

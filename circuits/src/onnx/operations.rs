@@ -83,7 +83,7 @@ pub const SUPPORTED: &[Supported] = &[
         7,
         e::cast,
         "wire, or truncation to integers, or whether it is 0",
-        "8-bit and 4-bit floats, strings; numbers must fit the type",
+        "integers under 8 bits, 8-bit and 4-bit floats, strings; numbers must fit the type",
     ),
     row("CastLike", 15, e::cast, "as Cast", "as Cast"),
     row("Ceil", 7, e::function, FUNCTION, ""),

@@ -297,6 +297,9 @@ pub(super) fn cast(builder: &mut Builder, call: &Call<'_>) -> Results {
 
 /// The same numbers as another type: towards zero for integers, whether they are not 0 for truths.
 pub(super) fn cast_to(builder: &mut Builder, x: ValueId, to: Element) -> Lowered {
+    if to.bits() < 8 && builder.element(x) != to {
+        return Err(format!("a cast to {} bits wraps numbers round; expected 8 bits or more", to.bits()));
+    }
     match (builder.element(x).kind(), to.kind()) {
         (Kind::Real, Kind::Integer) => {
             let shape = builder.shape(x).to_vec();
