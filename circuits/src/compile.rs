@@ -1,1 +1,74 @@
-//! The whole way from an ONNX file and samples to a model and its report.
+//! From an ONNX file and samples to a model that can be served and proved, and a report of what the integers cost.
+//!
+//! ```text
+//! ONNX --onnx::read--> Network --quantise, on samples--> graph + weights --Model::new--> Model, with its id
+//! ```
+//!
+//! The same bytes, samples and options give the same model on every machine.
+
+mod npz;
+mod samples;
+
+pub use samples::{Samples, SamplesError, read_outputs, write_outputs};
+
+use crate::{
+    model::{Model, ModelError},
+    network::Network,
+    onnx::{self, OnnxError},
+    quantise::{self, QuantiseError, Report},
+};
+
+/// How a model is compiled.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// Batch, named axes, and where tensors in other files come from.
+    pub onnx: onnx::Options<'a>,
+    /// Precision, ranges and the least agreement with the floats.
+    pub quantise: quantise::Options,
+    /// Hides secret weights in the model's commitment: 32 random bytes, to be kept. Zeros where the weights are public,
+    /// so that anyone who compiles the same file finds the same id.
+    pub salt: [u8; 32],
+}
+
+/// A compiled model.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The integer model.
+    pub model: Model,
+    /// How far it is from the floats.
+    pub report: Report,
+    /// The floats, to compare with.
+    pub network: Network,
+}
+
+/// Why a model was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The ONNX file.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The samples.
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
+    /// Numbers that do not fit in integers, or too little agreement.
+    #[error(transparent)]
+    Quantise(#[from] QuantiseError),
+    /// The integer graph.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// Compiles an ONNX file.
+///
+/// # Errors
+/// [`CompileError`] says what is wrong with the file, the samples or a node.
+pub fn compile(onnx: &[u8], samples: &Samples, options: &Options<'_>) -> Result<Compiled, CompileError> {
+    let network = onnx::read(onnx, &options.onnx)?;
+    let samples = samples.of(&network)?;
+    let quantised = quantise::quantise(&network, &samples, &options.quantise)?;
+    let model = Model::new(quantised.graph, quantised.weights, options.salt)?;
+    Ok(Compiled { model, report: quantised.report, network })
+}
+
+#[cfg(test)]
+mod tests;

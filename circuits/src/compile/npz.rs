@@ -1,0 +1,87 @@
+//! Arrays of an `.npz`: a zip of `.npy` files.
+
+use std::io::{Cursor, Read};
+
+use npyz::{NpyFile, Order};
+use zip::ZipArchive;
+
+use super::samples::Array;
+
+/// Most arrays of an archive.
+const MAX_ARRAYS: usize = 1024;
+
+/// Longest header of an array: shape, element type and order.
+const MAX_HEADER: usize = 1 << 16;
+
+/// The arrays, in the order of the archive.
+pub(super) fn read(bytes: &[u8], most: usize) -> Result<Vec<Array>, String> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
+    if archive.is_empty() || archive.len() > MAX_ARRAYS {
+        return Err(format!("{} files in the archive; expected 1 to {MAX_ARRAYS} arrays", archive.len()));
+    }
+    let mut left = most;
+    let mut arrays = Vec::with_capacity(archive.len());
+    for at in 0..archive.len() {
+        let file = archive.by_index(at).map_err(|e| e.to_string())?;
+        let name: String = file.name().chars().take(200).collect();
+        let mut data = Vec::new();
+        // Not what the archive says of its size: what it gives.
+        file.take(left as u64 + 1).read_to_end(&mut data).map_err(|e| format!("'{name}': {e}"))?;
+        left = left.checked_sub(data.len()).ok_or_else(|| format!("more than {most} bytes of arrays"))?;
+        let data = array(&data).map_err(|reason| format!("'{name}': {reason}"))?;
+        arrays.push(Array { name: name.strip_suffix(".npy").unwrap_or(&name).to_owned(), data });
+    }
+    Ok(arrays)
+}
+
+/// The numbers of a `.npy`, row-major.
+fn array(bytes: &[u8]) -> Result<Vec<f64>, String> {
+    let length = match (bytes.get(..6), bytes.get(6), bytes.get(8..12)) {
+        (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, _, _])) => usize::from(u16::from_le_bytes([a, b])),
+        (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => u32::from_le_bytes([a, b, c, d]) as usize,
+        _ => return Err("not an .npy array".into()),
+    };
+    if length > MAX_HEADER {
+        return Err(format!("a header of {length} bytes; expected at most {MAX_HEADER}"));
+    }
+    let npy = NpyFile::new(bytes).map_err(|e| e.to_string())?;
+    let values = npy.shape().iter().try_fold(1u64, |all, &axis| all.checked_mul(axis));
+    // An element has at least one byte, so a shape that promises more than there is is refused before it takes memory.
+    if values.is_none_or(|values| values > bytes.len() as u64) {
+        return Err(format!("shape {:?}; there are fewer numbers", npy.shape()));
+    }
+    if npy.order() == Order::Fortran && npy.shape().len() > 1 {
+        return Err("column-major order; save it with numpy.ascontiguousarray".into());
+    }
+    numbers(npy)
+}
+
+fn numbers(mut npy: NpyFile<&[u8]>) -> Result<Vec<f64>, String> {
+    macro_rules! any_of {
+        ($($element:ty => $convert:expr),* $(,)?) => {
+            $(
+                npy = match npy.try_data::<$element>() {
+                    Ok(data) => {
+                        let convert: fn($element) -> f64 = $convert;
+                        return data.map(|value| value.map(convert).map_err(|e| e.to_string())).collect();
+                    }
+                    Err(other) => other,
+                };
+            )*
+        };
+    }
+    any_of! {
+        f32 => f64::from,
+        f64 => |value| value,
+        i64 => |value| value as f64,
+        i32 => f64::from,
+        u8 => f64::from,
+        i8 => f64::from,
+        i16 => f64::from,
+        u16 => f64::from,
+        u32 => f64::from,
+        u64 => |value| value as f64,
+        bool => f64::from,
+    }
+    Err(format!("elements of type {}; expected numbers", npy.dtype().descr()))
+}

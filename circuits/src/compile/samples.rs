@@ -1,0 +1,184 @@
+//! What is fed to a model, and what it gives, as files: `{"input_data": [[..], ..]}`, `.npz`, `{"output_data": [[..], ..]}`.
+
+use serde::{Deserialize, Serialize};
+
+use super::npz;
+use crate::network::Network;
+
+/// Largest file of samples, in bytes.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Why samples were not read, or do not fit a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SamplesError {
+    /// Neither of the formats.
+    #[error("samples: {reason}; expected {{\"input_data\": [[..], ..]}} with one list of numbers an input, or an .npz")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Well-formed, but not of this model.
+    #[error("samples: {reason}")]
+    Mismatch {
+        /// Expected and found.
+        reason: String,
+    },
+}
+
+/// One list of numbers and where it is from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Array {
+    /// In an archive; empty in JSON.
+    pub(super) name: String,
+    pub(super) data: Vec<f64>,
+}
+
+/// Inputs of a model, one or several of each, as read from a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    arrays: Vec<Array>,
+}
+
+#[derive(Deserialize)]
+struct Inputs {
+    input_data: Vec<Vec<f64>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Outputs {
+    output_data: Vec<Vec<f64>>,
+}
+
+fn malformed(reason: impl ToString) -> SamplesError {
+    SamplesError::Malformed { reason: reason.to_string() }
+}
+
+fn mismatch(reason: String) -> SamplesError {
+    SamplesError::Mismatch { reason }
+}
+
+fn bounded(bytes: &[u8]) -> Result<&[u8], SamplesError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(malformed(format!("{} bytes; expected at most {MAX_BYTES}", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+impl Samples {
+    /// One row-major list an input, or several rows of the one input.
+    pub fn new(lists: Vec<Vec<f64>>) -> Self {
+        Self { arrays: lists.into_iter().map(|data| Array { name: String::new(), data }).collect() }
+    }
+
+    /// Reads JSON or an `.npz`, told apart by how they begin.
+    ///
+    /// # Errors
+    /// [`SamplesError::Malformed`].
+    pub fn read(bytes: &[u8]) -> Result<Self, SamplesError> {
+        let bytes = bounded(bytes)?;
+        if bytes.starts_with(b"PK") {
+            return Ok(Self { arrays: npz::read(bytes, MAX_BYTES).map_err(malformed)? });
+        }
+        serde_json::from_slice::<Inputs>(bytes).map(|inputs| Self::new(inputs.input_data)).map_err(malformed)
+    }
+
+    /// The samples of a network: one vector an input, for each sample. A list may hold several samples, one after another;
+    /// a network of one input may have a list a sample. Samples of part of a batch are filled up from the first.
+    ///
+    /// # Errors
+    /// [`SamplesError::Mismatch`].
+    pub fn of(&self, network: &Network) -> Result<Vec<Vec<Vec<f64>>>, SamplesError> {
+        let arrays = self.arranged(network)?;
+        let mut columns = Vec::with_capacity(arrays.len());
+        for (&id, data) in network.inputs.iter().zip(arrays) {
+            let value = &network.values[id];
+            let size: usize = value.shape.iter().product();
+            // A batch of items, of which the samples may hold any number.
+            let item = size / value.shape.first().copied().unwrap_or(1).max(1);
+            if data.is_empty() || item == 0 || data.len() % item != 0 {
+                let found = data.len();
+                let reason = format!("input '{}' of {found} values; expected {size}, or a multiple", value.name);
+                return Err(mismatch(reason));
+            }
+            if data.len() < size && network.inputs.len() > 1 {
+                let reason = format!("input '{}' of {} values; expected {size}", value.name, data.len());
+                return Err(mismatch(reason));
+            }
+            let count = data.len().div_ceil(size);
+            let sample = |at: usize| data.iter().copied().cycle().skip(at * size).take(size).collect::<Vec<f64>>();
+            columns.push((0..count).map(sample).collect::<Vec<_>>());
+        }
+        let count = columns.first().map_or(0, Vec::len);
+        if let Some(at) = columns.iter().position(|column| column.len() != count) {
+            let name = &network.values[network.inputs[at]].name;
+            let reason = format!("{} samples of input '{name}', {count} of the first", columns[at].len());
+            return Err(mismatch(reason));
+        }
+        let mut samples: Vec<Vec<Vec<f64>>> = (0..count).map(|_| Vec::with_capacity(columns.len())).collect();
+        for column in columns {
+            samples.iter_mut().zip(column).for_each(|(sample, data)| sample.push(data));
+        }
+        Ok(samples)
+    }
+
+    /// One input each, of exactly these lengths: what a model is run on.
+    ///
+    /// # Errors
+    /// [`SamplesError::Mismatch`].
+    pub fn one(&self, lengths: &[usize]) -> Result<Vec<Vec<f64>>, SamplesError> {
+        if self.arrays.len() != lengths.len() {
+            return Err(mismatch(format!("{} inputs; the model takes {}", self.arrays.len(), lengths.len())));
+        }
+        for (at, (array, &length)) in self.arrays.iter().zip(lengths).enumerate() {
+            if array.data.len() != length {
+                let reason = format!("input {at} of {} values; the model takes {length}", array.data.len());
+                return Err(mismatch(reason));
+            }
+            if let Some(value) = array.data.iter().find(|value| !value.is_finite()) {
+                return Err(mismatch(format!("input {at} holds {value}; expected finite numbers")));
+            }
+        }
+        Ok(self.arrays.iter().map(|array| array.data.clone()).collect())
+    }
+
+    /// One list an input, in the network's order.
+    fn arranged(&self, network: &Network) -> Result<Vec<Vec<f64>>, SamplesError> {
+        let expected = network.inputs.len();
+        let named = |id: &usize| self.arrays.iter().find(|array| array.name == network.values[*id].name);
+        if let Some(found) = network.inputs.iter().map(named).collect::<Option<Vec<_>>>()
+            && expected > 0
+        {
+            return Ok(found.into_iter().map(|array| array.data.clone()).collect());
+        }
+        if self.arrays.len() == expected {
+            return Ok(self.arrays.iter().map(|array| array.data.clone()).collect());
+        }
+        if expected == 1 {
+            let size: usize = network.values[network.inputs[0]].shape.iter().product();
+            return match self.arrays.iter().position(|array| array.data.len() % size.max(1) != 0) {
+                Some(at) => {
+                    let found = self.arrays[at].data.len();
+                    Err(mismatch(format!("row {at} of {found} values; the model's one input takes {size}")))
+                }
+                None => Ok(vec![self.arrays.iter().flat_map(|array| array.data.iter().copied()).collect()]),
+            };
+        }
+        Err(mismatch(format!("{} inputs; the model takes {expected}", self.arrays.len())))
+    }
+}
+
+/// Writes `{"output_data": [[..], ..]}`: one flat list an output, in the model's units.
+pub fn write_outputs(outputs: &[Vec<f64>]) -> String {
+    serde_json::json!(Outputs { output_data: outputs.to_vec() }).to_string()
+}
+
+/// Reads what [`write_outputs`] writes.
+///
+/// # Errors
+/// [`SamplesError::Malformed`].
+pub fn read_outputs(bytes: &[u8]) -> Result<Vec<Vec<f64>>, SamplesError> {
+    let outputs = serde_json::from_slice::<Outputs>(bounded(bytes)?);
+    outputs.map(|outputs| outputs.output_data).map_err(|e| SamplesError::Mismatch {
+        reason: format!("{e}; expected {{\"output_data\": [[..], ..]}} with one list of numbers an output"),
+    })
+}

@@ -1,0 +1,147 @@
+//! The shipped digit network, and files of samples.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{Cursor, Write},
+    path::PathBuf,
+};
+
+use npyz::WriterBuilder;
+use serde::Deserialize;
+use zip::{ZipWriter, write::SimpleFileOptions};
+
+use super::*;
+use crate::quantise::{Method, Precision};
+
+#[derive(Deserialize)]
+struct Scan {
+    label: usize,
+    pixels: Vec<f64>,
+}
+
+fn file(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../assets/digits");
+    fs::read(folder.join(name)).unwrap()
+}
+
+fn scans(name: &str) -> Vec<Scan> {
+    serde_json::from_slice(&file(name)).unwrap()
+}
+
+fn calibration() -> Samples {
+    Samples::new(scans("calibration.json").into_iter().map(|scan| scan.pixels).collect())
+}
+
+fn first_largest(row: &[f64]) -> usize {
+    (0..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best })
+}
+
+#[test]
+fn the_shipped_digit_network_names_the_floats_class_on_held_out_scans_at_every_precision() {
+    let held_out = scans("heldout.json");
+    for precision in [Precision::Auto, Precision::Bits8, Precision::Bits16] {
+        for method in [Method::default(), Method::Max, Method::MeanSquare] {
+            let quantise = quantise::Options { precision, method, minimum_agreement: 0.99 };
+            let options = Options { quantise, ..Options::default() };
+            let Compiled { model, report, network } = compile(&file("digits.onnx"), &calibration(), &options).unwrap();
+            assert!(report.cosine > 0.999, "{report}");
+            let (mut same, mut right) = (0, 0);
+            for scan in &held_out {
+                let float = network.evaluate(std::slice::from_ref(&scan.pixels)).unwrap().remove(0);
+                let input = model.quantise_inputs(std::slice::from_ref(&scan.pixels)).unwrap();
+                let output = model.dequantise_outputs(&model.run(&input).unwrap()).remove(0);
+                same += usize::from(first_largest(&float) == first_largest(&output));
+                right += usize::from(first_largest(&output) == scan.label);
+            }
+            assert!(same * 100 >= held_out.len() * 99, "{precision} {method}: {same} of {}\n{report}", held_out.len());
+            assert!(right * 100 >= held_out.len() * 97, "{precision} {method}: {right} of {}", held_out.len());
+        }
+    }
+}
+
+#[test]
+fn a_salt_changes_the_id_and_nothing_else() {
+    let compiled = |salt| {
+        let options = Options { salt, ..Options::default() };
+        compile(&file("digits.onnx"), &calibration(), &options).unwrap().model
+    };
+    let (open, hidden) = (compiled([0; 32]), compiled([7; 32]));
+    assert_ne!(open.id(), hidden.id());
+    assert_eq!(open.graph(), hidden.graph());
+    assert_eq!(open.id(), compiled([0; 32]).id());
+}
+
+fn network() -> Network {
+    onnx::read(&file("digits.onnx"), &onnx::Options::default()).unwrap()
+}
+
+fn npz(arrays: &[(&str, &[u64], Vec<f32>)]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, shape, data) in arrays {
+        zip.start_file(format!("{name}.npy"), SimpleFileOptions::default()).unwrap();
+        let mut npy = Vec::new();
+        let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut npy).begin_nd().unwrap();
+        writer.extend(data.iter().copied()).unwrap();
+        writer.finish().unwrap();
+        zip.write_all(&npy).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn samples_are_the_same_from_rows_from_one_list_and_from_an_archive() {
+    let network = network();
+    let pixels: Vec<f64> = (0..128).map(|at| f64::from(at % 17)).collect();
+    let rows = Samples::new(pixels.chunks(64).map(<[f64]>::to_vec).collect()).of(&network).unwrap();
+    assert_eq!(rows.len(), 2);
+    let json = serde_json::json!({ "input_data": [pixels] }).to_string();
+    assert_eq!(Samples::read(json.as_bytes()).unwrap().of(&network).unwrap(), rows);
+    let data: Vec<f32> = pixels.iter().map(|&pixel| pixel as f32).collect();
+    let archive = npz(&[("arr_0", &[2, 64], data)]);
+    assert_eq!(Samples::read(&archive).unwrap().of(&network).unwrap(), rows);
+}
+
+#[test]
+fn a_batch_that_samples_do_not_fill_is_filled_from_the_first() {
+    let options = onnx::Options { batch: 3, ..onnx::Options::default() };
+    let Ok(network) = onnx::read(&file("digits.onnx"), &options) else { return };
+    if network.values[network.inputs[0]].shape[0] != 3 {
+        return;
+    }
+    let pixels: Vec<f64> = (0..4 * 64).map(f64::from).collect();
+    let found = Samples::new(vec![pixels.clone()]).of(&network).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[1][0][..64], pixels[3 * 64..]);
+    assert_eq!(found[1][0][64..], pixels[..128]);
+}
+
+#[test]
+fn files_that_are_not_samples_are_refused_without_panic() {
+    let network = network();
+    for text in ["", "{}", "[1]", "{\"input_data\": [1]}", "{\"input_data\": [[\"a\"]]}", "{\"input_data\": [[NaN]]}"] {
+        let error = Samples::read(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, SamplesError::Malformed { .. }), "{text}: {error}");
+    }
+    for lists in [vec![], vec![vec![1.0; 63]], vec![vec![1.0; 64], vec![1.0; 65]]] {
+        let error = Samples::new(lists).of(&network).unwrap_err();
+        assert!(matches!(error, SamplesError::Mismatch { .. }), "{error}");
+    }
+    let archive = npz(&[("x", &[1, 64], vec![1.0; 64])]);
+    for at in 0..archive.len() {
+        let _ = Samples::read(&archive[..at]);
+        let mut bent = archive.clone();
+        bent[at] ^= 0x55;
+        let _ = Samples::read(&bent);
+    }
+    assert!(Samples::read(&archive).unwrap().one(&[64]).is_ok());
+    assert!(Samples::read(&archive).unwrap().one(&[63]).is_err());
+    assert!(Samples::new(vec![vec![f64::INFINITY]]).one(&[1]).is_err());
+}
+
+#[test]
+fn outputs_are_read_as_they_are_written() {
+    let outputs = vec![vec![0.1, -2.5e-7, 3.0], vec![]];
+    assert_eq!(read_outputs(write_outputs(&outputs).as_bytes()).unwrap(), outputs);
+    assert!(read_outputs(b"{\"output\": []}").is_err());
+}
