@@ -6,6 +6,8 @@
 
 mod bounds;
 mod check;
+mod describe;
+mod draw;
 mod interval;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
@@ -14,6 +16,7 @@ mod wire;
 
 pub use bounds::Analysis;
 pub use check::GraphError;
+pub use describe::{Description, Line, Step};
 pub use wire::Entries;
 pub(crate) use {interval::Interval, shape::axes4};
 

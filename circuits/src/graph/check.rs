@@ -369,3 +369,6 @@ fn under(what: &str, reach: i128) -> Result<(), String> {
     }
     Err(format!("{what} reaches {reach}; expected under 2^62"))
 }
+
+#[cfg(test)]
+mod tests;
