@@ -54,7 +54,7 @@ static PROVERS: Keys<Prover> = Keys::new();
 
 /// The commitment parameters of 2^9 rows, as [`Params::write`] writes them. They are public and anyone can derive
 /// them (a test does); reading them takes a tenth of the time, which a command that verifies one proof feels.
-const SMALLEST: &[u8] = include_bytes!("halo2/params-k9.bin");
+const SMALLEST: &[u8] = include_bytes!("../../proof/halo2/params-k9.bin");
 
 fn make_params(k: u32) -> Params<EqAffine> {
     if k == MIN_K {
