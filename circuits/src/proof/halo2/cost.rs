@@ -55,7 +55,7 @@ impl Shape {
     }
 }
 
-/// Seconds of processor for each cell of a committed column, times `k`; this and what follows fits runs of 2^9 to 2^12 rows.
+/// Seconds of processor for each cell of a committed column, times `k`; this and what follows fits runs of 2^9 to 2^14 rows.
 const PROVE_CELL: f64 = 8e-5;
 /// Columns' worth of what a row costs besides.
 const PROVE_BESIDES: f64 = 50.0;
