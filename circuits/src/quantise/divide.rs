@@ -7,7 +7,10 @@ use super::{
     plan::FINE,
     rescale::{Ratio, exponent, power_of_two},
 };
-use crate::{graph::Op as Step, network::ValueId};
+use crate::{
+    graph::Op as Step,
+    network::{Kind, ValueId},
+};
 
 /// Binary digits that a bounded wide tensor keeps; a square root takes that many.
 const DIGITS: i32 = 30;
@@ -17,6 +20,9 @@ const DIVIDEND_END: f64 = (1u64 << 60) as f64;
 
 impl Quantiser<'_> {
     pub(super) fn quotient(&mut self, id: ValueId, n: ValueId, d: ValueId) -> Result<Form, QuantiseError> {
+        if self.network.values[id].kind == Kind::Integer {
+            return self.whole_quotient(id, n, d);
+        }
         if let Some(data) = self.known(d)? {
             if data.contains(&0.0) {
                 return Err(self.builder.refuse("division by 0"));
@@ -29,6 +35,32 @@ impl Quantiser<'_> {
             None => self.uniform(n)?,
         };
         self.divide(id, numerator, d)
+    }
+
+    /// The quotient of whole numbers towards 0, exactly.
+    fn whole_quotient(&mut self, id: ValueId, n: ValueId, d: ValueId) -> Result<Form, QuantiseError> {
+        let (n, d) = (self.act(n)?, self.act(d)?);
+        let mut signs = Vec::new();
+        let mut sizes = Vec::new();
+        for (x, least) in [(n, 0), (d, 1)] {
+            if self.builder.bounds(x.tensor).0 >= least {
+                sizes.push(x);
+                continue;
+            }
+            let size = |q: i64| q.abs().clamp(least, 32767) as i16;
+            sizes.push(self.builder.lookup(&format!("magnitude, at least {least}"), x.tensor, 1.0, size)?);
+            signs.push(self.builder.lookup("sign, 1 at 0", x.tensor, 1.0, |q| if q < 0 { -1 } else { 1 })?);
+        }
+        // The step rounds halves up: of (2n - d) by 2d that is the floor of n by d.
+        let twice = self.builder.linear(&[(2, sizes[0].tensor), (-1, sizes[1].tensor)], 0, 1.0)?;
+        let divisor = self.builder.linear(&[(2, sizes[1].tensor)], 0, 1.0)?;
+        let shape = self.shape(id);
+        let step = Step::Divide { shift: 0 };
+        let mut found = self.builder.push(step, &[twice.tensor, divisor.tensor], shape.clone(), 1.0)?;
+        for sign in signs {
+            found = self.builder.push(Step::Mul, &[found.tensor, sign.tensor], shape.clone(), 1.0)?;
+        }
+        Ok(self.given(id, found))
     }
 
     /// `1 / x`.
@@ -142,16 +174,16 @@ impl Quantiser<'_> {
     /// The square root of a wide tensor, with 15 digits.
     pub(super) fn square_root(&mut self, id: ValueId, x: Scaled, of: ValueId) -> Result<Form, QuantiseError> {
         let (low, high) = self.builder.bounds(x.tensor);
-        let most = (self.seen[of].reach() * 2.0 / x.scale).max(1.0);
-        // Even powers of two up, so that small values keep their digits.
-        let up = ((DIGITS - 1 - exponent(most)) / 2 * 2).max(0);
+        let reach = self.seen[of].reach() * 1.5;
+        // Up by a power of two, so that small values keep their digits.
+        let up = (DIGITS - 1 - exponent((reach / x.scale).max(1.0))).max(0);
         let mut x = x;
         if up > 0 && (high.max(-low) as f64) * power_of_two(up) < (1u64 << 45) as f64 {
             x = self.builder.linear(&[(1 << up, x.tensor)], 0, x.scale * power_of_two(-up))?;
         }
         let (low, high) = self.builder.bounds(x.tensor);
         if low < 0 || high >= 1 << DIGITS {
-            x = self.bounded(x, (self.seen[of].reach() * 2.0 / x.scale).max(1.0))?;
+            x = self.bounded(x, (reach / x.scale).max(1.0))?;
         }
         let found = self.builder.push(Step::Sqrt, &[x.tensor], self.shape(id), x.scale.sqrt())?;
         Ok(self.given(id, found))

@@ -75,6 +75,14 @@ pub(super) fn build(network: &Network, seen: &[Seen], options: &Options) -> Resu
     for (id, data) in &network.constants {
         this.forms[*id] = Some(Form::Known(data.clone()));
     }
+    let real = |id: &&ValueId| network.values[**id].kind == Kind::Real;
+    if let Some(&first) = network.inputs.iter().find(real)
+        && network.inputs.iter().filter(real).all(|&id| seen[id].reach() == 0.0)
+    {
+        let name = &network.values[first].name;
+        let reason = format!("input '{name}' is 0 on every sample, which tells nothing about its range");
+        return Err(QuantiseError::Calibration { reason });
+    }
     for &id in &network.inputs {
         this.input(id)?;
     }
@@ -134,7 +142,10 @@ impl Quantiser<'_> {
     fn output(&mut self, id: ValueId) -> Result<(), QuantiseError> {
         self.builder.node.clone_from(&self.network.values[id].name);
         self.builder.source = "output".into();
-        let found = if self.plan.whole[id] { self.uniform(id)? } else { self.act(id)? };
+        let mut found = if self.plan.whole[id] { self.uniform(id)? } else { self.act(id)? };
+        if self.builder.reach(found.tensor) > i64::from(i32::MAX) {
+            found = self.act(id)?;
+        }
         let stored = f64::from(f32::from_bits(self.builder.graph.tensors[found.tensor as usize].scale));
         let computed = self.builder.graph.nodes.iter().any(|node| node.output == found.tensor);
         let taken = self.builder.graph.outputs.contains(&found.tensor);

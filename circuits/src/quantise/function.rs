@@ -54,6 +54,7 @@ impl Quantiser<'_> {
 
     /// The whole number below, above or nearest.
     fn whole_steps(&mut self, id: ValueId, function: Function, x: Scaled) -> Result<Form, QuantiseError> {
+        self.fits(id)?;
         let sign = if function == Function::Ceil { -1 } else { 1 };
         // The floor is the nearest whole number, halves up, of what is half a unit less; the ceiling is a floor seen from above.
         let half = if function == Function::Round { 0 } else { (0.5 / x.scale).round() as i64 };
@@ -70,6 +71,7 @@ impl Quantiser<'_> {
 
     /// A table over the interval of an act.
     fn table(&mut self, id: ValueId, function: Function, x: Scaled) -> Result<Scaled, QuantiseError> {
+        self.fits(id)?;
         let (low, high) = self.builder.bounds(x.tensor);
         let group = self.plan.group(id).clone();
         let scale = group.scale.unwrap_or_else(|| {

@@ -61,7 +61,8 @@ impl Plan {
             };
             match &node.op {
                 Op::Wire(Wire { fan_in: 1, .. }) | Op::Max | Op::Min | Op::ReduceMax => join(&node.inputs),
-                Op::MatMul | Op::Conv(_) => {}
+                // Of two activations neither is rounded to few bits unless that was asked for.
+                Op::MatMul | Op::Conv(_) if known[node.inputs[1]] || options.precision == Precision::Bits8 => {}
                 _ if passes(&node.op, &node.inputs, &known) => {}
                 _ => node.inputs.iter().for_each(|&id| fine[id] = true),
             }

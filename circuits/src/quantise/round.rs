@@ -15,6 +15,7 @@ impl Quantiser<'_> {
         if self.builder.is_act(x.tensor) {
             return self.clamp_act(id, x, clamp);
         }
+        self.fits(id)?;
         let bound = self.builder.reach(x.tensor) as f64 * x.scale;
         let group = self.plan.group(id);
         let (scale, ratio) = match group.scale {
@@ -36,6 +37,17 @@ impl Quantiser<'_> {
         let found = self.builder.rescale(x.tensor, ratio, bounds, scale)?;
         self.place(id, found, Some(x.tensor));
         Ok(found)
+    }
+
+    /// Whether whole numbers fit 16 bits at scale 1, or there is a scale that makes them.
+    pub(super) fn fits(&self, id: ValueId) -> Result<(), QuantiseError> {
+        let group = self.plan.group(id);
+        if group.whole && group.reach > FINE {
+            let reason =
+                format!("whole numbers up to {} are rounded or looked up; expected at most 32767", group.reach);
+            return Err(self.builder.refuse(reason));
+        }
+        Ok(())
     }
 
     /// An act within bounds: a table, where its interval is not within them already.

@@ -200,6 +200,23 @@ fn whole_numbers_stay_exact() {
 }
 
 #[test]
+fn quotients_of_whole_numbers_go_towards_zero_exactly() {
+    for (low, high) in [(-300.0, 300.0), (1.0, 30000.0)] {
+        let mut net = Net::default();
+        let (a, b) = (net.input_of(&[64], Kind::Integer), net.input_of(&[64], Kind::Integer));
+        let one = net.number(1.0, &[64]);
+        let b = net.node(Op::Mul, &[b, one], &[64], Kind::Integer);
+        let q = net.node(Op::Div, &[a, b], &[64], Kind::Integer);
+        let q = net.node(Op::Unary(Function::Truncate), &[q], &[64], Kind::Integer);
+        let network = net.of(&[q]);
+        let mut data = samples(&network, 4, 4, low, high);
+        data.iter_mut().flat_map(|sample| &mut sample[1]).filter(|v| **v == 0.0).for_each(|v| *v = 7.0);
+        let compiled = quantise(&network, &data, &Options::default()).unwrap();
+        assert!(errors(&network, &compiled, &data).iter().all(|(share, _)| *share == 0.0), "{}", compiled.report);
+    }
+}
+
+#[test]
 fn concatenations_share_a_scale_and_products_of_activations_are_near() {
     for precision in ALL {
         let mut net = Net::default();

@@ -68,3 +68,14 @@ fn division_by_a_known_zero_is_refused() {
     let text = refused(&net.of(&[y]), &[vec![vec![0.0, 1.0]]]);
     assert!(text.contains("node 'n0'"), "{text}");
 }
+
+#[test]
+fn whole_numbers_beyond_sixteen_bits_are_refused_where_they_are_rounded() {
+    let mut net = Net::default();
+    let x = net.input(&[2]);
+    let large = net.number(60000.0, &[2]);
+    let y = net.op(Op::Mul, &[x, large]);
+    let y = net.node(Op::Unary(Function::Round), &[y], &[2], Kind::Integer);
+    let text = refused(&net.of(&[y]), &[vec![vec![0.25, 1.0]]]);
+    assert!(text.contains("node 'n") && text.contains("at most 32767"), "{text}");
+}
