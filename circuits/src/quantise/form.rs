@@ -118,11 +118,6 @@ impl Quantiser<'_> {
                     .refuse(format!("whole numbers up to {}; expected at most 32767", seen.reach())));
             }
             Kind::Integer => (1.0, -32767, 32767),
-            Kind::Real if seen.reach() == 0.0 && self.plan.uses[id] > 0 => {
-                let reason =
-                    format!("input '{}' is 0 on every sample, which tells nothing about its range", value.name);
-                return Err(QuantiseError::Calibration { reason });
-            }
             Kind::Real => {
                 // An input is never clamped: its range is all that was seen.
                 let reach = group.reach.max(seen.reach());

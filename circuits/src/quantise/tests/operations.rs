@@ -230,6 +230,17 @@ fn concatenations_share_a_scale_and_products_of_activations_are_near() {
 }
 
 #[test]
+fn an_input_that_is_zero_on_every_sample_is_taken_beside_one_that_is_not() {
+    let mut net = Net::default();
+    let (a, b) = (net.input(&[4]), net.input(&[4]));
+    let sum = net.op(Op::Add, &[a, b]);
+    let network = net.of(&[sum]);
+    let compiled = quantise(&network, &[vec![vec![1.0, -0.5, 0.25, 0.0], vec![0.0; 4]]], &Options::default()).unwrap();
+    let sample = vec![vec![0.5, 0.5, -1.0, 0.0], vec![0.25, -0.75, 0.5, 1.0]];
+    assert!(errors(&network, &compiled, &[sample])[0].0 < 1e-3);
+}
+
+#[test]
 fn an_output_may_be_an_input_a_constant_or_the_same_value_twice() {
     let mut net = Net::default();
     let x = net.input(&[8]);
