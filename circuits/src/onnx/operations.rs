@@ -2,6 +2,7 @@
 
 mod constants;
 mod elementwise;
+mod interpolate;
 mod linear;
 mod normalise;
 mod pool;
@@ -170,7 +171,13 @@ pub const SUPPORTED: &[Supported] = &[
     row("ReduceSumSquare", 7, reduce::reduce, "square, sum wire", "axes that depend on the input"),
     row("Relu", 7, e::function, FUNCTION, ""),
     row("Reshape", 7, s::reshape, WIRE, "a shape that depends on the input"),
-    row("Resize", 10, resize::resize, WIRE, "modes linear and cubic; sizes that depend on the input"),
+    row(
+        "Resize",
+        10,
+        resize::resize,
+        "wire; linear and cubic: a matrix product an axis",
+        "sizes that depend on the input",
+    ),
     row("Round", 7, e::function, FUNCTION, ""),
     row("Selu", 7, e::function, FUNCTION, ""),
     row("Shape", 7, c::shape_of, "constant", ""),

@@ -1,6 +1,9 @@
-//! Resize and Upsample to the nearest position.
+//! Resize and Upsample.
 
-use super::Results;
+use super::{
+    Results,
+    interpolate::{Filter, along},
+};
 use crate::{
     network::ValueId,
     onnx::{
@@ -60,11 +63,24 @@ fn simple(builder: &mut Builder, x: ValueId, scales: &[f64]) -> Results {
     Ok(vec![builder.select(x, &lists)?])
 }
 
+/// Linear or cubic, with their parameters; `None` for the nearest.
+fn filter(call: &Call<'_>) -> Lowered<Option<Filter>> {
+    let cubic = call.float_or("cubic_coeff_a", -0.75)?;
+    let exclude_outside = call.flag("exclude_outside", false)?;
+    let antialias = call.flag("antialias", false)?;
+    Ok(match call.text("mode", "nearest")? {
+        "nearest" => None,
+        "linear" => Some(Filter { cubic: None, exclude_outside, antialias }),
+        "cubic" => Some(Filter { cubic: Some(cubic), exclude_outside, antialias }),
+        other => return Err(format!("mode '{other}'; expected nearest, linear or cubic")),
+    })
+}
+
 /// Resize. Operator set 10 has scales alone; since 11 there are sizes, ways to count coordinates and ways to round.
 pub(super) fn resize(builder: &mut Builder, call: &Call<'_>) -> Results {
-    nearest_only(call.text("mode", "nearest")?)?;
     let x = call.operand(0)?;
     if call.opset == 10 {
+        nearest_only(call.text("mode", "nearest")?)?;
         call.arity(2, 2)?;
         let scales = reals(builder, call.operand(1)?, "scales")?;
         return simple(builder, x, &scales);
@@ -76,10 +92,9 @@ pub(super) fn resize(builder: &mut Builder, call: &Call<'_>) -> Results {
         rounding: call.text("nearest_mode", "round_prefer_floor")?,
         filler: call.float_or("extrapolation_value", 0.0)?,
     };
-    // These concern the other modes.
-    let _ = (call.float("cubic_coeff_a")?, call.integer("exclude_outside")?, call.integer("antialias")?);
+    let filter = filter(call)?;
     let policy = call.text("keep_aspect_ratio_policy", "stretch")?;
-    let along: Vec<usize> = match call.integers("axes")? {
+    let chosen: Vec<usize> = match call.integers("axes")? {
         Some(list) => list.iter().map(|&a| axis(a, from.len())).collect::<Lowered<_>>()?,
         None => (0..from.len()).collect(),
     };
@@ -87,28 +102,44 @@ pub(super) fn resize(builder: &mut Builder, call: &Call<'_>) -> Results {
         Some(id) if ways.coordinates == "tf_crop_and_resize" => reals(builder, id, "region")?,
         _ => Vec::new(),
     };
-    if ways.coordinates == "tf_crop_and_resize" && regions.len() != 2 * along.len() {
-        return Err(format!("a region of {} numbers for {} axes; expected two for each", regions.len(), along.len()));
+    if ways.coordinates == "tf_crop_and_resize" && regions.len() != 2 * chosen.len() {
+        return Err(format!("a region of {} numbers for {} axes; expected two for each", regions.len(), chosen.len()));
     }
     // An empty tensor stands for one that is not given.
     let given = |at: usize| call.optional(at).filter(|&id| !builder.shape(id).contains(&0));
     let axes = match (given(2), given(3)) {
-        (Some(scales), None) => by_scales(&from, &along, &reals(builder, scales, "scales")?)?,
-        (None, Some(sizes)) => by_sizes(&from, &along, &builder.integers(sizes, "sizes")?, policy)?,
+        (Some(scales), None) => by_scales(&from, &chosen, &reals(builder, scales, "scales")?)?,
+        (None, Some(sizes)) => by_sizes(&from, &chosen, &builder.integers(sizes, "sizes")?, policy)?,
         (Some(_), Some(_)) => return Err("both scales and sizes; expected one of them".into()),
         (None, None) => return Err("neither scales nor sizes".into()),
     };
     let mut lists: Vec<Vec<Option<usize>>> = from.iter().map(|&n| (0..n).map(Some).collect()).collect();
-    for (i, &axis) in along.iter().enumerate() {
+    let mut result = x;
+    for (i, &axis) in chosen.iter().enumerate() {
         let region = match regions.is_empty() {
             true => (0.0, 1.0),
-            false => (regions[i], regions[i + along.len()]),
+            false => (regions[i], regions[i + chosen.len()]),
         };
         count(&[axes[i].1])?;
-        lists[axis] = ways.positions(from[axis], axes[i], region)?;
+        let places = ways.places(from[axis], axes[i], region)?;
+        let outside = |place: f64| ways.outside(place, from[axis]);
+        lists[axis] = match &filter {
+            None => places
+                .iter()
+                .map(|&p| if outside(p) { Ok(None) } else { ways.nearest(p, from[axis]).map(Some) })
+                .collect::<Lowered<_>>()?,
+            Some(filter) => {
+                if axes[i].0 != 1.0 || axes[i].1 != from[axis] || ways.coordinates == "tf_crop_and_resize" {
+                    count(&[from[axis], axes[i].1])?;
+                    let matrix = filter.matrix(&places, from[axis], axes[i].0);
+                    result = along(builder, result, axis, axes[i].1, matrix)?;
+                }
+                places.iter().enumerate().map(|(i, &p)| (!outside(p)).then_some(i)).collect()
+            }
+        };
     }
     let scalar = builder.constant(vec![], builder.element(x), vec![ways.filler])?;
-    Ok(vec![builder.select_or(x, &lists, scalar)?])
+    Ok(vec![builder.select_or(result, &lists, scalar)?])
 }
 
 /// Scale and new size of each axis.
@@ -141,43 +172,53 @@ struct Ways<'a> {
 }
 
 impl Ways<'_> {
-    /// What each new position of an axis reads; `None` outside the image, where the filler stands.
-    fn positions(&self, size: usize, (scale, to): (f64, usize), region: (f64, f64)) -> Lowered<Vec<Option<usize>>> {
+    /// Where in the old axis each new position lies.
+    fn places(&self, size: usize, (scale, to): (f64, usize), region: (f64, f64)) -> Lowered<Vec<f64>> {
         let (old, new) = (size as f64, to as f64);
-        (0..to)
-            .map(|i| {
-                let x = i as f64;
-                let at = match self.coordinates {
-                    "half_pixel" => (x + 0.5) / scale - 0.5,
-                    "half_pixel_symmetric" => {
-                        let adjustment = new / (scale * old);
-                        let offset = old / 2.0 * (1.0 - adjustment);
-                        offset + (x + 0.5) / scale - 0.5
-                    }
-                    "pytorch_half_pixel" if to > 1 => (x + 0.5) / scale - 0.5,
-                    "pytorch_half_pixel" => 0.0,
-                    "align_corners" if to > 1 => x * (old - 1.0) / (new - 1.0),
-                    "align_corners" => 0.0,
-                    "asymmetric" => x / scale,
-                    "tf_half_pixel_for_nn" => (x + 0.5) / scale,
-                    "tf_crop_and_resize" if to > 1 => {
-                        region.0 * (old - 1.0) + x * (region.1 - region.0) * (old - 1.0) / (new - 1.0)
-                    }
-                    "tf_crop_and_resize" => 0.5 * (region.0 + region.1) * (old - 1.0),
-                    other => return Err(format!("coordinate_transformation_mode '{other}'")),
-                };
-                if self.coordinates == "tf_crop_and_resize" && !(0.0..=old - 1.0).contains(&at) {
-                    return Ok(None);
+        let place = |i: usize| {
+            let x = i as f64;
+            Ok(match self.coordinates {
+                "half_pixel" => (x + 0.5) / scale - 0.5,
+                "half_pixel_symmetric" => {
+                    let adjustment = new / (scale * old);
+                    let offset = old / 2.0 * (1.0 - adjustment);
+                    offset + (x + 0.5) / scale - 0.5
                 }
-                let place = match self.rounding {
-                    "round_prefer_floor" => (at - 0.5).ceil(),
-                    "round_prefer_ceil" => (at + 0.5).floor(),
-                    "floor" => at.floor(),
-                    "ceil" => at.ceil(),
-                    other => return Err(format!("nearest_mode '{other}'")),
-                };
-                Ok(Some(place.clamp(0.0, old - 1.0) as usize))
+                "pytorch_half_pixel" if to > 1 => (x + 0.5) / scale - 0.5,
+                // Of the length before it was rounded down, as ONNX's tests have it.
+                "align_corners" if to > 1 => x * (old - 1.0) / (scale * old - 1.0),
+                "pytorch_half_pixel" | "align_corners" => 0.0,
+                "asymmetric" => x / scale,
+                "tf_half_pixel_for_nn" => (x + 0.5) / scale,
+                "tf_crop_and_resize" if to > 1 => {
+                    region.0 * (old - 1.0) + x * (region.1 - region.0) * (old - 1.0) / (new - 1.0)
+                }
+                "tf_crop_and_resize" => 0.5 * (region.0 + region.1) * (old - 1.0),
+                other => return Err(format!("coordinate_transformation_mode '{other}'")),
             })
-            .collect()
+        };
+        let places = (0..to).map(place).collect::<Lowered<Vec<f64>>>()?;
+        // Far enough for any region, and near enough to count with.
+        match places.iter().find(|p| !(p.abs() < 1e9)) {
+            Some(odd) => Err(format!("a position at {odd} of an axis of {size}")),
+            None => Ok(places),
+        }
+    }
+
+    /// Whether the filler stands there.
+    fn outside(&self, place: f64, size: usize) -> bool {
+        self.coordinates == "tf_crop_and_resize" && !(0.0..=size as f64 - 1.0).contains(&place)
+    }
+
+    /// The old position that a place reads.
+    fn nearest(&self, place: f64, size: usize) -> Lowered<usize> {
+        let position = match self.rounding {
+            "round_prefer_floor" => (place - 0.5).ceil(),
+            "round_prefer_ceil" => (place + 0.5).floor(),
+            "floor" => place.floor(),
+            "ceil" => place.ceil(),
+            other => return Err(format!("nearest_mode '{other}'")),
+        };
+        Ok(position.clamp(0.0, size as f64 - 1.0) as usize)
     }
 }
