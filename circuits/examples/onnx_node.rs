@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout().lock();
     if std::env::args().any(|a| a == "--operations") {
-        let row = |s: &onnx::Supported| json!({ "name": s.name, "since": s.since, "lowering": s.lowering, "restrictions": s.restrictions });
+        let row = |s: &onnx::Supported| json!({ "name": s.name, "opsets": s.opsets, "lowering": s.lowering, "restrictions": s.restrictions });
         writeln!(out, "{}", Value::Array(onnx::SUPPORTED.iter().map(row).collect()))?;
         return Ok(());
     }

@@ -169,12 +169,12 @@ def document(names, rows, modes):
     ]
     for title, group in groups:
         lines.append(f"| {title} | " + " | ".join(percent(*share(group, m)) for m in modes) + " |")
-    lines += ["", "## Operations", "", "Operator sets 7 to 28. `since`: the operator set an operation came with.", ""]
-    lines.append("| operation | since | comes down to | refused | " + " | ".join(modes.values()) + " |")
+    lines += ["", "## Operations", "", "What each comes down to, in the operations of `circuits/src/network.rs`, and what of it is refused.", ""]
+    lines.append("| operation | operator sets | comes down to | refused | " + " | ".join(modes.values()) + " |")
     lines.append("|---|---|---|---|" + "---|" * len(modes))
     for name, row in sorted(names.items()):
         own = [r for r in rows if r["operation"] == name]
-        cells = [name, str(row["since"]), row["lowering"], row["restrictions"]]
+        cells = [name, row["opsets"], row["lowering"], row["restrictions"]]
         cells += ["/".join(map(str, share(own, m))) if own else "" for m in modes]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "Numbers are tests passed and run, of one operation, whatever their inputs.", "", "## Tests that do not pass", ""]

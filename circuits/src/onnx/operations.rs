@@ -30,6 +30,8 @@ pub struct Supported {
     pub name: &'static str,
     /// The operator set it came with; 7 where it is older.
     pub since: i64,
+    /// The operator sets in which it is read.
+    pub opsets: &'static str,
     /// What it comes down to in the network.
     pub lowering: &'static str,
     /// What of it is refused; empty where nothing is.
@@ -59,7 +61,19 @@ const fn row(
     lowering: &'static str,
     restrictions: &'static str,
 ) -> Supported {
-    Supported { name, since, lowering, restrictions, lower }
+    let opsets = match since {
+        7 => "7-28",
+        9 => "9-28",
+        10 => "10-28",
+        11 => "11-28",
+        12 => "12-28",
+        14 => "14-28",
+        15 => "15-28",
+        18 => "18-28",
+        20 => "20-28",
+        _ => panic!("an operator set without words for it"),
+    };
+    Supported { name, since, opsets, lowering, restrictions, lower }
 }
 
 use constants as c;
@@ -201,7 +215,11 @@ pub const SUPPORTED: &[Supported] = &[
     row("Transpose", 7, s::transpose, WIRE, ""),
     row("Trilu", 14, s::triangle, WIRE, "a diagonal that depends on the input"),
     row("Unsqueeze", 7, s::squeeze, WIRE, "axes that depend on the input"),
-    row("Upsample", 7, resize::upsample, WIRE, "mode linear; scales that depend on the input"),
+    // Resize took its place.
+    Supported {
+        opsets: "7-9",
+        ..row("Upsample", 7, resize::upsample, WIRE, "mode linear; scales that depend on the input")
+    },
     row("Where", 9, e::choice, "selection", ""),
     row("Xor", 7, e::logic, "equal, not", ""),
 ];
@@ -215,5 +233,8 @@ mod tests {
         assert!(SUPPORTED.windows(2).all(|w| w[0].name < w[1].name));
         assert!(SUPPORTED.iter().all(|row| find(row.name).is_some_and(|found| found.name == row.name)));
         assert!(find("Loop").is_none());
+        let end = crate::onnx::OPSETS.end();
+        let named = |row: &Supported| row.opsets == format!("{}-{end}", row.since) || row.name == "Upsample";
+        assert!(SUPPORTED.iter().all(named));
     }
 }
