@@ -1,15 +1,18 @@
 //! Reads ONNX models and evaluates them: what `make onnx-conformance` compares with ONNX's own tests.
 //!
 //! Each line of the standard input is `{"model": PATH, "inputs": [[..], ..]}`, one flat row-major list an input. Each line of
-//! the standard output answers one: `{"outputs": [[..], ..], "shapes": [[..], ..]}` or `{"refused": REASON}`.
+//! the standard output answers one: `{"outputs": [[..], ..], "shapes": [[..], ..], "integer": ..}` or `{"refused": REASON}`.
+//! `integer` is the same for the integer graph, calibrated on these inputs, with `steps`: what one step of each output is
+//! worth.
 //! With `--operations` it lists the operations that are read.
 
 use std::{
     error::Error,
     io::{BufRead, Write},
+    sync::Arc,
 };
 
-use assay_circuits::{network::Network, onnx};
+use assay_circuits::{exec, model::Outline, network::Network, onnx, quantise};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,8 +37,22 @@ fn answer(case: &Value) -> Result<Value, Box<dyn Error>> {
     let inputs = inputs.iter().map(|list| list.iter().map(parse).collect()).collect::<Result<Vec<Vec<f64>>, _>>()?;
     let network = onnx::read(&bytes, &onnx::Options::default())?;
     let outputs = network.evaluate(&inputs)?;
-    let numbers: Vec<Vec<Value>> = outputs.iter().map(|o| o.iter().map(|&v| number(v)).collect()).collect();
-    Ok(json!({ "outputs": numbers, "shapes": shapes(&network) }))
+    let integer = integers(&network, inputs).unwrap_or_else(|reason| json!({ "refused": reason.to_string() }));
+    Ok(json!({ "outputs": numbers(&outputs), "shapes": shapes(&network), "integer": integer }))
+}
+
+/// Quantised on the inputs themselves, and run.
+fn integers(network: &Network, inputs: Vec<Vec<f64>>) -> Result<Value, Box<dyn Error>> {
+    let quantised = quantise::quantise(network, std::slice::from_ref(&inputs), &quantise::Options::default())?;
+    let outline = Outline::new(Arc::new(quantised.graph), [0; 32], [0; 32])?;
+    let inputs = outline.quantise_inputs(&inputs)?;
+    let outputs = exec::run(outline.graph(), &quantised.weights, &inputs)?;
+    let steps: Vec<f64> = outline.outputs().iter().map(|port| port.step()).collect();
+    Ok(json!({ "outputs": numbers(&outline.dequantise_outputs(&outputs)), "shapes": shapes(network), "steps": steps }))
+}
+
+fn numbers(lists: &[Vec<f64>]) -> Vec<Vec<Value>> {
+    lists.iter().map(|list| list.iter().map(|&v| number(v)).collect()).collect()
 }
 
 fn shapes(network: &Network) -> Vec<&[usize]> {
