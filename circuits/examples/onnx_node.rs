@@ -47,7 +47,7 @@ fn integers(network: &Network, inputs: Vec<Vec<f64>>) -> Result<Value, Box<dyn E
     let outline = Outline::new(Arc::new(quantised.graph), [0; 32], [0; 32])?;
     let inputs = outline.quantise_inputs(&inputs)?;
     let outputs = exec::run(outline.graph(), &quantised.weights, &inputs)?;
-    let steps: Vec<f64> = outline.outputs().iter().map(|port| port.step()).collect();
+    let steps: Vec<f64> = outline.outputs().iter().map(|port| port.scale).collect();
     Ok(json!({ "outputs": numbers(&outline.dequantise_outputs(&outputs)), "shapes": shapes(network), "steps": steps }))
 }
 
