@@ -55,8 +55,11 @@ pub const MAX_TOTAL: usize = 1 << 28;
 /// Most entries of a wire, and most values that it takes from.
 pub const MAX_ENTRIES: usize = 1 << 26;
 
-/// Most products and moves of one run.
-pub const MAX_COST: u64 = 1 << 37;
+/// Most products of two values that one run adds up.
+pub const MAX_MACS: u64 = 1 << 37;
+
+/// Most values that the nodes of one run read, move and give: what checking a graph takes time for.
+pub const MAX_MOVES: u64 = 1 << 29;
 
 /// Longest name of a node or table, in bytes.
 pub const MAX_NAME: usize = 256;

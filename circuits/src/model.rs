@@ -3,7 +3,7 @@
 //! ```text
 //! Model   (graph, weights, salt)      --strict borsh--> bytes   what a miner holds
 //!   |outline
-//! Outline (graph, commitment, salt)   --strict borsh--> bytes   what a verifier holds: no weights
+//! Outline (graph, commitment, seal)   --strict borsh--> bytes   what a verifier holds: no weights
 //!   |id
 //! ModelId = BLAKE3(domain, proof parameters, outline's bytes)
 //! ```
@@ -32,6 +32,9 @@ pub const MAX_MODEL_BYTES: usize = 64 << 20;
 
 /// Tag of a model's id. The genesis hash in its preimage is zero: a model has the same id on every chain.
 const ID_DOMAIN: &str = "assay/model/2";
+
+/// Tag of a salt's seal.
+const SEAL_DOMAIN: &str = "assay/model-salt/1";
 
 /// Why something is not a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,18 +81,19 @@ pub enum ModelError {
 pub struct Outline {
     graph: Arc<Graph>,
     commitment: [u8; 32],
-    salt: [u8; 32],
+    seal: [u8; 32],
     id: ModelId,
 }
 
 impl Outline {
     /// Checks the graph and computes the id.
     ///
-    /// `commitment` is [`commitment::weight_commitment`] of the weights; `salt` hides weights that could be guessed.
+    /// `commitment` is [`commitment::weight_commitment`] of the weights; `seal` is [`seal`] of the model's salt. A verifier
+    /// learns neither weights nor salt; but the commitment of proofs that hide nothing lets it test a guess of all weights.
     ///
     /// # Errors
     /// [`ModelError`], as for bytes from outside.
-    pub fn new(graph: Arc<Graph>, commitment: [u8; 32], salt: [u8; 32]) -> Result<Self, ModelError> {
+    pub fn new(graph: Arc<Graph>, commitment: [u8; 32], seal: [u8; 32]) -> Result<Self, ModelError> {
         graph.check()?;
         for (output, &id) in graph.outputs.iter().enumerate() {
             let (low, high) = (graph.tensors[id as usize].low, graph.tensors[id as usize].high);
@@ -97,7 +101,7 @@ impl Outline {
                 return Err(ModelError::Output { output, low, high });
             }
         }
-        let mut outline = Self { graph, commitment, salt, id: ModelId::default() };
+        let mut outline = Self { graph, commitment, seal, id: ModelId::default() };
         let bytes = outline.to_bytes();
         codec::check_size(codec::OUTLINE, bytes.len())?;
         let committed = (commitment::parameter_bytes(), bytes);
@@ -120,16 +124,22 @@ impl Outline {
         self.commitment
     }
 
-    /// What makes the ids of equal models differ.
-    pub fn salt(&self) -> [u8; 32] {
-        self.salt
+    /// What makes the ids of equal models differ: [`seal`] of the salt.
+    pub fn seal(&self) -> [u8; 32] {
+        self.seal
     }
+}
+
+/// What a verifier sees of a model's salt.
+pub fn seal(salt: &[u8; 32]) -> [u8; 32] {
+    domain::hash(SEAL_DOMAIN, &Hash32::ZERO, salt).0
 }
 
 /// A checked, committed model: graph and weights. Cloning is cheap.
 #[derive(Clone)]
 pub struct Model {
     outline: Outline,
+    salt: [u8; 32],
     weights: Arc<Vec<Vec<i64>>>,
     program: Arc<OnceLock<exec::Program>>,
 }
@@ -137,14 +147,16 @@ pub struct Model {
 impl Model {
     /// Checks graph and weights, commits to the weights and computes the id.
     ///
+    /// `salt` is 32 random bytes where the weights are secret, to be kept so; any, as zeros, where they are public.
+    ///
     /// # Errors
     /// [`ModelError`], as for bytes from outside.
     pub fn new(graph: Graph, weights: Vec<Vec<i64>>, salt: [u8; 32]) -> Result<Self, ModelError> {
         graph.check_weights(&weights)?;
         let commitment =
             commitment::weight_commitment(&weights).map_err(|e| ModelError::Commitment { reason: e.to_string() })?;
-        let outline = Outline::new(Arc::new(graph), commitment, salt)?;
-        let model = Self { outline, weights: Arc::new(weights), program: Arc::default() };
+        let outline = Outline::new(Arc::new(graph), commitment, seal(&salt))?;
+        let model = Self { outline, salt, weights: Arc::new(weights), program: Arc::default() };
         codec::check_size(codec::MODEL, model.encoded_len())?;
         Ok(model)
     }
@@ -162,6 +174,11 @@ impl Model {
     /// The integer graph.
     pub fn graph(&self) -> &Arc<Graph> {
         &self.outline.graph
+    }
+
+    /// The model's own secret, where its weights are secret; what blinds commitments to them can be drawn from it.
+    pub fn salt(&self) -> &[u8; 32] {
+        &self.salt
     }
 
     /// One row-major vector for each constant of the graph.
@@ -186,7 +203,7 @@ impl Model {
 
 impl PartialEq for Model {
     fn eq(&self, other: &Self) -> bool {
-        self.outline == other.outline && self.weights == other.weights
+        self.outline == other.outline && self.salt == other.salt && self.weights == other.weights
     }
 }
 

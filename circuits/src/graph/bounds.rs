@@ -3,7 +3,7 @@
 //! Each value has an interval of its own where that is cheap; rows of a matrix product and positions of a convolution share
 //! those of the column or channel, so the whole costs about as much as reading the weights.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     Geometry, Graph, Multiplier, Node, Op, Table, Tensor, TensorId, VOID, Wire,
@@ -176,7 +176,11 @@ impl<'a> View<'a, '_> {
                 self.rescale(*multiplier, *shift, clamp)
             }
             Op::Lookup { table } => {
-                let extremes = Extremes::of(&self.tables[*table as usize]);
+                let table = &self.tables[*table as usize];
+                if let Span::All(x) = self.spans[0] {
+                    return Span::All(scan(table, *x));
+                }
+                let extremes = Extremes::of(table);
                 self.each(|at| extremes.over(self.spans[0].get(at)))
             }
             Op::ReduceMax => self.rows(|row| {
@@ -262,13 +266,11 @@ impl<'a> View<'a, '_> {
 
     fn linear(&self, coefficients: &[i64], constant: i64) -> Span<'a> {
         // x - x is 0, so operands that are the same tensor count once.
-        let mut terms: Vec<(i64, usize)> = Vec::with_capacity(coefficients.len());
-        for (at, &coefficient) in coefficients.iter().enumerate() {
-            match terms.iter_mut().find(|(_, first)| self.inputs[*first] == self.inputs[at]) {
-                Some((sum, _)) => *sum += coefficient,
-                None => terms.push((coefficient, at)),
-            }
+        let mut sums: BTreeMap<TensorId, (i64, usize)> = BTreeMap::new();
+        for (at, (&coefficient, &id)) in coefficients.iter().zip(self.inputs).enumerate() {
+            sums.entry(id).or_insert((0, at)).0 += coefficient;
         }
+        let terms: Vec<(i64, usize)> = sums.into_values().collect();
         // `check::domain` has bounded the whole under 2^62.
         self.each(|at| {
             terms.iter().fold(Interval::point(constant), |sum, &(coefficient, operand)| {
@@ -378,6 +380,12 @@ fn divide(n: Interval, d: Interval, shift: u8) -> Interval {
     let one = |n: i64, d: i64| (2 * (n << shift) + d).div_euclid(2 * d);
     let corners = [one(n.low, d.low), one(n.low, d.high), one(n.high, d.low), one(n.high, d.high)];
     Interval { low: corners.into_iter().fold(i64::MAX, i64::min), high: corners.into_iter().fold(i64::MIN, i64::max) }
+}
+
+/// Smallest and largest value of a table over `x`, which lies within it.
+fn scan(table: &Table, x: Interval) -> Interval {
+    let (from, to) = ((x.low - i64::from(table.low)) as usize, (x.high - i64::from(table.low)) as usize);
+    hull_of(table.values[from..=to].iter().map(|&value| Interval::point(i64::from(value))))
 }
 
 /// Smallest and largest value of a table over any stretch: level `i` holds them for each stretch of `2^i`.

@@ -1,8 +1,8 @@
 //! What a graph must hold: first what anyone can check, then what its weights must keep.
 
 use super::{
-    Graph, INTERMEDIATE_END, Interval, MAX_COST, MAX_ENTRIES, MAX_NAME, MAX_NODES, MAX_TABLES, MAX_TENSORS, MAX_TOTAL,
-    Multiplier, Node, Op, Table, Tensor, TensorId, WIDE_END, shape,
+    Graph, INTERMEDIATE_END, Interval, MAX_ENTRIES, MAX_MACS, MAX_MOVES, MAX_NAME, MAX_NODES, MAX_TABLES, MAX_TENSORS,
+    MAX_TOTAL, Multiplier, Node, Op, Table, Tensor, TensorId, WIDE_END, shape,
 };
 
 /// Most shift of [`Op::Rescale`] and [`Op::Divide`].
@@ -161,21 +161,20 @@ impl Graph {
             check_table(table).map_err(|reason| GraphError::Table { index, reason })?;
         }
         self.check_order()?;
-        let mut cost = 0u64;
+        let (mut macs, mut moves) = (0u64, 0u64);
         for (index, node) in self.nodes.iter().enumerate() {
             structure(&self.tensors, &self.tables, node).map_err(|reason| GraphError::node(index, node, reason))?;
-            cost = cost.saturating_add(self.cost(node));
+            let shapes: Vec<&[u32]> = node.inputs.iter().map(|&id| &*self.tensors[id as usize].shape).collect();
+            let output = &self.tensors[node.output as usize].shape;
+            macs = macs.saturating_add(node.op.macs(&shapes, output));
+            moves = moves.saturating_add(node.op.moves(&shapes, output));
         }
-        if cost > MAX_COST {
-            return Err(GraphError::whole(format!("{cost} products and moves a run; expected at most {MAX_COST}")));
+        for (what, found, most) in [("products", macs, MAX_MACS), ("values moved", moves, MAX_MOVES)] {
+            if found > most {
+                return Err(GraphError::whole(format!("{found} {what} a run; expected at most {most}")));
+            }
         }
         Ok(())
-    }
-
-    /// Products and moves of a node, whose structure has been checked.
-    pub(crate) fn cost(&self, node: &Node) -> u64 {
-        let shapes: Vec<&[u32]> = node.inputs.iter().map(|&id| &*self.tensors[id as usize].shape).collect();
-        node.op.cost(&shapes, &self.tensors[node.output as usize].shape)
     }
 
     /// Every tensor defined once, before it is read.

@@ -108,26 +108,27 @@ impl Op {
         }
     }
 
-    /// Products of two values that it adds up, and values that its wire moves: what running it costs. Shapes as checked.
-    pub fn cost(&self, operands: &[&[u32]], output: &[u32]) -> u64 {
-        let size = |shape: &[u32]| shape.iter().map(|&axis| u64::from(axis)).fold(1u64, u64::saturating_mul);
-        let out = size(output);
-        match self {
-            Self::Wire(wire) => out.saturating_mul(u64::from(wire.fan_in)),
-            Self::MatMul => out.saturating_mul(operands[0].last().map_or(1, |&k| u64::from(k))),
-            Self::Conv(_) => out.saturating_mul(size(&operands[1][1..])),
-            Self::ReduceMax | Self::ArgMax => size(operands[0]),
-            _ => out,
-        }
-    }
-
-    /// Products of two values that a proof or a run adds up; 0 for all but matrix products and convolutions.
+    /// Products of two values that it adds up; 0 for all but matrix products and convolutions. Shapes as checked.
     pub fn macs(&self, operands: &[&[u32]], output: &[u32]) -> u64 {
         match self {
-            Self::MatMul | Self::Conv(_) => self.cost(operands, output),
+            Self::MatMul => count(output).saturating_mul(operands[0].last().map_or(1, |&k| u64::from(k))),
+            Self::Conv(_) => count(output).saturating_mul(count(&operands[1][1..])),
             _ => 0,
         }
     }
+
+    /// Values that it reads, moves and gives. Shapes as checked.
+    pub fn moves(&self, operands: &[&[u32]], output: &[u32]) -> u64 {
+        let given = match self {
+            Self::Wire(wire) => count(output).saturating_mul(u64::from(wire.fan_in)),
+            _ => count(output),
+        };
+        operands.iter().fold(given, |sum, shape| sum.saturating_add(count(shape)))
+    }
+}
+
+fn count(shape: &[u32]) -> u64 {
+    shape.iter().map(|&axis| u64::from(axis)).fold(1, u64::saturating_mul)
 }
 
 fn bias(shape: Option<&&[u32]>, expected: u32) -> Result<(), String> {

@@ -90,7 +90,7 @@ fn decode<T: BorshDeserialize>(what: &'static str, bytes: &[u8]) -> Result<T, Mo
 impl Outline {
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let body = (&*self.graph, &self.commitment, &self.salt);
+        let body = (&*self.graph, &self.commitment, &self.seal);
         [&OUTLINE_HEAD[..], &assay_primitives::encode(&body)].concat()
     }
 
@@ -100,8 +100,8 @@ impl Outline {
     /// [`ModelError`]; never panics, and allocates no more than a small multiple of the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
         let body = body(OUTLINE, OUTLINE_HEAD, bytes)?;
-        let (graph, commitment, salt): (Graph, [u8; 32], [u8; 32]) = decode(OUTLINE, body)?;
-        Self::new(Arc::new(graph), commitment, salt)
+        let (graph, commitment, seal): (Graph, [u8; 32], [u8; 32]) = decode(OUTLINE, body)?;
+        Self::new(Arc::new(graph), commitment, seal)
     }
 }
 
@@ -109,7 +109,7 @@ impl Model {
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let weights: Vec<Packed> = self.weights.iter().map(|values| Packed::of(values)).collect();
-        let body = (&*self.outline.graph, &self.outline.salt, weights);
+        let body = (&*self.outline.graph, &self.salt, weights);
         [&MODEL_HEAD[..], &assay_primitives::encode(&body)].concat()
     }
 

@@ -156,6 +156,14 @@ fn a_graph_that_asks_for_too_much_is_refused_before_it_is_run() {
         outputs: vec![39],
     };
     assert!(graph.check().unwrap_err().to_string().contains("values in all tensors"));
+    // Each wire reads and moves 2^24 values to give few.
+    let mut reads = graph.clone();
+    reads.tensors[1..].iter_mut().for_each(|tensor| tensor.shape = vec![1]);
+    for node in &mut reads.nodes {
+        node.op = Op::Wire(Wire { fan_in: 1 << 24, index: Index::Identity });
+        node.inputs = vec![0];
+    }
+    assert!(reads.check().unwrap_err().to_string().contains("values moved a run"));
 }
 
 /// One random change of anything in a graph.
@@ -167,8 +175,8 @@ fn alter(graph: &mut Graph, rng: &mut Rng) {
     match rng.below(12) {
         0 => tensor.low = number,
         1 => tensor.high = number,
-        2 => tensor.low -= 1,
-        3 => tensor.high += rng.between(-1, 300),
+        2 => tensor.low = tensor.low.saturating_sub(1),
+        3 => tensor.high = tensor.high.saturating_add(rng.between(-1, 300)),
         4 => {
             if let Some(axis) = tensor.shape.first_mut() {
                 *axis = small;
