@@ -12,6 +12,8 @@
 //!
 //! Soundness rule: given the weights and inputs, at most one choice of witnesses satisfies all demands.
 
+#[cfg(any(test, feature = "testing"))]
+mod adversary;
 mod arithmetise;
 mod builder;
 mod cost;
@@ -28,6 +30,8 @@ use std::sync::Arc;
 
 use crate::graph::{TensorId, Wire};
 
+#[cfg(any(test, feature = "testing"))]
+pub use adversary::{COVERS, Cover};
 pub use cost::Cost;
 pub use error::{ArithmetiseError, TraceError, Unsatisfied};
 pub use hint::{Factor, Hint};

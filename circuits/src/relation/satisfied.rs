@@ -64,7 +64,7 @@ impl Relations {
         }
     }
 
-    fn derived(&self, definition: &Definition, len: usize, cells: &[Vec<Goldilocks>]) -> Vec<Goldilocks> {
+    pub(super) fn derived(&self, definition: &Definition, len: usize, cells: &[Vec<Goldilocks>]) -> Vec<Goldilocks> {
         match definition {
             Definition::Linear { terms, constant } => {
                 let terms: Vec<_> =
@@ -137,12 +137,12 @@ impl Relations {
     }
 }
 
-fn elements(values: &[i64]) -> Vec<Goldilocks> {
+pub(super) fn elements(values: &[i64]) -> Vec<Goldilocks> {
     values.iter().map(|&value| Goldilocks::from_i64(value)).collect()
 }
 
 /// The number of least magnitude that the element stands for.
-fn signed(element: Goldilocks) -> i128 {
+pub(super) fn signed(element: Goldilocks) -> i128 {
     let value = element.as_canonical_u64();
     if value > Goldilocks::ORDER_U64 / 2 {
         i128::from(value) - i128::from(Goldilocks::ORDER_U64)

@@ -48,7 +48,7 @@ impl Relations {
     }
 
     /// A witness; none if the relations are not those of the values.
-    fn witness(&self, hint: &Hint, columns: &[Vec<i64>], len: usize) -> Option<Vec<i64>> {
+    pub(super) fn witness(&self, hint: &Hint, columns: &[Vec<i64>], len: usize) -> Option<Vec<i64>> {
         let of = |column: ColumnId| &columns[column];
         let rescaled = |x: ColumnId, factor: Factor, shift: u8| {
             let half = 1_i64 << (shift - 1);
@@ -93,7 +93,7 @@ impl Relations {
             Hint::Greater { a, b } => cells(len, |at| (of(a)[at] > of(b)[at]).into()),
             Hint::Position { bit, otherwise, then, offset } => {
                 let part = |part: Option<ColumnId>, at: usize| part.map_or(0, |p| of(p)[at]);
-                cells(len, |at| if of(bit)[at] == 0 { part(otherwise, at) } else { part(then, at) + offset })
+                cells(len, |at| if of(bit)[at] == 0 { part(otherwise, at) } else { part(then, at).wrapping_add(offset) })
             }
             Hint::Quotient { n, d, shift } => {
                 let value = divided(n, d, shift);

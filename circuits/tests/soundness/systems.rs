@@ -1,0 +1,33 @@
+//! Each proof system, on each operation that it supports.
+
+use assay_circuits::proof::ProofSystem;
+
+use crate::{
+    attacks::{Depth, attack, cross},
+    cases::{Case, every_operation, full},
+    plain::Plain,
+    tally::Tally,
+};
+
+/// Attacks a system on the first samples of each operation that have at most so many committed cells.
+fn attack_every_operation<S: ProofSystem>(seeds: usize, cells: usize, depth: Depth) {
+    let mut tally = Tally::new(S::NAME);
+    let fits = |case: &Case| case.cells() <= cells && S::supports(&case.relations).is_ok();
+    let mut cases = every_operation(seeds, fits);
+    cases.extend((0..200).map(|seed| Case::random(seed, 6)).filter(fits).take(seeds));
+    for kind in assay_circuits::graph::sample::KINDS {
+        let name = format!("{kind:?}");
+        if !cases.iter().any(|case| case.operation == name) {
+            tally.note(format!("{name}: not supported"));
+        }
+    }
+    let proofs: Vec<_> = cases.iter().map(|case| (case, attack::<S>(case, depth, &mut tally))).collect();
+    cross::<S>(&proofs, &mut tally);
+    tally.finish();
+}
+
+#[test]
+fn nothing_untrue_is_accepted_where_all_cells_are_sent() {
+    let depth = Depth { cells: 2, proofs: if full() { 4000 } else { 60 }, bytes: if full() { 100 } else { 5 }, models: 1 };
+    attack_every_operation::<Plain>(if full() { 8 } else { 2 }, 200, depth);
+}
