@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz onnx-conformance
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz soundness onnx-conformance
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ onnx-conformance: setup ## Run ONNX's own node tests and write docs/onnx.md (nee
 
 SECONDS_EACH ?= 30
 FUZZ_TARGETS := transaction chain_spec receipt model onnx state_proof
+
+soundness: setup ## Attack every proof system at length, and print what was tried.
+	ASSAY_SOUNDNESS=full cargo test --locked -p assay-circuits --test soundness -- --nocapture --test-threads=1
 
 fuzz: setup ## Fuzz every decoder for SECONDS_EACH (30) seconds.
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz

@@ -69,7 +69,8 @@ impl Relations {
             match (&column.definition, hint) {
                 (Definition::Input(_) | Definition::Weight(_), _) => continue,
                 (Definition::Witness, Some(hint)) if witnesses => {
-                    trace.columns[at] = self.witness(hint, &trace.columns, column.len()).expect("relations of the trace");
+                    trace.columns[at] =
+                        self.witness(hint, &trace.columns, column.len()).expect("relations of the trace");
                     cells[at] = satisfied::elements(&trace.columns[at]);
                 }
                 (Definition::Witness, _) => {}

@@ -93,7 +93,10 @@ impl Relations {
             Hint::Greater { a, b } => cells(len, |at| (of(a)[at] > of(b)[at]).into()),
             Hint::Position { bit, otherwise, then, offset } => {
                 let part = |part: Option<ColumnId>, at: usize| part.map_or(0, |p| of(p)[at]);
-                cells(len, |at| if of(bit)[at] == 0 { part(otherwise, at) } else { part(then, at).wrapping_add(offset) })
+                cells(
+                    len,
+                    |at| if of(bit)[at] == 0 { part(otherwise, at) } else { part(then, at).wrapping_add(offset) },
+                )
             }
             Hint::Quotient { n, d, shift } => {
                 let value = divided(n, d, shift);

@@ -43,6 +43,12 @@ impl Case {
         columns.filter(|(_, column)| of(&column.definition)).map(|(at, _)| at).collect()
     }
 
+    /// Whether the model does give these outputs on these inputs.
+    pub(crate) fn is_true(&self, inputs: &[Vec<i64>], outputs: &[Vec<i64>]) -> bool {
+        let trace = self.relations.trace(&self.sample.graph, &self.sample.weights, inputs);
+        trace.is_ok_and(|trace| self.relations.outputs_of(&trace) == outputs)
+    }
+
     /// What can be altered: committed cells.
     pub(crate) fn cells(&self) -> usize {
         self.relations.total().committed as usize

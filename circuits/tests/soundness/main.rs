@@ -10,3 +10,4 @@ mod plain;
 mod relations;
 mod systems;
 mod tally;
+mod teeth;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use assay_circuits::{
     proof::{Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError},
-    relation::{Definition, Relations, Trace},
+    relation::{Column, Definition, Relations, Trace},
 };
 
 /// See the module.
@@ -66,7 +66,8 @@ impl ProofSystem for Plain {
                 Definition::Input(at) => given(statement.inputs, at),
                 Definition::Weight(at) => given(&key.weights, at),
                 Definition::Witness => {
-                    let (cells, after) = rest.split_at_checked(8 * column.len()).ok_or_else(|| malformed("too short"))?;
+                    let (cells, after) =
+                        rest.split_at_checked(8 * column.len()).ok_or_else(|| malformed("too short"))?;
                     rest = after;
                     let cell = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("eight bytes"));
                     cells.chunks_exact(8).map(cell).collect()
@@ -80,6 +81,12 @@ impl ProofSystem for Plain {
         let invalid = |e: &dyn std::fmt::Display| VerifyError::Invalid { reason: e.to_string() };
         if trace.columns.iter().zip(&key.relations.columns).any(|(values, column)| values.len() != column.len()) {
             return Err(VerifyError::Statement { reason: "other sizes".to_owned() });
+        }
+        let inside =
+            |(values, column): (&Vec<i64>, &Column)| values.iter().all(|v| (column.low..=column.high).contains(v));
+        let inputs = trace.columns.iter().zip(&key.relations.columns);
+        if !inputs.filter(|(_, column)| matches!(column.definition, Definition::Input(_))).all(inside) {
+            return Err(VerifyError::Statement { reason: "inputs out of range".to_owned() });
         }
         let trace = key.relations.followed(&trace);
         let checked = key.relations.satisfied(&trace, &key.weights, statement.inputs, statement.outputs);

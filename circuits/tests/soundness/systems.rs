@@ -1,6 +1,6 @@
 //! Each proof system, on each operation that it supports.
 
-use assay_circuits::proof::ProofSystem;
+use assay_circuits::proof::{ProofSystem, sumcheck::Sumcheck};
 
 use crate::{
     attacks::{Depth, attack, cross},
@@ -28,6 +28,14 @@ fn attack_every_operation<S: ProofSystem>(seeds: usize, cells: usize, depth: Dep
 
 #[test]
 fn nothing_untrue_is_accepted_where_all_cells_are_sent() {
-    let depth = Depth { cells: 2, proofs: if full() { 4000 } else { 60 }, bytes: if full() { 100 } else { 5 }, models: 1 };
+    let depth =
+        Depth { cells: 2, proofs: if full() { 4000 } else { 60 }, bytes: if full() { 100 } else { 5 }, models: 1 };
     attack_every_operation::<Plain>(if full() { 8 } else { 2 }, 200, depth);
+}
+
+#[test]
+fn sumcheck_accepts_nothing_untrue() {
+    let depth =
+        Depth { cells: 2, proofs: if full() { 400 } else { 12 }, bytes: if full() { 60 } else { 3 }, models: 1 };
+    attack_every_operation::<Sumcheck>(if full() { 6 } else { 1 }, 120, depth);
 }

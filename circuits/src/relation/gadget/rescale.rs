@@ -11,11 +11,13 @@
 //!   table that a following lookup looks `y` up in holds it;
 //! - *narrow*: `q` fits 16 bits; `(q, y)` lies in a table of clamped values, or that of the lookup which follows and does both.
 //!   Unique: a table is a function;
-//! - *wide*: `q = y + up - down`, `up` and `down` in ranges of up to `62 - s` bits, `y - low` and `high - y` in ranges, and
-//!   `up * (high - y) = 0`, `down * (y - low) = 0`. The choices of `q` span an interval whose product with `2^s` is under
-//!   `2^63 + 2^57 < p` (refused otherwise), so the argument above holds. Given `q`, `y` is unique: with `low < high`, at
-//!   most one of `up` and `down` is not 0 (`y` cannot be both ends), and then `y` is that end: `q` under `low`, between,
-//!   or over `high` leave one choice each. With `low = high` there is nothing to prove: `y` is that number.
+//! - *wide*: `q = y + up - down`, `up` and `down` in ranges of up to `62 - s` bits, `up * (high - y) = 0` and
+//!   `down * (y - low) = 0`, and `high - y` and `y - low` in ranges. `up` and what keeps `y` from passing `high` are there only
+//!   if some input makes `q` pass `high`, `down` and what keeps `y` from `low` likewise; one is. So `q` lies in an interval
+//!   whose product with `2^s` is under `2^63 + 2^57 < p` (refused otherwise), and the argument above holds. Given `q`, `y` is
+//!   unique: with `low < high`, at most one of `up` and `down` is not 0 (`y` cannot be both ends), and then `y` is that end: `q`
+//!   under `low`, between, or over `high` leave one choice each. With `low = high` there is nothing to prove: `y` is that
+//!   number.
 
 use crate::{
     graph::{Index, Multiplier},
@@ -169,7 +171,7 @@ fn wide(b: &mut Builder, x: ColumnId, factor: Factor, (ql, qh): Bounds, op: &Res
         return Ok(b.constant(x, low, "clamped"));
     }
     let spans = [qh - high, low - ql].map(|over| if over > 0 { 1_i128 << bits_of(over) } else { 0 });
-    if (spans[0] + spans[1] + i128::from(high - low)) << shift > (1 << 63) + (1 << 57) {
+    if (spans[0] + spans[1] + (1 << width_of(high - low))) << shift > (1 << 63) + (1 << 57) {
         return Err(format!("a quotient from {ql} to {qh} is too wide for a shift of {shift}"));
     }
     let hint = Hint::Rescaled { x, factor, shift, low, high };
@@ -187,11 +189,17 @@ fn wide(b: &mut Builder, x: ColumnId, factor: Factor, (ql, qh): Bounds, op: &Res
         b.zero(vec![(1, vec![down, clamped]), (-low, vec![down])], 0);
         quotient.push((-1, down));
     }
+    // An end that the quotient never passes needs no guard, nor does one that the other's range ends at.
     let width = width_of(high - low);
-    let over = b.linear_within(vec![(1, clamped)], -low, (0, high - low), "over");
-    b.range(over, width);
-    let under = b.linear_within(vec![(-1, clamped)], high, (0, high - low), "under");
-    b.range(under, width);
+    let whole = high - low == (1 << width) - 1;
+    if qh > high {
+        let under = b.linear_within(vec![(-1, clamped)], high, (0, high - low), "under");
+        b.range(under, width);
+    }
+    if ql < low && !(qh > high && whole) {
+        let over = b.linear_within(vec![(1, clamped)], -low, (0, high - low), "over");
+        b.range(over, width);
+    }
     remainder(b, x, factor, shift, quotient);
     Ok(clamped)
 }
