@@ -58,14 +58,20 @@ pub(crate) fn attack<S: ProofSystem>(case: &Case, depth: Depth, tally: &mut Tall
     attack.alter_traces(depth);
     attack.alter_statements(depth);
     attack.alter_bytes(depth);
-    attack.alter_keys(depth);
+    if case.commits() {
+        attack.alter_binding();
+        attack.alter_keys(depth);
+    } else {
+        let note = format!("{}: commits to nothing, anyone can reckon it: replay is not tried", case.name);
+        attack.tally.note(note);
+    }
     attack.alter_models(depth);
     attack.proof
 }
 
 /// A proof of one graph is none of another.
 pub(crate) fn cross<S: ProofSystem>(proofs: &[(&Case, Vec<u8>)], tally: &mut Tally) {
-    for (at, (case, _)) in proofs.iter().enumerate() {
+    for (at, (case, _)) in proofs.iter().enumerate().filter(|(_, (case, _))| case.commits()) {
         let (_, verifier) = keys::<S>(&case.relations, &case.sample.weights, &case.name);
         for (other, (_, proof)) in proofs.iter().enumerate().filter(|(other, _)| *other != at).take(3) {
             let statement = Statement { binding: &[7; 32], inputs: &case.sample.inputs, outputs: &case.outputs };
@@ -197,6 +203,12 @@ impl<S: ProofSystem> Attack<'_, S> {
                 }
             }
         }
+    }
+
+    /// A proof serves one binding and one input.
+    fn alter_binding(&mut self) {
+        let case = self.case;
+        let (inputs, outputs) = (&case.sample.inputs, &case.outputs);
         for bit in (0..256).step_by(if full() { 1 } else { 37 }) {
             let mut other = self.binding;
             other[bit / 8] ^= 1 << (bit % 8);
