@@ -28,6 +28,7 @@
 
 mod bounds;
 mod builder;
+pub mod ceremony;
 mod circuit;
 mod estimate;
 mod key;

@@ -1,0 +1,212 @@
+//! The set-up by many, so that nobody knows the numbers a key is made of unless all of them collude.
+//!
+//! ```text
+//! start --> contribute* --> specialise --> contribute* --> finish
+//!           tau, alpha, beta  no secrets     delta
+//! ```
+//!
+//! One transcript is handed from each contributor to the next, who multiplies its numbers by fresh random ones, forgets them and hands it
+//! on. A contribution carries a proof that its maker knows what it multiplied by, made over the hash of all that came before, so it cannot
+//! be moved, copied or undone by a later one. [`verify`] checks the whole chain against the circuit and needs to trust nobody;
+//! a miner must not be the only contributor. No beacon is needed: *Snarky ceremonies* (Kohlweiss, Maller, Siim, Volkhov, 2021) proves a key sound
+//! even if the last contributor biases it.
+//!
+//! Contributors of the second phase, and whoever verifies, see the circuit and with it the weights.
+//!
+//! What it costs: each contribution multiplies every point once; `specialise`, `verify` and `finish` take the transcript's powers to
+//! the circuit's points, which is minutes for 2^18 constraints.
+
+mod chain;
+mod powers;
+mod second;
+mod transcript;
+
+use std::sync::Arc;
+
+use ark_ff::PrimeField;
+
+use self::{
+    chain::{Contribution, Share},
+    second::{Initial, Second},
+    transcript::Transcript,
+};
+use super::{
+    circuit::Circuit,
+    key::{Provenance, ProverKey, VerifierKey, pair},
+    random,
+};
+use crate::{proof::SetupError, relation::Relations};
+
+/// Longest name of a contributor, in bytes.
+pub const LONGEST_NAME: usize = 64;
+
+/// Why a ceremony does not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CeremonyError {
+    /// No circuit.
+    #[error(transparent)]
+    Circuit(#[from] SetupError),
+    /// Bytes that are no transcript.
+    #[error("not a transcript of a ceremony: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A transcript of another circuit.
+    #[error("the transcript is of another model")]
+    OtherCircuit,
+    /// A step out of turn.
+    #[error("{reason}")]
+    OutOfTurn {
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// A contribution that is not what it says; the transcript must not be used.
+    #[error("the transcript does not hold: {reason}")]
+    Invalid {
+        /// Which check failed.
+        reason: String,
+    },
+    /// No randomness.
+    #[error("{reason}")]
+    Randomness {
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// Who contributed to a transcript that holds.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// Names of the first phase's contributors, as they gave them.
+    pub first: Vec<String>,
+    /// Names of the second phase's; none before it starts.
+    pub second: Option<Vec<String>>,
+    /// Hash of the transcript.
+    pub transcript: [u8; 32],
+}
+
+/// Starts a ceremony for a model: a transcript that nobody has contributed to.
+///
+/// # Errors
+/// [`CeremonyError::Circuit`].
+pub fn start(relations: &Arc<Relations>, weights: &[Vec<i64>]) -> Result<Vec<u8>, CeremonyError> {
+    let circuit = super::build(relations, weights)?;
+    Ok(Transcript::start(&circuit).to_bytes())
+}
+
+/// Contributes to the phase the transcript is in. `entropy` is mixed with the system's randomness and may be empty.
+///
+/// # Errors
+/// [`CeremonyError::Malformed`], [`CeremonyError::Randomness`].
+pub fn contribute(transcript: &[u8], name: &str, entropy: &[u8]) -> Result<Vec<u8>, CeremonyError> {
+    if name.len() > LONGEST_NAME {
+        return Err(CeremonyError::Malformed { reason: format!("a name of over {LONGEST_NAME} bytes") });
+    }
+    let mut transcript = Transcript::from_bytes(transcript)?;
+    if transcript.is_full() {
+        return Err(CeremonyError::OutOfTurn { reason: "the phase has 1,024 contributions, the most" });
+    }
+    let digest = transcript.digest();
+    let secret = || -> Result<ark_bn254::Fr, CeremonyError> {
+        let fresh = random().map_err(|reason| CeremonyError::Randomness { reason })?;
+        let mut hash = blake3::Hasher::new_derive_key("assay groth16 ceremony secret 1");
+        fresh.into_bigint().0.iter().for_each(|limb| {
+            hash.update(&limb.to_le_bytes());
+        });
+        hash.update(entropy);
+        let mut bytes = [0; 64];
+        hash.finalize_xof().fill(&mut bytes);
+        Ok(ark_bn254::Fr::from_le_bytes_mod_order(&bytes))
+    };
+    match &mut transcript.second {
+        None => {
+            let secrets = [secret()?, secret()?, secret()?];
+            transcript.powers.multiply(secrets);
+            let shares = Share::all(&digest, &secrets, &transcript.powers.heads());
+            transcript.first.push(Contribution { name: name.into(), shares });
+        }
+        Some(second) => {
+            let secrets = [secret()?];
+            second.multiply(secrets[0]);
+            let shares = Share::all(&digest, &secrets, &[second.delta_1]);
+            second.contributions.push(Contribution { name: name.into(), shares });
+        }
+    }
+    Ok(transcript.to_bytes())
+}
+
+/// Ends the first phase and starts the second. Anyone may do it, with the same result.
+///
+/// # Errors
+/// As [`verify`]; [`CeremonyError::OutOfTurn`] when nobody has contributed yet or the second phase has begun.
+pub fn specialise(
+    relations: &Arc<Relations>,
+    weights: &[Vec<i64>],
+    transcript: &[u8],
+) -> Result<Vec<u8>, CeremonyError> {
+    let (circuit, mut transcript) = read(relations, weights, transcript)?;
+    if transcript.first.is_empty() || transcript.second.is_some() {
+        return Err(CeremonyError::OutOfTurn { reason: "the second phase starts once, after the first contribution" });
+    }
+    transcript.verify_first()?;
+    transcript.second = Some(Second::start(&Initial::new(&circuit.system, &transcript.powers)));
+    Ok(transcript.to_bytes())
+}
+
+/// Checks everything there is to check.
+///
+/// # Errors
+/// [`CeremonyError`] says what does not hold.
+pub fn verify(relations: &Arc<Relations>, weights: &[Vec<i64>], transcript: &[u8]) -> Result<Summary, CeremonyError> {
+    let hash = *blake3::hash(transcript).as_bytes();
+    let (circuit, transcript) = read(relations, weights, transcript)?;
+    transcript.verify_first()?;
+    if let Some(second) = &transcript.second {
+        second.verify(&transcript.digest_first(), &Initial::new(&circuit.system, &transcript.powers))?;
+    }
+    Ok(transcript.summary(hash))
+}
+
+/// Checks everything and makes the keys.
+///
+/// # Errors
+/// As [`verify`]; [`CeremonyError::OutOfTurn`] when a phase has no contribution.
+pub fn finish(
+    relations: &Arc<Relations>,
+    weights: &[Vec<i64>],
+    transcript: &[u8],
+) -> Result<(ProverKey, VerifierKey), CeremonyError> {
+    let hash = *blake3::hash(transcript).as_bytes();
+    let (circuit, transcript) = read(relations, weights, transcript)?;
+    let Some(second) = transcript.second.as_ref().filter(|second| !second.contributions.is_empty()) else {
+        return Err(CeremonyError::OutOfTurn { reason: "the second phase has no contribution yet" });
+    };
+    transcript.verify_first()?;
+    let initial = Initial::new(&circuit.system, &transcript.powers);
+    second.verify(&transcript.digest_first(), &initial)?;
+    let fewest = transcript.first.len().min(second.contributions.len());
+    let contributors = u32::try_from(fewest).expect("a transcript has at most 1,024 contributions");
+    let key = second.key(initial, &transcript.powers);
+    Ok(pair(circuit, key, Provenance::Ceremony { transcript: hash, contributors }))
+}
+
+fn read(
+    relations: &Arc<Relations>,
+    weights: &[Vec<i64>],
+    transcript: &[u8],
+) -> Result<(Circuit, Transcript), CeremonyError> {
+    let circuit = super::build(relations, weights)?;
+    let transcript = Transcript::from_bytes(transcript)?;
+    if !transcript.is_of(&circuit) {
+        return Err(CeremonyError::OtherCircuit);
+    }
+    Ok((circuit, transcript))
+}
+
+fn invalid(reason: impl Into<String>) -> CeremonyError {
+    CeremonyError::Invalid { reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests;
