@@ -88,7 +88,7 @@ use crate::relation::{Relations, Trace};
 use commitment::{Base, Claim, Commitment, Committed, Opening, Stack, commit_weights};
 use context::{Failure, Openings, Prover, Verifier};
 use plan::Plan;
-use run::Cells;
+use run::{Cells, Public};
 
 /// The proof system; see the [module](self).
 #[derive(Debug, Clone, Copy)]
@@ -138,33 +138,8 @@ impl ProofSystem for Sumcheck {
 
     fn prove(key: &ProverKey, trace: &Trace, statement: Statement<'_>) -> Result<Vec<u8>, ProveError> {
         let plan = &*key.plan;
-        let public = statement::read(plan, &statement).map_err(|reason| ProveError::Statement { reason })?;
         let cells = cells(plan, trace)?;
-        let mut blocks: Vec<Vec<Base>> = plan.witnesses.iter().map(|&c| block(&cells.columns[c])).collect();
-        blocks.extend(cells.multiplicities.iter().cloned());
-        let refused = |reason: String| ProveError::Library { system: NAME, reason };
-        let commit = |stack: &Stack| stack.commit(blocks).map_err(|e| refused(e.to_string()));
-        let committed = plan.witness_stack.as_ref().map(commit).transpose()?;
-        let commitment = committed.as_ref().map(Committed::commitment);
-
-        let transcript = statement::transcript(plan, &key.weights.commitment(), &statement, commitment.as_ref());
-        let mut prover = Prover { transcript, messages: vec![], openings: Openings::default() };
-        run::run(&mut prover, plan, &public, Some(&cells)).map_err(|failure| refused(failure.to_string()))?;
-
-        let Prover { mut transcript, messages, openings } = prover;
-        let mut open = |stack: &Stack, committed: &Committed, claims: &[Claim]| {
-            if claims.is_empty() {
-                return Ok(vec![]);
-            }
-            let opening = stack.open(committed, claims, &mut transcript).map_err(|e| refused(e.to_string()))?;
-            Ok(opening.to_bytes())
-        };
-        let witness = match plan.witness_stack.as_ref().zip(committed.as_ref()) {
-            Some((stack, committed)) => open(stack, committed, &openings.witness)?,
-            None => vec![],
-        };
-        let weights = open(&plan.weights_stack, &key.weights, &openings.weights)?;
-        Ok(encoding::write(commitment.as_ref(), &messages, &witness, &weights))
+        prove(key, &cells, statement, |prover, public| run::run(prover, plan, public, Some(&cells)))
     }
 
     fn verify(key: &VerifierKey, statement: Statement<'_>, proof: &[u8]) -> Result<(), VerifyError> {
@@ -221,6 +196,42 @@ impl ProofSystem for Sumcheck {
         let root = rest.try_into().map_err(|_| refuse("its length is not that of a key"))?;
         Ok(VerifierKey { plan, weights: Commitment(root) })
     }
+}
+
+/// Commits to the cells, takes the steps, opens what they ask for.
+fn prove(
+    key: &ProverKey,
+    cells: &Cells,
+    statement: Statement<'_>,
+    steps: impl FnOnce(&mut Prover, &Public) -> Result<(), Failure>,
+) -> Result<Vec<u8>, ProveError> {
+    let plan = &*key.plan;
+    let public = statement::read(plan, &statement).map_err(|reason| ProveError::Statement { reason })?;
+    let mut blocks: Vec<Vec<Base>> = plan.witnesses.iter().map(|&c| block(&cells.columns[c])).collect();
+    blocks.extend(cells.multiplicities.iter().cloned());
+    let refused = |reason: String| ProveError::Library { system: NAME, reason };
+    let commit = |stack: &Stack| stack.commit(blocks).map_err(|e| refused(e.to_string()));
+    let committed = plan.witness_stack.as_ref().map(commit).transpose()?;
+    let commitment = committed.as_ref().map(Committed::commitment);
+
+    let transcript = statement::transcript(plan, &key.weights.commitment(), &statement, commitment.as_ref());
+    let mut prover = Prover { transcript, messages: vec![], openings: Openings::default() };
+    steps(&mut prover, &public).map_err(|failure| refused(failure.to_string()))?;
+
+    let Prover { mut transcript, messages, openings } = prover;
+    let mut open = |stack: &Stack, committed: &Committed, claims: &[Claim]| {
+        if claims.is_empty() {
+            return Ok(vec![]);
+        }
+        let opening = stack.open(committed, claims, &mut transcript).map_err(|e| refused(e.to_string()))?;
+        Ok(opening.to_bytes())
+    };
+    let witness = match plan.witness_stack.as_ref().zip(committed.as_ref()) {
+        Some((stack, committed)) => open(stack, committed, &openings.witness)?,
+        None => vec![],
+    };
+    let weights = open(&plan.weights_stack, &key.weights, &openings.weights)?;
+    Ok(encoding::write(commitment.as_ref(), &messages, &witness, &weights))
 }
 
 fn plan(relations: Arc<Relations>) -> Result<Plan, Unsupported> {

@@ -97,8 +97,8 @@ impl Plan {
             let refuse = |e: &str| Err(format!("demand {at} of node {}: {e}", zero.node));
             let length = length(&zero.shape).map_err(|e| format!("demand {at} of node {}: {e}", zero.node))?;
             for (_, columns) in &zero.terms {
-                if columns.len() > 3 {
-                    return refuse("a product of more than three columns");
+                if !(1..=3).contains(&columns.len()) {
+                    return refuse("a product of none or of more than three columns");
                 }
                 if columns.iter().any(|&c| plan.lengths.get(c) != Some(&length)) {
                     return refuse("its columns are not all of its shape");

@@ -18,6 +18,9 @@ use crate::relation::{ColumnId, Definition};
 /// A linear column passes this many claims on to its terms as they are; more are merged into one first.
 const CLAIMS_PASSED: usize = 3;
 
+/// How many kernels are kept for columns of the same length.
+const KERNELS_KEPT: usize = 8;
+
 /// What the prover works on: the cells of each column, and the multiplicities of each used table.
 pub(super) struct Cells {
     pub(super) columns: Vec<Vec<Base>>,
@@ -43,12 +46,14 @@ pub(super) struct Run<'a, C: Context> {
     pub(super) public: &'a Public,
     pub(super) cells: Option<&'a Cells>,
     claims: Vec<Vec<Claimed<C::Value>>>,
+    /// Kernels made last, so that columns of one length share their tables.
+    recent: Vec<Arc<Kernel>>,
 }
 
 /// Runs the whole protocol, from after the commitment to before the openings.
 pub(super) fn run<C: Context>(c: &mut C, plan: &Plan, public: &Public, cells: Option<&Cells>) -> Result<(), Failure> {
     let claims = plan.relations.columns.iter().map(|_| vec![]).collect();
-    let mut run = Run { c, plan, public, cells, claims };
+    let mut run = Run { c, plan, public, cells, claims, recent: vec![] };
     lookup::run(&mut run)?;
     zero::run(&mut run)?;
     run.outputs();
@@ -70,9 +75,17 @@ impl<C: Context> Run<'_, C> {
     }
 
     /// The kernel of a column's flat list at the last of the coordinates.
-    pub(super) fn flat_kernel(&self, column: ColumnId, coordinates: &[Ext]) -> Arc<Kernel> {
+    pub(super) fn flat_kernel(&mut self, column: ColumnId, coordinates: &[Ext]) -> Arc<Kernel> {
         let length = self.plan.lengths[column];
-        Kernel::new(flat(length), coordinates[coordinates.len() - log2_ceil(length)..].to_vec())
+        let (axes, point) = (flat(length), &coordinates[coordinates.len() - log2_ceil(length)..]);
+        let same = |kernel: &&Arc<Kernel>| kernel.axes() == axes && kernel.point() == point;
+        if let Some(kernel) = self.recent.iter().find(same) {
+            return Arc::clone(kernel);
+        }
+        let kernel = Kernel::new(axes, point.to_vec());
+        self.recent.truncate(KERNELS_KEPT - 1);
+        self.recent.insert(0, Arc::clone(&kernel));
+        kernel
     }
 
     /// The value of a column weighed by a kernel: of an input computed by both sides, of any other a message, which

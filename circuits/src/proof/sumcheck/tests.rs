@@ -1,4 +1,6 @@
+mod lies;
 mod models;
+mod refused;
 
 use std::sync::Arc;
 
@@ -149,7 +151,7 @@ fn models_are_proved_in_their_time() {
         let case = Case::of(&sample);
         let start = std::time::Instant::now();
         let (prover, verifier) = Sumcheck::set_up(Arc::clone(&case.relations), &case.weights).expect("it is supported");
-        println!("{name}: set-up {:.3} s", start.elapsed().as_secs_f64());
+        println!("{name}: set-up {:.3} s; {:?}", start.elapsed().as_secs_f64(), Sumcheck::estimate(&case.relations));
         for _ in 0..3 {
             let start = std::time::Instant::now();
             let proof = Sumcheck::prove(&prover, &case.trace, case.statement()).expect("its shapes are right");

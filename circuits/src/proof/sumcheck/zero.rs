@@ -2,14 +2,15 @@
 //!
 //! With a random point `z` and random coefficients, `sum over x of eq(z, x) sum over demands of c demand(x) = 0`.
 //! A demand on fewer variables joins when those are left, at the last coordinates of `z`: until then it adds nothing,
-//! as its claim is 0. A demand's constant counts at true cells only; so an honest column's zero padding satisfies it,
-//! and that padding satisfies it too is asked of nobody else's harm.
+//! as its claim is 0. A demand's constant counts at true cells only; so an honest column's zero padding satisfies
+//! it; that padding must satisfy it too asks more of the prover than need be, and never less.
 
 use p3_field::{ExtensionField, Field, PrimeCharacteristicRing};
+use rayon::prelude::*;
 
 use super::commitment::{Base, Ext};
 use super::context::{Context, Failure};
-use super::multilinear::{eq_table, log2_ceil, prefix};
+use super::multilinear::{PARALLEL_FROM, eq_table, log2_ceil, prefix};
 use super::product::Values;
 use super::rounds::{Rounds, weighted_sumcheck};
 use super::run::Run;
@@ -137,8 +138,8 @@ where
     F: ExtensionField<Base>,
 {
     let half = weights.len();
-    let mut total = [Ext::ZERO; DEGREE];
-    for (i, &weight) in weights.iter().enumerate() {
+    let add = |a: [Ext; DEGREE], b: [Ext; DEGREE]| std::array::from_fn(|i| a[i] + b[i]);
+    let at = |i: usize| {
         let mut here = [F::ZERO; DEGREE];
         for (coefficient, factors) in &demand.terms {
             let mut product = [F::ONE; DEGREE];
@@ -153,7 +154,13 @@ where
             }
             here.iter_mut().zip(product).for_each(|(sum, p)| *sum += p * *coefficient);
         }
-        total.iter_mut().zip(here).for_each(|(total, h)| *total += weight * h);
+        here.map(|h| weights[i] * h)
+    };
+    let piece = |range: std::ops::Range<usize>| range.fold([Ext::ZERO; DEGREE], |sum, i| add(sum, at(i)));
+    if half < PARALLEL_FROM / 4 {
+        return piece(0..half);
     }
-    total
+    let size = PARALLEL_FROM / 8;
+    let pieces = (0..half.div_ceil(size)).into_par_iter();
+    pieces.map(|p| piece(p * size..half.min((p + 1) * size))).reduce(|| [Ext::ZERO; DEGREE], add)
 }
