@@ -251,7 +251,8 @@ impl Builder {
         if number == 1.0 {
             return Ok(x);
         }
-        let factor = self.filled(number, self.element(x), &self.shape(x).to_vec())?;
+        let shape = self.shape(x).to_vec();
+        let factor = self.filled(number, self.element(x), &shape)?;
         self.binary(Op::Mul, x, factor)
     }
 
@@ -260,7 +261,8 @@ impl Builder {
         if number == 0.0 {
             return Ok(x);
         }
-        let term = self.filled(number, self.element(x), &self.shape(x).to_vec())?;
+        let shape = self.shape(x).to_vec();
+        let term = self.filled(number, self.element(x), &shape)?;
         self.binary(Op::Add, x, term)
     }
 

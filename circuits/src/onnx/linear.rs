@@ -80,8 +80,9 @@ impl Builder {
         shape: &[usize],
     ) -> Lowered {
         if let Some(bias) = bias {
-            let spread = self.along(bias, axis, &self.shape(out).to_vec())?;
-            out = self.emit(Op::Add, &[out, spread], self.shape(out).to_vec(), self.element(out))?;
+            let whole = self.shape(out).to_vec();
+            let spread = self.along(bias, axis, &whole)?;
+            out = self.emit(Op::Add, &[out, spread], whole, self.element(out))?;
         }
         let out = self.reshape(out, shape)?;
         if let Some(record) = record

@@ -199,7 +199,7 @@ impl Ways<'_> {
         };
         let places = (0..to).map(place).collect::<Lowered<Vec<f64>>>()?;
         // Far enough for any region, and near enough to count with.
-        match places.iter().find(|p| !(p.abs() < 1e9)) {
+        match places.iter().find(|p| p.is_nan() || p.abs() >= 1e9) {
             Some(odd) => Err(format!("a position at {odd} of an axis of {size}")),
             None => Ok(places),
         }

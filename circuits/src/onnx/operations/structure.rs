@@ -37,7 +37,8 @@ pub(super) fn identity(builder: &mut Builder, call: &Call<'_>) -> Results {
     {
         return Err("it is in training mode; export the model for inference".into());
     }
-    let mask = builder.filled(1.0, Element::Bool, &builder.shape(x).to_vec())?;
+    let shape = builder.shape(x).to_vec();
+    let mask = builder.filled(1.0, Element::Bool, &shape)?;
     Ok(vec![x, mask])
 }
 

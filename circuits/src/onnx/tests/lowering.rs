@@ -26,7 +26,7 @@ fn normalisation_and_bias_join_the_layers_before_them() {
     let apart = load(&apart).unwrap();
     assert_eq!(operations(&apart)[..4], ["conv", "add", "mul", "add"]);
     let x: Vec<f64> = (0..16).map(|i| f64::from(i % 5) - 2.0).collect();
-    let (one, two) = (network.evaluate(&[x.clone()]).unwrap(), apart.evaluate(&[x]).unwrap());
+    let (one, two) = (network.evaluate(std::slice::from_ref(&x)).unwrap(), apart.evaluate(&[x]).unwrap());
     near(&one[0], &two[0]);
     near(&[one[0].iter().sum()], &[1.0]);
 }
@@ -61,7 +61,7 @@ fn wrong_inputs_are_refused_by_name() {
 fn every_value_is_given_for_calibration() {
     let network = load(&typical()).unwrap();
     let x = vec![1.0; 16];
-    let all = network.evaluate_all(&[x.clone()]).unwrap();
+    let all = network.evaluate_all(std::slice::from_ref(&x)).unwrap();
     assert_eq!(all.len(), network.values.len());
     assert!(all.iter().zip(&network.values).all(|(d, v)| d.len() == v.shape.iter().product::<usize>()));
     assert_eq!(all[network.outputs[0]].to_vec(), network.evaluate(&[x]).unwrap()[0]);
