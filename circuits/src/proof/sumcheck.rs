@@ -55,9 +55,10 @@
 //! # Who learns what
 //! Plain mode. The verifier learns no weight from the commitment alone, and weights are never sent; but messages and
 //! openings are linear functionals of witnesses and weights, a few thousand a proof. With as many proofs as a model has
-//! weights they can be solved for. Where weights are secret, plain mode is not for you.
+//! weights they can be solved for. Where weights are secret, use [the hiding mode](hiding).
 
 pub mod commitment;
+pub mod hiding;
 
 mod context;
 mod digest;

@@ -132,8 +132,9 @@ fn write_queries(out: &mut Vec<u8>, queries: &QueryOpenings<Base, Ext, Paths>) {
     }
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
+/// Reads fixed-length parts from bytes, strictly.
+pub(in crate::proof::sumcheck) struct Reader<'a> {
+    pub(in crate::proof::sumcheck) bytes: &'a [u8],
 }
 
 impl Reader<'_> {
@@ -144,15 +145,26 @@ impl Reader<'_> {
     }
 
     /// Refuses what the rest of the bytes cannot hold, before memory is set aside for it.
-    fn holds(&self, count: usize, size: usize) -> Result<(), OpeningError> {
+    pub(in crate::proof::sumcheck) fn holds(&self, count: usize, size: usize) -> Result<(), OpeningError> {
         match count.checked_mul(size) {
             Some(length) if length <= self.bytes.len() => Ok(()),
             _ => Err(OpeningError::Malformed("ends early")),
         }
     }
 
-    fn digest(&mut self) -> Result<[u8; 32], OpeningError> {
+    pub(in crate::proof::sumcheck) fn digest(&mut self) -> Result<[u8; 32], OpeningError> {
         self.array()
+    }
+
+    /// A number no larger than `most`.
+    pub(in crate::proof::sumcheck) fn count(&mut self, most: usize) -> Result<usize, OpeningError> {
+        let count = u32::from_le_bytes(self.array()?) as usize;
+        if count > most { Err(OpeningError::Malformed("a count beyond what there is")) } else { Ok(count) }
+    }
+
+    pub(in crate::proof::sumcheck) fn digests(&mut self, count: usize) -> Result<Vec<[u8; 32]>, OpeningError> {
+        self.holds(count, 32)?;
+        (0..count).map(|_| self.digest()).collect()
     }
 
     fn base(&mut self) -> Result<Base, OpeningError> {
@@ -163,12 +175,12 @@ impl Reader<'_> {
         Ok(Base::new(value))
     }
 
-    fn bases(&mut self, count: usize) -> Result<Vec<Base>, OpeningError> {
+    pub(in crate::proof::sumcheck) fn bases(&mut self, count: usize) -> Result<Vec<Base>, OpeningError> {
         self.holds(count, 8)?;
         (0..count).map(|_| self.base()).collect()
     }
 
-    fn exts(&mut self, count: usize) -> Result<Vec<Ext>, OpeningError> {
+    pub(in crate::proof::sumcheck) fn exts(&mut self, count: usize) -> Result<Vec<Ext>, OpeningError> {
         self.holds(count, 16)?;
         (0..count).map(|_| Ok(Ext::new([self.base()?, self.base()?]))).collect()
     }
@@ -197,12 +209,7 @@ impl Reader<'_> {
     }
 
     fn paths(&mut self, count: usize, positions: usize) -> Result<Paths, OpeningError> {
-        let siblings = u32::from_le_bytes(self.array()?) as usize;
-        if siblings > count.saturating_mul(positions.ilog2() as usize) {
-            return Err(OpeningError::Malformed("more siblings than paths have"));
-        }
-        self.holds(siblings, 32)?;
-        let sibling_hashes = (0..siblings).map(|_| self.digest()).collect::<Result<_, _>>()?;
-        Ok(Paths { sibling_hashes })
+        let siblings = self.count(count.saturating_mul(positions.ilog2() as usize))?;
+        Ok(Paths { sibling_hashes: self.digests(siblings)? })
     }
 }
