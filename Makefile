@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench fuzz soundness onnx-conformance
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale fuzz soundness onnx-conformance
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,6 +63,20 @@ onnx-conformance: setup ## Run ONNX's own node tests and write docs/onnx.md (nee
 	cargo build --locked -p assay-circuits --example onnx_node
 	$(CONFORMANCE)/venv/bin/python tests/onnx/conformance.py --work $(CONFORMANCE)/models --write docs/onnx.md \
 	  --example $(dir $(ASSAY))examples/onnx_node
+
+# Python with the peer to compare with, and plots.
+BENCH_ZK := $(or $(CARGO_TARGET_DIR),target)/bench-zk
+PYTHON := $(BENCH_ZK)/venv/bin/python
+$(PYTHON): tests/zk/requirements.txt
+	python3 -m venv $(BENCH_ZK)/venv
+	$(BENCH_ZK)/venv/bin/pip install --quiet -r tests/zk/requirements.txt
+	@touch $(PYTHON)
+
+bench-zk: build $(PYTHON) ## Prove the same networks with assay and with EZKL, and write docs/benchmarks.md.
+	$(PYTHON) tests/zk/bench.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md
+
+bench-zk-scale: build $(PYTHON) ## Measure proving time over width, depth and batch, and plot it.
+	$(PYTHON) tests/zk/scale.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md --plot docs/images/zk-scale.svg
 
 SECONDS_EACH ?= 30
 FUZZ_TARGETS := transaction chain_spec receipt model onnx state_proof

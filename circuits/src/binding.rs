@@ -1,6 +1,9 @@
 //! What a proof is bound to, so that it serves one request of one miner on one chain and nothing else.
 
-use assay_primitives::{AccountId, Hash32, ModelId, domain};
+use assay_primitives::{
+    AccountId, Hash32, ModelId, domain,
+    task::{input_hash, output_hash},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +30,61 @@ pub struct Binding {
     pub output: Hash32,
 }
 
+/// A value that no input or output of a model has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what} value {found}; expected {low} to {high}")]
+pub struct OutOfRange {
+    /// `input` or `output`.
+    pub what: &'static str,
+    /// The value.
+    pub found: i64,
+    /// Smallest.
+    pub low: i64,
+    /// Largest.
+    pub high: i64,
+}
+
+/// The hash of a model's inputs, one after another: [`input_hash`] of 16-bit integers.
+///
+/// # Errors
+/// [`OutOfRange`].
+pub fn hash_inputs(inputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
+    let narrow = |&found: &i64| {
+        i16::try_from(found).map_err(|_| OutOfRange { what: "input", found, low: i16::MIN.into(), high: i16::MAX.into() })
+    };
+    let values: Result<Vec<i16>, _> = inputs.iter().flatten().map(narrow).collect();
+    Ok(input_hash(&values?))
+}
+
+/// The hash of a model's outputs, one after another: [`output_hash`] of 32-bit integers.
+///
+/// # Errors
+/// [`OutOfRange`].
+pub fn hash_outputs(outputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
+    let narrow = |&found: &i64| {
+        i32::try_from(found).map_err(|_| OutOfRange { what: "output", found, low: i32::MIN.into(), high: i32::MAX.into() })
+    };
+    let values: Result<Vec<i32>, _> = outputs.iter().flatten().map(narrow).collect();
+    Ok(output_hash(&values?))
+}
+
 impl Binding {
     /// BLAKE3 over the domain tag, the genesis hash and the borsh encoding; a public input of the proof.
     pub fn digest(&self) -> Hash32 {
         domain::hash(BINDING_DOMAIN, &self.genesis, self)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_hash_as_one_flat_list_of_narrow_integers() {
+        assert_eq!(hash_inputs(&[vec![1, -2], vec![3]]).unwrap(), input_hash(&[1, -2, 3]));
+        assert_eq!(hash_outputs(&[vec![70_000]]).unwrap(), output_hash(&[70_000]));
+        assert_eq!(hash_inputs(&[vec![32_768]]).unwrap_err().found, 32_768);
+        assert!(hash_outputs(&[vec![0, 1 << 31]]).unwrap_err().to_string().contains("output value 2147483648"));
     }
 }

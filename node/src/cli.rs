@@ -1,7 +1,7 @@
 //! The command line: one verb for each thing a person does with the network. `docs/cli.md` describes it all.
 //!
 //! ```text
-//! arguments ──clap──> Command ──┬─ a home on this disk        init, check, roles, wallet, chain-spec, verify
+//! arguments ──clap──> Command ──┬─ a home on this disk        init, check, roles, wallet, chain-spec, verify, zk
 //!                               └─ RpcClient ──> a node       status, query, stake, gov, infer, …
 //! result ──> a table for people, or with --json one JSON value on stdout
 //! ```
@@ -24,6 +24,7 @@ mod spec;
 mod stake;
 mod subnet;
 mod wallet;
+mod zk;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,9 @@ enum Command {
     /// Registered models.
     #[command(subcommand)]
     Model(model::Model),
+    /// Compile, run, prove and verify models on this machine.
+    #[command(subcommand)]
+    Zk(zk::Zk),
     /// Ask a miner for an inference, check the answer and keep the receipt.
     Infer(infer::Infer),
     /// Check a receipt offline, knowing only the genesis hash.
@@ -126,6 +130,7 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
         Command::Subnet(c) => subnet::run(global, c).await?,
         Command::Gov(c) => gov::run(global, c).await?,
         Command::Model(c) => model::run(global, c).await?,
+        Command::Zk(c) => return zk::run(global, c),
         Command::Infer(c) => infer::infer(global, c).await?,
         Command::Verify(c) => return infer::verify(global, c),
         Command::Explain(c) => explain::run(global, c).await?,

@@ -1,0 +1,61 @@
+//! `assay zk`: models compiled, run, proved and verified on this machine, without a chain.
+//!
+//! ```text
+//! MODEL.onnx + samples ──compile──> DIR/{model.assay, network.onnx, report.json, report.svg, verifier/outline.assay}
+//! DIR + input ──prove──> proof, DIR/keys/, DIR/verifier/SYSTEM.key      DIR/verifier + input + output + proof ──verify──> yes or no
+//! ```
+//!
+//! `DIR/verifier` holds no weights: it is what is handed to whoever is to verify.
+
+mod bench;
+mod ceremony;
+mod compile;
+mod files;
+mod prove;
+mod show;
+
+use clap::Subcommand;
+
+use super::global::Global;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Zk {
+    /// Quantise an ONNX network and commit to it.
+    Compile(compile::Compile),
+    /// Print a model's integer graph with its shapes, scales, ranges and costs.
+    Show(show::Show),
+    /// Print what quantisation cost in accuracy, and draw it.
+    Report(show::Report),
+    /// Say what proving would cost, before it is done.
+    Estimate(show::Estimate),
+    /// List the ONNX operations that can be compiled.
+    Ops,
+    /// Run a model exactly, without a proof.
+    Run(prove::Run),
+    /// Run a model and prove it.
+    Prove(prove::Prove),
+    /// Check a proof, without the weights.
+    Verify(prove::Verify),
+    /// Measure set-up, proof and verification.
+    Bench(bench::Bench),
+    /// Make groth16 keys together, so that no single party can forge.
+    #[command(subcommand)]
+    Ceremony(ceremony::Ceremony),
+}
+
+/// `Ok(false)`: a proof that does not hold, already told.
+pub(super) fn run(global: &Global, command: &Zk) -> eyre::Result<bool> {
+    match command {
+        Zk::Compile(c) => compile::run(global, c)?,
+        Zk::Show(c) => show::show(global, c)?,
+        Zk::Report(c) => show::report(global, c)?,
+        Zk::Estimate(c) => show::estimate(global, c)?,
+        Zk::Ops => show::ops(global),
+        Zk::Run(c) => prove::run(global, c)?,
+        Zk::Prove(c) => prove::prove(global, c)?,
+        Zk::Verify(c) => return prove::verify(global, c),
+        Zk::Bench(c) => bench::run(global, c)?,
+        Zk::Ceremony(c) => return ceremony::run(global, c),
+    }
+    Ok(true)
+}

@@ -1,0 +1,196 @@
+//! `assay zk bench`, and the figures that `prove` gives too.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use assay_circuits::{
+    network::Network,
+    proof::{ProofSystem, Statement, groth16::Groth16, halo2::Halo2, sumcheck::Sumcheck},
+    relation::Relations,
+};
+use assay_primitives::ModelId;
+use clap::Args;
+use cpu_time::ProcessTime;
+use eyre::ensure;
+use serde_json::{Value, json};
+
+use super::{
+    super::global::{Global, pairs},
+    files::{self, Loaded, Quantising, System},
+    prove::{Bound, one_input},
+};
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Bench {
+    /// An ONNX file, or a folder that `assay zk compile` made.
+    model: PathBuf,
+    /// The input: JSON {"input_data": [[...], ...]} or .npz.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Samples to quantise an ONNX file with; without, the input itself.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// The proof system.
+    #[arg(long, value_enum, default_value_t = System::Sumcheck)]
+    system: System,
+    /// Proofs and verifications that are timed; medians are told.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    runs: usize,
+    #[command(flatten)]
+    quantising: Quantising,
+    #[command(flatten)]
+    bound: Bound,
+}
+
+/// Times of the stages of a proof, in seconds.
+pub(super) struct Figures {
+    system: &'static str,
+    setup: f64,
+    witness: Vec<f64>,
+    prove: Vec<f64>,
+    prove_cpu: Vec<f64>,
+    verify: Vec<f64>,
+}
+
+fn timed<T>(into: &mut Vec<f64>, work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = work();
+    into.push(begun.elapsed().as_secs_f64());
+    done
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// The most memory this process ever had, MiB; `None` where the system does not say.
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+}
+
+impl Figures {
+    pub(super) fn begin(system: &'static str) -> Self {
+        Self { system, setup: 0.0, witness: vec![], prove: vec![], prove_cpu: vec![], verify: vec![] }
+    }
+
+    pub(super) fn setup<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = work();
+        self.setup += begun.elapsed().as_secs_f64();
+        done
+    }
+
+    pub(super) fn witness<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        timed(&mut self.witness, work)
+    }
+
+    pub(super) fn prove<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let cpu = ProcessTime::now();
+        let done = timed(&mut self.prove, work);
+        self.prove_cpu.push(cpu.elapsed().as_secs_f64());
+        done
+    }
+
+    pub(super) fn verify<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        timed(&mut self.verify, work)
+    }
+
+    pub(super) fn prove_s(&self) -> f64 {
+        median(&self.prove)
+    }
+
+    pub(super) fn verify_s(&self) -> f64 {
+        median(&self.verify)
+    }
+
+    /// The JSON of `prove` and `bench`. A system without a set-up only commits to the weights.
+    pub(super) fn to_json(
+        &self,
+        model: ModelId,
+        outputs: &[Vec<f64>],
+        proof_bytes: usize,
+        verifier_key_bytes: usize,
+        prover_key_bytes: Option<usize>,
+        error: Option<f64>,
+    ) -> Value {
+        let commits_only = self.system == Sumcheck::NAME;
+        let (setup, commit) = if commits_only { (0.0, self.setup) } else { (self.setup, 0.0) };
+        json!({
+            "model_id": model, "system": self.system, "setup_s": setup, "commit_s": commit,
+            "witness_s": median(&self.witness), "prove_s": self.prove_s(), "prove_cpu_s": median(&self.prove_cpu),
+            "verify_s": self.verify_s(), "proof_bytes": proof_bytes, "verifier_key_bytes": verifier_key_bytes,
+            "prover_key_bytes": prover_key_bytes, "peak_rss_mib": peak_rss_mib(), "output": outputs,
+            "max_abs_err_vs_float": error,
+        })
+    }
+}
+
+/// Largest difference between the model's outputs and the float network's; `None` without the network.
+pub(super) fn error_against_float(
+    network: Option<&Network>,
+    values: &[Vec<f64>],
+    outputs: &[Vec<f64>],
+) -> eyre::Result<Option<f64>> {
+    let Some(network) = network else { return Ok(None) };
+    let float = network.evaluate(values)?;
+    let pairs = float.iter().flatten().zip(outputs.iter().flatten());
+    Ok(Some(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)))
+}
+
+pub(super) fn run(global: &Global, command: &Bench) -> eyre::Result<()> {
+    ensure!(command.runs > 0, "--runs 0: expected at least 1");
+    match command.system {
+        System::Sumcheck => measure::<Sumcheck>(global, command),
+        System::Groth16 => measure::<Groth16>(global, command),
+        System::Halo2 => measure::<Halo2>(global, command),
+    }
+}
+
+fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()> {
+    let bar = global.progress("compiling");
+    let Loaded { model, network, .. } =
+        files::load(&command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
+    let outline = model.outline();
+    let (values, inputs) = one_input(&command.input, &outline)?;
+    let mut figures = Figures::begin(S::NAME);
+    bar.set_message("set-up");
+    let relations = Arc::new(Relations::of(model.graph())?);
+    S::supports(&relations)?;
+    let (prover, verifier) = figures.setup(|| S::set_up(Arc::clone(&relations), model.weights()))?;
+    let mut last = None;
+    for _ in 0..command.runs {
+        bar.set_message("proving");
+        let trace = figures.witness(|| relations.trace(model.graph(), model.weights(), &inputs))?;
+        let outputs = relations.outputs_of(&trace);
+        let binding = command.bound.digest(&outline, &inputs, &outputs)?;
+        let statement = Statement { binding: &binding.0, inputs: &inputs, outputs: &outputs };
+        let proof = figures.prove(|| S::prove(&prover, &trace, statement))?;
+        bar.set_message("verifying");
+        figures.verify(|| S::verify(&verifier, statement, &proof))?;
+        last = Some((proof, outputs));
+    }
+    bar.finish_and_clear();
+    let (proof, outputs) = last.expect("at least one run");
+    let outputs = outline.dequantise_outputs(&outputs);
+    let error = error_against_float(network.as_ref(), &values, &outputs)?;
+    let key = S::verifier_key_to_bytes(&verifier).len();
+    let prover_key = S::prover_key_bytes(&prover);
+    let value = figures.to_json(model.id(), &outputs, proof.len(), key, Some(prover_key), error);
+    global.show(&value, || {
+        pairs([
+            ("system", S::NAME.to_owned()),
+            ("set-up", format!("{:.3} s", figures.setup)),
+            ("witness", format!("{:.2} ms", median(&figures.witness) * 1e3)),
+            ("prove", format!("{:.3} s (CPU {:.3} s)", figures.prove_s(), median(&figures.prove_cpu))),
+            ("verify", format!("{:.2} ms", figures.verify_s() * 1e3)),
+            ("proof", format!("{} bytes", proof.len())),
+            ("keys", format!("verifier {key} bytes, prover {prover_key} bytes")),
+            ("memory", peak_rss_mib().map_or("unknown".into(), |m| format!("{m:.0} MiB at most"))),
+            ("error", error.map_or("unknown".into(), |e| format!("{e:.4} at most, against the float network"))),
+        ])
+    });
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! `assay zk ceremony`: groth16 keys that are sound as long as one contributor forgot his secret.
+
+use std::{path::PathBuf, sync::Arc};
+
+use assay_circuits::{
+    model::Model,
+    proof::{
+        ProofSystem,
+        groth16::{Groth16, ceremony},
+    },
+    relation::Relations,
+};
+use clap::{Args, Subcommand};
+use eyre::{WrapErr as _, ensure};
+use serde_json::json;
+
+use super::{
+    super::global::{Global, pairs},
+    files::{self, Folder, System},
+};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Ceremony {
+    /// Begin the transcript of a model's ceremony.
+    Start(Start),
+    /// Add one's own secret to a transcript.
+    Contribute(Contribute),
+    /// Check every contribution of a transcript.
+    Verify(Check),
+    /// Check a transcript and write the model's keys.
+    Finish(Check),
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Start {
+    /// A folder that `assay zk compile` made.
+    folder: PathBuf,
+    /// The transcript to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Contribute {
+    /// The transcript so far.
+    transcript: PathBuf,
+    /// Who contributes, for the record.
+    #[arg(long)]
+    name: String,
+    /// More to mix into the system's randomness.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    entropy: String,
+    /// The transcript to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Check {
+    /// A folder that `assay zk compile` made.
+    folder: PathBuf,
+    /// The transcript.
+    #[arg(long, value_name = "FILE")]
+    transcript: PathBuf,
+}
+
+fn circuit(folder: &Folder) -> eyre::Result<(Arc<Relations>, Model)> {
+    let model = folder.model()?;
+    let relations = Arc::new(Relations::of(model.graph())?);
+    Groth16::supports(&relations)?;
+    Ok((relations, model))
+}
+
+pub(super) fn run(global: &Global, command: &Ceremony) -> eyre::Result<bool> {
+    match command {
+        Ceremony::Start(c) => start(global, c)?,
+        Ceremony::Contribute(c) => contribute(global, c)?,
+        Ceremony::Verify(c) => return verify(global, c),
+        Ceremony::Finish(c) => finish(global, c)?,
+    }
+    Ok(true)
+}
+
+fn start(global: &Global, command: &Start) -> eyre::Result<()> {
+    ensure!(!command.out.exists(), "{} exists already and is never overwritten", command.out.display());
+    let bar = global.progress("starting");
+    let (relations, model) = circuit(&Folder::new(&command.folder))?;
+    let transcript = ceremony::start(relations, model.weights())?;
+    files::write(&command.out, &transcript)?;
+    bar.finish_and_clear();
+    global.show(&json!({ "transcript": command.out, "model_id": model.id(), "bytes": transcript.len() }), || {
+        pairs([("transcript", command.out.display().to_string()), ("model", model.id().to_string())])
+    });
+    global.hint("each party in turn: assay zk ceremony contribute TRANSCRIPT --name WHO --out NEXT");
+    Ok(())
+}
+
+fn contribute(global: &Global, command: &Contribute) -> eyre::Result<()> {
+    ensure!(!command.out.exists(), "{} exists already and is never overwritten", command.out.display());
+    let bar = global.progress("contributing");
+    let before = files::read(&command.transcript)?;
+    let after = ceremony::contribute(&before, &command.name, command.entropy.as_bytes())
+        .wrap_err_with(|| format!("{}", command.transcript.display()))?;
+    files::write(&command.out, &after)?;
+    bar.finish_and_clear();
+    global.show(&json!({ "transcript": command.out, "name": command.name, "bytes": after.len() }), || {
+        format!("{} contributed; the transcript is {}", command.name, command.out.display())
+    });
+    Ok(())
+}
+
+fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
+    let bar = global.progress("checking");
+    let (relations, model) = circuit(&Folder::new(&command.folder))?;
+    let found = ceremony::verify(relations, model.weights(), &files::read(&command.transcript)?);
+    bar.finish_and_clear();
+    let reason = found.as_ref().err().map(ToString::to_string);
+    let names = found.as_ref().map(|s| s.contributors.clone()).unwrap_or_default();
+    let value = json!({ "verified": reason.is_none(), "contributors": names, "reason": reason, "model_id": model.id() });
+    global.show(&value, || match &reason {
+        None => format!("the transcript holds: {} contributions ({})", names.len(), names.join(", ")),
+        Some(reason) => format!("REFUSED: {reason}"),
+    });
+    Ok(reason.is_none())
+}
+
+fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
+    let bar = global.progress("finishing");
+    let folder = Folder::new(&command.folder);
+    let (relations, model) = circuit(&folder)?;
+    let (prover, verifier) = ceremony::finish(relations, model.weights(), &files::read(&command.transcript)?)?;
+    let (private, public) = (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
+    files::write(&private, &prover.to_bytes())?;
+    files::write(&public, &Groth16::verifier_key_to_bytes(&verifier))?;
+    bar.finish_and_clear();
+    global.show(&json!({ "prover_key": private, "verifier_key": public, "model_id": model.id() }), || {
+        pairs([("prover's key", private.display().to_string()), ("verifier's key", public.display().to_string())])
+    });
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What `assay zk` keeps on disk, and reads with an error that names the file.
+
+use std::{
+    fmt,
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use assay_circuits::{
+    compile::{Compiled, Samples, compile},
+    model::{Model, Outline},
+    network::Network,
+    onnx, quantise,
+};
+use eyre::{WrapErr as _, bail, ensure, eyre};
+use serde::Deserialize;
+
+/// Larger files are no models, inputs or proofs.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The proof systems by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum System {
+    /// Sumchecks over a multilinear commitment: fast, no set-up.
+    Sumcheck,
+    /// 128-byte proofs, after a set-up for each model.
+    Groth16,
+    /// Small proofs without a trusted set-up.
+    Halo2,
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            System::Sumcheck => "sumcheck",
+            System::Groth16 => "groth16",
+            System::Halo2 => "halo2",
+        })
+    }
+}
+
+/// How a network is turned into integers.
+#[derive(clap::Args, Debug, Clone)]
+pub(super) struct Quantising {
+    /// Size of the named batch dimension, fixed in the model.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Bits of activations: 8, 16, or auto, which chooses for each tensor.
+    #[arg(long, value_name = "BITS", default_value = "auto", value_parser = quantise::Precision::from_str)]
+    precision: quantise::Precision,
+    /// How ranges are chosen: max, percentile:P or mse.
+    #[arg(long, value_name = "METHOD", default_value = "max", value_parser = quantise::Method::from_str)]
+    method: quantise::Method,
+    /// Refuse a model that names the float network's class on fewer than this share of the samples.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    min_agreement: f64,
+}
+
+/// A sample on its own: a bare list, or a scan as the digit data has them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sample {
+    Bare(Vec<f64>),
+    Scan { pixels: Vec<f64> },
+}
+
+/// Reads a whole file.
+pub(super) fn read(path: &Path) -> eyre::Result<Vec<u8>> {
+    let size = fs::metadata(path).wrap_err_with(|| format!("cannot read {}", path.display()))?.len();
+    ensure!(size <= MAX_FILE_BYTES, "{} has {size} bytes; at most {MAX_FILE_BYTES} are read", path.display());
+    fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes a whole file or none, and the folder before it.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
+    }
+    crate::home::replace(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
+}
+
+/// Reads inputs: `.npz`, JSON `{"input_data": [[...], ...]}`, or a JSON list of samples for a model with one input.
+pub(super) fn samples(path: &Path) -> eyre::Result<Samples> {
+    let bytes = read(path)?;
+    if let Ok(list) = serde_json::from_slice::<Vec<Sample>>(&bytes) {
+        let values = list.into_iter().map(|(Sample::Bare(values) | Sample::Scan { pixels: values })| values);
+        return Ok(Samples::new(values.collect()));
+    }
+    Samples::read(&bytes).wrap_err_with(|| format!("{}", path.display()))
+}
+
+/// The tensors of an ONNX file that lie in files beside it, and nowhere else.
+fn beside(model: &Path) -> impl Fn(&str, u64, u64) -> Result<Vec<u8>, String> + use<> {
+    let folder = model.parent().unwrap_or(Path::new("")).to_owned();
+    move |name, offset, length| {
+        use std::io::{Read as _, Seek as _, SeekFrom};
+        let folder = folder.canonicalize().map_err(|e| e.to_string())?;
+        let path = folder.join(name).canonicalize().map_err(|e| format!("{name}: {e}"))?;
+        // The reader has refused `..`; a link may still lead outside.
+        if !path.starts_with(&folder) {
+            return Err(format!("{name} lies outside the model's folder"));
+        }
+        let mut file = fs::File::open(&path).map_err(|e| format!("{name}: {e}"))?;
+        let size = file.metadata().map_err(|e| format!("{name}: {e}"))?.len();
+        if offset.checked_add(length).is_none_or(|end| end > size) {
+            return Err(format!("{name} has {size} bytes; bytes {offset} to {offset} + {length} are asked for"));
+        }
+        let wanted = usize::try_from(length).map_err(|e| e.to_string())?;
+        let mut bytes = vec![0; wanted];
+        file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut bytes)).map_err(|e| e.to_string())?;
+        Ok(bytes)
+    }
+}
+
+/// Compiles an ONNX file.
+pub(super) fn compile_onnx(path: &Path, samples: &Samples, how: &Quantising) -> eyre::Result<Compiled> {
+    let external = beside(path);
+    let options = assay_circuits::compile::Options {
+        onnx: onnx::Options { batch: how.batch, external: Some(&external), ..onnx::Options::default() },
+        quantise: quantise::Options {
+            precision: how.precision,
+            method: how.method,
+            minimum_agreement: how.min_agreement,
+        },
+        ..assay_circuits::compile::Options::default()
+    };
+    compile(&read(path)?, samples, &options).wrap_err_with(|| format!("{}", path.display()))
+}
+
+/// A folder that `assay zk compile` made.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(super) fn model_path(&self) -> PathBuf {
+        self.0.join("model.assay")
+    }
+
+    pub(super) fn onnx_path(&self) -> PathBuf {
+        self.0.join("network.onnx")
+    }
+
+    pub(super) fn report_path(&self) -> PathBuf {
+        self.0.join("report.json")
+    }
+
+    pub(super) fn verifier(&self) -> PathBuf {
+        self.0.join("verifier")
+    }
+
+    /// A prover's key.
+    pub(super) fn key_path(&self, system: System) -> PathBuf {
+        self.0.join("keys").join(format!("{system}.key"))
+    }
+
+    pub(super) fn model(&self) -> eyre::Result<Model> {
+        let path = self.model_path();
+        ensure!(path.exists(), "{} is no folder that `assay zk compile` made: {} is missing", self.0.display(), path.display());
+        Model::from_bytes(&read(&path)?).wrap_err_with(|| format!("{}", path.display()))
+    }
+
+    /// The float network, if the folder still has it.
+    pub(super) fn network(&self, model: &Model) -> Option<Network> {
+        let path = self.onnx_path();
+        let external = beside(&path);
+        let batch = model.graph().tensors[model.graph().inputs[0] as usize].shape.first().copied().unwrap_or(1);
+        let options = onnx::Options { batch: batch as usize, external: Some(&external), ..onnx::Options::default() };
+        onnx::read(&read(&path).ok()?, &options).ok()
+    }
+}
+
+/// Where the public part of a model lies in a verifier's folder.
+pub(super) fn outline_path(verifier: &Path) -> PathBuf {
+    verifier.join("outline.assay")
+}
+
+/// Where a system's key lies in a verifier's folder.
+pub(super) fn verifier_key_path(verifier: &Path, system: System) -> PathBuf {
+    verifier.join(format!("{system}.key"))
+}
+
+/// The public part of a model.
+pub(super) fn outline(verifier: &Path) -> eyre::Result<Outline> {
+    let path = outline_path(verifier);
+    ensure!(path.exists(), "{} is no verifier's folder: {} is missing", verifier.display(), path.display());
+    Outline::from_bytes(&read(&path)?).wrap_err_with(|| format!("{}", path.display()))
+}
+
+/// A model to run: a compiled folder, or an ONNX file that is compiled on the way.
+pub(super) struct Loaded {
+    pub(super) model: Arc<Model>,
+    pub(super) network: Option<Network>,
+    pub(super) folder: Option<Folder>,
+}
+
+/// Reads a folder, or compiles an ONNX file on `calibration`, or on the input where there is none.
+pub(super) fn load(
+    path: &Path,
+    calibration: Option<&Path>,
+    input: Option<&Path>,
+    how: &Quantising,
+) -> eyre::Result<Loaded> {
+    if path.is_dir() {
+        let folder = Folder::new(path);
+        let model = folder.model()?;
+        let network = folder.network(&model);
+        return Ok(Loaded { model: Arc::new(model), network, folder: Some(folder) });
+    }
+    if path.extension().is_none_or(|extension| extension != "onnx") {
+        bail!("{}: expected a folder that `assay zk compile` made, or an .onnx file", path.display());
+    }
+    let given = calibration.or(input);
+    let given = given.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
+    let Compiled { model, network, .. } = compile_onnx(path, &samples(given)?, how)?;
+    Ok(Loaded { model: Arc::new(model), network: Some(network), folder: None })
+}

@@ -1,0 +1,323 @@
+//! `assay zk run`, `prove` and `verify`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use assay_circuits::{
+    Binding,
+    binding::{OutOfRange, hash_inputs, hash_outputs},
+    compile::{read_outputs, write_outputs},
+    model::{Model, Outline},
+    proof::{
+        ProofSystem, Statement,
+        groth16::{self, Groth16},
+        halo2::Halo2,
+        sumcheck::Sumcheck,
+    },
+    relation::Relations,
+};
+use assay_primitives::{AccountId, Hash32};
+use clap::Args;
+use eyre::{WrapErr as _, bail, ensure};
+use serde_json::json;
+
+use super::{
+    super::global::{Global, pairs},
+    bench::{self, Figures},
+    files::{self, Folder, Loaded, Quantising, System},
+};
+
+/// What a proof is bound to beside model, input and output; the same must be given to verify it.
+#[derive(Args, Debug, Clone)]
+pub(super) struct Bound {
+    /// The chain's genesis hash.
+    #[arg(long, value_name = "HASH", default_value_t = Hash32::ZERO, hide_default_value = true)]
+    genesis: Hash32,
+    /// The request's id.
+    #[arg(long, value_name = "HASH", default_value_t = Hash32::ZERO, hide_default_value = true)]
+    request: Hash32,
+    /// The miner's operator account.
+    #[arg(long, value_name = "ACCOUNT")]
+    miner: Option<AccountId>,
+    /// The request's epoch.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    epoch: u64,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Run {
+    /// A folder that `assay zk compile` made, or an ONNX file.
+    model: PathBuf,
+    /// The input: JSON {"input_data": [[...], ...]} or .npz.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Samples to quantise an ONNX file with; without, the input itself.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Write the output: JSON {"output_data": [[...], ...]}.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    quantising: Quantising,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Prove {
+    /// A folder that `assay zk compile` made.
+    folder: PathBuf,
+    /// The input: JSON {"input_data": [[...], ...]} or .npz.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// The proof system.
+    #[arg(long, value_enum, default_value_t = System::Sumcheck)]
+    system: System,
+    /// Where to write the proof.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Write the output too: JSON {"output_data": [[...], ...]}.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    bound: Bound,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Verify {
+    /// The `verifier` folder of a compiled model.
+    verifier: PathBuf,
+    /// The input: JSON {"input_data": [[...], ...]} or .npz.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// The output: JSON {"output_data": [[...], ...]}, as `prove` prints it.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// The proof.
+    #[arg(long, value_name = "FILE")]
+    proof: PathBuf,
+    /// Refuse groth16 keys that a single party made.
+    #[arg(long)]
+    require_ceremony: bool,
+    #[command(flatten)]
+    bound: Bound,
+}
+
+/// First bytes of a proof file, then the system's name and a zero byte, then the proof.
+const MAGIC: &[u8] = b"assay-proof/1/";
+
+impl Bound {
+    /// The digest that a proof of these values is bound to.
+    pub(super) fn digest(&self, outline: &Outline, inputs: &[Vec<i64>], outputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
+        let binding = Binding {
+            genesis: self.genesis,
+            model: outline.id(),
+            request: self.request,
+            miner: self.miner.unwrap_or(AccountId([0; 32])),
+            epoch: self.epoch,
+            input: hash_inputs(inputs)?,
+            output: hash_outputs(outputs)?,
+        };
+        Ok(binding.digest())
+    }
+}
+
+/// The one sample of an input file.
+pub(super) fn one_input(path: &Path, outline: &Outline) -> eyre::Result<(Vec<Vec<f64>>, Vec<Vec<i64>>)> {
+    let values = files::samples(path)?.one(&outline.input_lengths()).wrap_err_with(|| format!("{}", path.display()))?;
+    let integers = outline.quantise_inputs(&values).wrap_err_with(|| format!("{}", path.display()))?;
+    Ok((values, integers))
+}
+
+fn write_output(path: Option<&Path>, outputs: &[Vec<f64>]) -> eyre::Result<()> {
+    path.map_or(Ok(()), |path| files::write(path, write_outputs(outputs).as_bytes()))
+}
+
+fn words(outputs: &[Vec<f64>]) -> String {
+    let brief = |values: &Vec<f64>| {
+        let shown: Vec<String> = values.iter().take(16).map(|v| format!("{v:.6}")).collect();
+        let more = values.len().saturating_sub(16);
+        if more > 0 { format!("[{}, and {more} more]", shown.join(", ")) } else { format!("[{}]", shown.join(", ")) }
+    };
+    outputs.iter().map(brief).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
+    let Loaded { model, network, .. } =
+        files::load(&command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
+    let outline = model.outline();
+    let (values, inputs) = one_input(&command.input, &outline)?;
+    let outputs = outline.dequantise_outputs(&model.run(&inputs)?);
+    write_output(command.output.as_deref(), &outputs)?;
+    let error = bench::error_against_float(network.as_ref(), &values, &outputs)?;
+    global.show(&json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error }), || words(&outputs));
+    Ok(())
+}
+
+/// The keys of a system for a folder's model: read, or made and kept.
+trait Keyed: ProofSystem {
+    const SYSTEM: System;
+
+    /// Both keys, and a warning for whoever relies on them.
+    fn keys(relations: &Arc<Relations>, model: &Model, folder: &Folder) -> eyre::Result<Keys<Self>>;
+}
+
+/// A prover's and a verifier's key, and what must be said about them.
+pub(super) struct Keys<S: ProofSystem + ?Sized> {
+    prover: S::ProverKey,
+    verifier: S::VerifierKey,
+    warning: Option<&'static str>,
+}
+
+const DEV_KEYS: &str = "these groth16 keys were made by a single party, which could forge proofs: good for development only. \
+                        Make them together with `assay zk ceremony`";
+
+impl Keyed for Sumcheck {
+    const SYSTEM: System = System::Sumcheck;
+
+    fn keys(relations: &Arc<Relations>, model: &Model, _: &Folder) -> eyre::Result<Keys<Self>> {
+        let (prover, verifier) = Self::set_up(Arc::clone(relations), model.weights())?;
+        Ok(Keys { prover, verifier, warning: None })
+    }
+}
+
+impl Keyed for Halo2 {
+    const SYSTEM: System = System::Halo2;
+
+    fn keys(relations: &Arc<Relations>, model: &Model, _: &Folder) -> eyre::Result<Keys<Self>> {
+        let (prover, verifier) = Self::set_up(Arc::clone(relations), model.weights())?;
+        Ok(Keys { prover, verifier, warning: None })
+    }
+}
+
+impl Keyed for Groth16 {
+    const SYSTEM: System = System::Groth16;
+
+    fn keys(relations: &Arc<Relations>, model: &Model, folder: &Folder) -> eyre::Result<Keys<Self>> {
+        let (kept, public) = (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
+        let (prover, verifier) = if kept.exists() && public.exists() {
+            let prover = groth16::ProverKey::from_bytes(Arc::clone(relations), model.weights(), &files::read(&kept)?)
+                .wrap_err_with(|| format!("{}", kept.display()))?;
+            let verifier = Self::verifier_key_from_bytes(Arc::clone(relations), &files::read(&public)?)
+                .wrap_err_with(|| format!("{}", public.display()))?;
+            (prover, verifier)
+        } else {
+            let (prover, verifier) = Self::set_up(Arc::clone(relations), model.weights())?;
+            files::write(&kept, &prover.to_bytes())?;
+            (prover, verifier)
+        };
+        let dev = matches!(verifier.provenance(), groth16::Provenance::Dev);
+        Ok(Keys { prover, verifier, warning: dev.then_some(DEV_KEYS) })
+    }
+}
+
+pub(super) fn prove(global: &Global, command: &Prove) -> eyre::Result<()> {
+    match command.system {
+        System::Sumcheck => prove_with::<Sumcheck>(global, command),
+        System::Groth16 => prove_with::<Groth16>(global, command),
+        System::Halo2 => prove_with::<Halo2>(global, command),
+    }
+}
+
+fn prove_with<S: Keyed>(global: &Global, command: &Prove) -> eyre::Result<()> {
+    let folder = Folder::new(&command.folder);
+    let model = folder.model()?;
+    let outline = model.outline();
+    let (values, inputs) = one_input(&command.input, &outline)?;
+    let mut figures = Figures::begin(S::NAME);
+    let bar = global.progress("keys");
+    let relations = Arc::new(Relations::of(model.graph())?);
+    S::supports(&relations)?;
+    let keys = figures.setup(|| S::keys(&relations, &model, &folder))?;
+    bar.set_message("running");
+    let trace = figures.witness(|| relations.trace(model.graph(), model.weights(), &inputs))?;
+    let outputs = relations.outputs_of(&trace);
+    let binding = command.bound.digest(&outline, &inputs, &outputs)?;
+    let statement = Statement { binding: &binding.0, inputs: &inputs, outputs: &outputs };
+    bar.set_message("proving");
+    let proof = figures.prove(|| S::prove(&keys.prover, &trace, statement))?;
+    bar.set_message("checking the proof");
+    figures.verify(|| S::verify(&keys.verifier, statement, &proof))?;
+    let key = S::verifier_key_to_bytes(&keys.verifier);
+    files::write(&files::verifier_key_path(&folder.verifier(), S::SYSTEM), &key)?;
+    files::write(&command.out, &[MAGIC, S::NAME.as_bytes(), &[0], &proof].concat())?;
+    bar.finish_and_clear();
+    if let Some(warning) = keys.warning {
+        global.hint(format!("warning: {warning}."));
+    }
+    let outputs = outline.dequantise_outputs(&outputs);
+    write_output(command.output.as_deref(), &outputs)?;
+    let error = bench::error_against_float(folder.network(&model).as_ref(), &values, &outputs)?;
+    let mut value = figures.to_json(model.id(), &outputs, proof.len(), key.len(), None, error);
+    value["warning"] = json!(keys.warning);
+    value["proof"] = json!(command.out);
+    global.show(&value, || {
+        pairs([
+            ("output", words(&outputs)),
+            ("model", model.id().to_string()),
+            ("proof", format!("{} ({} bytes, {} in {:.3} s)", command.out.display(), proof.len(), S::NAME, figures.prove_s())),
+        ])
+    });
+    Ok(())
+}
+
+/// The system that a proof file names, and the proof.
+fn open(bytes: &[u8]) -> eyre::Result<(System, &[u8])> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| eyre::eyre!("not a proof that `assay zk prove` of this version wrote"))?;
+    for system in [System::Sumcheck, System::Groth16, System::Halo2] {
+        if let Some(proof) = rest.strip_prefix(system.to_string().as_bytes()).and_then(|r| r.strip_prefix(&[0])) {
+            return Ok((system, proof));
+        }
+    }
+    bail!("the proof names a system that this version does not know")
+}
+
+pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
+    let bytes = files::read(&command.proof)?;
+    let (system, proof) = open(&bytes).wrap_err_with(|| format!("{}", command.proof.display()))?;
+    match system {
+        System::Sumcheck => verify_with::<Sumcheck>(global, command, proof, |_| Ok(None)),
+        System::Halo2 => verify_with::<Halo2>(global, command, proof, |_| Ok(None)),
+        System::Groth16 => verify_with::<Groth16>(global, command, proof, |key| {
+            let dev = matches!(key.provenance(), groth16::Provenance::Dev);
+            ensure!(!(dev && command.require_ceremony), "{DEV_KEYS}");
+            Ok(dev.then_some(DEV_KEYS))
+        }),
+    }
+}
+
+fn verify_with<S: Keyed>(
+    global: &Global,
+    command: &Verify,
+    proof: &[u8],
+    judge: impl FnOnce(&S::VerifierKey) -> eyre::Result<Option<&'static str>>,
+) -> eyre::Result<bool> {
+    let outline = files::outline(&command.verifier)?;
+    let (_, inputs) = one_input(&command.input, &outline)?;
+    let outputs = read_outputs(&files::read(&command.output)?)
+        .map_err(eyre::Report::from)
+        .and_then(|values| Ok(outline.quantise_outputs(&values)?))
+        .wrap_err_with(|| format!("{}", command.output.display()))?;
+    let path = files::verifier_key_path(&command.verifier, S::SYSTEM);
+    ensure!(path.exists(), "{} is missing: it comes with the first `assay zk prove --system {}`", path.display(), S::NAME);
+    let relations = Arc::new(Relations::of(outline.graph())?);
+    let key = S::verifier_key_from_bytes(relations, &files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+    let warning = judge(&key)?;
+    let binding = command.bound.digest(&outline, &inputs, &outputs)?;
+    let statement = Statement { binding: &binding.0, inputs: &inputs, outputs: &outputs };
+    let mut figures = Figures::begin(S::NAME);
+    let verdict = figures.verify(|| S::verify(&key, statement, proof));
+    if let (Some(warning), Ok(())) = (warning, &verdict) {
+        global.hint(format!("warning: {warning}."));
+    }
+    let reason = verdict.err().map(|e| e.to_string());
+    let value = json!({
+        "verified": reason.is_none(), "system": S::NAME, "model_id": outline.id(), "verify_s": figures.verify_s(),
+        "reason": reason, "warning": warning,
+    });
+    global.show(&value, || match &reason {
+        None => format!("the proof holds: model {} gives this output on this input ({}, {:.1} ms)", outline.id(), S::NAME, figures.verify_s() * 1e3),
+        Some(reason) => format!("REFUSED: {reason}"),
+    });
+    Ok(reason.is_none())
+}
