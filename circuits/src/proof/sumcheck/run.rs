@@ -60,10 +60,18 @@ pub(super) fn run<C: Context>(c: &mut C, plan: &Plan, public: &Public, cells: Op
     for column in (0..plan.relations.columns.len()).rev() {
         run.settle(column)?;
     }
-    Ok(())
+    run.seal()
 }
 
 impl<C: Context> Run<'_, C> {
+    /// The last message repeats a challenge, which depends on all that is proved: without it the proof of a graph that
+    /// commits to nothing would hold for any statement's binding.
+    fn seal(&mut self) -> Result<(), Failure> {
+        let seal = self.c.challenge();
+        let said = self.c.message(self.cells.map(|_| seal))?;
+        self.c.assert_zero(said - seal.into(), "the seal")
+    }
+
     /// `n` random choices.
     pub(super) fn challenges(&mut self, n: usize) -> Vec<Ext> {
         (0..n).map(|_| self.c.challenge()).collect()

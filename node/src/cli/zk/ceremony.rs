@@ -25,6 +25,9 @@ pub(in crate::cli) enum Ceremony {
     Start(Start),
     /// Add one's own secret to a transcript.
     Contribute(Contribute),
+    /// Turn a transcript of general contributions into one for this model's circuit; takes no secret. More contributions
+    /// follow before the keys.
+    Specialise(Specialise),
     /// Check every contribution of a transcript.
     Verify(Check),
     /// Check a transcript and write the model's keys.
@@ -56,6 +59,18 @@ pub(in crate::cli) struct Contribute {
 }
 
 #[derive(Args, Debug)]
+pub(in crate::cli) struct Specialise {
+    /// A folder that `assay zk compile` made.
+    folder: PathBuf,
+    /// The transcript so far.
+    #[arg(long, value_name = "FILE")]
+    transcript: PathBuf,
+    /// The transcript to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub(in crate::cli) struct Check {
     /// A folder that `assay zk compile` made.
     folder: PathBuf,
@@ -75,6 +90,7 @@ pub(super) fn run(global: &Global, command: &Ceremony) -> eyre::Result<bool> {
     match command {
         Ceremony::Start(c) => start(global, c)?,
         Ceremony::Contribute(c) => contribute(global, c)?,
+        Ceremony::Specialise(c) => specialise(global, c)?,
         Ceremony::Verify(c) => return verify(global, c),
         Ceremony::Finish(c) => finish(global, c)?,
     }
@@ -85,13 +101,16 @@ fn start(global: &Global, command: &Start) -> eyre::Result<()> {
     ensure!(!command.out.exists(), "{} exists already and is never overwritten", command.out.display());
     let bar = global.progress("starting");
     let (relations, model) = circuit(&Folder::new(&command.folder))?;
-    let transcript = ceremony::start(relations, model.weights())?;
+    let transcript = ceremony::start(&relations, model.weights())?;
     files::write(&command.out, &transcript)?;
     bar.finish_and_clear();
     global.show(&json!({ "transcript": command.out, "model_id": model.id(), "bytes": transcript.len() }), || {
         pairs([("transcript", command.out.display().to_string()), ("model", model.id().to_string())])
     });
-    global.hint("each party in turn: assay zk ceremony contribute TRANSCRIPT --name WHO --out NEXT");
+    global.hint(
+        "each party in turn: assay zk ceremony contribute TRANSCRIPT --name WHO --out NEXT; then specialise, each party \
+         again, then finish",
+    );
     Ok(())
 }
 
@@ -109,13 +128,28 @@ fn contribute(global: &Global, command: &Contribute) -> eyre::Result<()> {
     Ok(())
 }
 
+fn specialise(global: &Global, command: &Specialise) -> eyre::Result<()> {
+    ensure!(!command.out.exists(), "{} exists already and is never overwritten", command.out.display());
+    let bar = global.progress("specialising");
+    let (relations, model) = circuit(&Folder::new(&command.folder))?;
+    let after = ceremony::specialise(&relations, model.weights(), &files::read(&command.transcript)?)
+        .wrap_err_with(|| format!("{}", command.transcript.display()))?;
+    files::write(&command.out, &after)?;
+    bar.finish_and_clear();
+    global.show(&json!({ "transcript": command.out, "model_id": model.id(), "bytes": after.len() }), || {
+        format!("the transcript is now for model {}: {}", model.id(), command.out.display())
+    });
+    Ok(())
+}
+
 fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
     let bar = global.progress("checking");
     let (relations, model) = circuit(&Folder::new(&command.folder))?;
-    let found = ceremony::verify(relations, model.weights(), &files::read(&command.transcript)?);
+    let found = ceremony::verify(&relations, model.weights(), &files::read(&command.transcript)?);
     bar.finish_and_clear();
     let reason = found.as_ref().err().map(ToString::to_string);
-    let names = found.as_ref().map(|s| s.contributors.clone()).unwrap_or_default();
+    let names: Vec<String> =
+        found.as_ref().map(|s| s.first.iter().chain(s.second.iter().flatten()).cloned().collect()).unwrap_or_default();
     let value = json!({ "verified": reason.is_none(), "contributors": names, "reason": reason, "model_id": model.id() });
     global.show(&value, || match &reason {
         None => format!("the transcript holds: {} contributions ({})", names.len(), names.join(", ")),
@@ -128,7 +162,7 @@ fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
     let bar = global.progress("finishing");
     let folder = Folder::new(&command.folder);
     let (relations, model) = circuit(&folder)?;
-    let (prover, verifier) = ceremony::finish(relations, model.weights(), &files::read(&command.transcript)?)?;
+    let (prover, verifier) = ceremony::finish(&relations, model.weights(), &files::read(&command.transcript)?)?;
     let (private, public) = (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
     files::write(&private, &prover.to_bytes())?;
     files::write(&public, &Groth16::verifier_key_to_bytes(&verifier))?;

@@ -196,7 +196,7 @@ impl Keyed for Groth16 {
     fn keys(relations: &Arc<Relations>, model: &Model, folder: &Folder) -> eyre::Result<Keys<Self>> {
         let (kept, public) = (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
         let (prover, verifier) = if kept.exists() && public.exists() {
-            let prover = groth16::ProverKey::from_bytes(Arc::clone(relations), model.weights(), &files::read(&kept)?)
+            let prover = groth16::ProverKey::from_bytes(relations, model.weights(), &files::read(&kept)?)
                 .wrap_err_with(|| format!("{}", kept.display()))?;
             let verifier = Self::verifier_key_from_bytes(Arc::clone(relations), &files::read(&public)?)
                 .wrap_err_with(|| format!("{}", public.display()))?;
