@@ -107,10 +107,10 @@ fn slot(entries: &Mutex<Vec<(ModelId, Slot)>>, id: ModelId) -> Slot {
 
 fn keys(model: &Model) -> Result<Arc<Keys>, SetupError> {
     let make = || {
-        let relations = Arc::new(Relations::of(model.graph()).map_err(|e| SetupError::Keys {
-            system: Sumcheck::NAME,
-            reason: e.to_string(),
-        })?);
+        let relations = Arc::new(
+            Relations::of(model.graph())
+                .map_err(|e| SetupError::Keys { system: Sumcheck::NAME, reason: e.to_string() })?,
+        );
         let (prover, verifier) = Sumcheck::set_up(Arc::clone(&relations), model.weights())?;
         Ok(Arc::new(Keys { relations, prover, verifier }))
     };

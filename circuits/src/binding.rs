@@ -50,7 +50,12 @@ pub struct OutOfRange {
 /// [`OutOfRange`].
 pub fn hash_inputs(inputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
     let narrow = |&found: &i64| {
-        i16::try_from(found).map_err(|_| OutOfRange { what: "input", found, low: i16::MIN.into(), high: i16::MAX.into() })
+        i16::try_from(found).map_err(|_| OutOfRange {
+            what: "input",
+            found,
+            low: i16::MIN.into(),
+            high: i16::MAX.into(),
+        })
     };
     let values: Result<Vec<i16>, _> = inputs.iter().flatten().map(narrow).collect();
     Ok(input_hash(&values?))
@@ -62,7 +67,12 @@ pub fn hash_inputs(inputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
 /// [`OutOfRange`].
 pub fn hash_outputs(outputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
     let narrow = |&found: &i64| {
-        i32::try_from(found).map_err(|_| OutOfRange { what: "output", found, low: i32::MIN.into(), high: i32::MAX.into() })
+        i32::try_from(found).map_err(|_| OutOfRange {
+            what: "output",
+            found,
+            low: i32::MIN.into(),
+            high: i32::MAX.into(),
+        })
     };
     let values: Result<Vec<i32>, _> = outputs.iter().flatten().map(narrow).collect();
     Ok(output_hash(&values?))

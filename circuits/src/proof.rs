@@ -171,6 +171,11 @@ pub trait ProofSystem: Send + Sync {
         Ok(())
     }
 
+    /// Length of the prover's key where it must be kept; none where it follows from the model.
+    fn prover_key_bytes(_: &Self::ProverKey) -> Option<usize> {
+        None
+    }
+
     /// The verifier's key as bytes.
     fn verifier_key_to_bytes(key: &Self::VerifierKey) -> Vec<u8>;
 

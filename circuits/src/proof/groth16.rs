@@ -123,6 +123,10 @@ impl ProofSystem for Groth16 {
         verifier::verify_batch(key, batch)
     }
 
+    fn prover_key_bytes(key: &ProverKey) -> Option<usize> {
+        Some(key.to_bytes().len())
+    }
+
     fn verifier_key_to_bytes(key: &VerifierKey) -> Vec<u8> {
         key.to_bytes()
     }

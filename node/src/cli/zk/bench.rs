@@ -178,7 +178,7 @@ fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()>
     let error = error_against_float(network.as_ref(), &values, &outputs)?;
     let key = S::verifier_key_to_bytes(&verifier).len();
     let prover_key = S::prover_key_bytes(&prover);
-    let value = figures.to_json(model.id(), &outputs, proof.len(), key, Some(prover_key), error);
+    let value = figures.to_json(model.id(), &outputs, proof.len(), key, prover_key, error);
     global.show(&value, || {
         pairs([
             ("system", S::NAME.to_owned()),
@@ -187,7 +187,13 @@ fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()>
             ("prove", format!("{:.3} s (CPU {:.3} s)", figures.prove_s(), median(&figures.prove_cpu))),
             ("verify", format!("{:.2} ms", figures.verify_s() * 1e3)),
             ("proof", format!("{} bytes", proof.len())),
-            ("keys", format!("verifier {key} bytes, prover {prover_key} bytes")),
+            (
+                "keys",
+                format!(
+                    "verifier {key} bytes, prover {}",
+                    prover_key.map_or("derived".into(), |b| format!("{b} bytes"))
+                ),
+            ),
             ("memory", peak_rss_mib().map_or("unknown".into(), |m| format!("{m:.0} MiB at most"))),
             ("error", error.map_or("unknown".into(), |e| format!("{e:.4} at most, against the float network"))),
         ])

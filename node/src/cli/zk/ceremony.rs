@@ -150,7 +150,8 @@ fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
     let reason = found.as_ref().err().map(ToString::to_string);
     let names: Vec<String> =
         found.as_ref().map(|s| s.first.iter().chain(s.second.iter().flatten()).cloned().collect()).unwrap_or_default();
-    let value = json!({ "verified": reason.is_none(), "contributors": names, "reason": reason, "model_id": model.id() });
+    let value =
+        json!({ "verified": reason.is_none(), "contributors": names, "reason": reason, "model_id": model.id() });
     global.show(&value, || match &reason {
         None => format!("the transcript holds: {} contributions ({})", names.len(), names.join(", ")),
         Some(reason) => format!("REFUSED: {reason}"),
@@ -163,7 +164,8 @@ fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
     let folder = Folder::new(&command.folder);
     let (relations, model) = circuit(&folder)?;
     let (prover, verifier) = ceremony::finish(&relations, model.weights(), &files::read(&command.transcript)?)?;
-    let (private, public) = (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
+    let (private, public) =
+        (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
     files::write(&private, &prover.to_bytes())?;
     files::write(&public, &Groth16::verifier_key_to_bytes(&verifier))?;
     bar.finish_and_clear();

@@ -1,8 +1,7 @@
 //! What `assay zk` keeps on disk, and reads with an error that names the file.
 
 use std::{
-    fmt,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -160,7 +159,12 @@ impl Folder {
 
     pub(super) fn model(&self) -> eyre::Result<Model> {
         let path = self.model_path();
-        ensure!(path.exists(), "{} is no folder that `assay zk compile` made: {} is missing", self.0.display(), path.display());
+        ensure!(
+            path.exists(),
+            "{} is no folder that `assay zk compile` made: {} is missing",
+            self.0.display(),
+            path.display()
+        );
         Model::from_bytes(&read(&path)?).wrap_err_with(|| format!("{}", path.display()))
     }
 

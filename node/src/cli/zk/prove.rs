@@ -108,7 +108,12 @@ const MAGIC: &[u8] = b"assay-proof/1/";
 
 impl Bound {
     /// The digest that a proof of these values is bound to.
-    pub(super) fn digest(&self, outline: &Outline, inputs: &[Vec<i64>], outputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
+    pub(super) fn digest(
+        &self,
+        outline: &Outline,
+        inputs: &[Vec<i64>],
+        outputs: &[Vec<i64>],
+    ) -> Result<Hash32, OutOfRange> {
         let binding = Binding {
             genesis: self.genesis,
             model: outline.id(),
@@ -150,7 +155,8 @@ pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
     let outputs = outline.dequantise_outputs(&model.run(&inputs)?);
     write_output(command.output.as_deref(), &outputs)?;
     let error = bench::error_against_float(network.as_ref(), &values, &outputs)?;
-    global.show(&json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error }), || words(&outputs));
+    global
+        .show(&json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error }), || words(&outputs));
     Ok(())
 }
 
@@ -194,7 +200,8 @@ impl Keyed for Groth16 {
     const SYSTEM: System = System::Groth16;
 
     fn keys(relations: &Arc<Relations>, model: &Model, folder: &Folder) -> eyre::Result<Keys<Self>> {
-        let (kept, public) = (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
+        let (kept, public) =
+            (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
         let (prover, verifier) = if kept.exists() && public.exists() {
             let prover = groth16::ProverKey::from_bytes(relations, model.weights(), &files::read(&kept)?)
                 .wrap_err_with(|| format!("{}", kept.display()))?;
@@ -255,7 +262,10 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove) -> eyre::Result<()> {
         pairs([
             ("output", words(&outputs)),
             ("model", model.id().to_string()),
-            ("proof", format!("{} ({} bytes, {} in {:.3} s)", command.out.display(), proof.len(), S::NAME, figures.prove_s())),
+            (
+                "proof",
+                format!("{} ({} bytes, {} in {:.3} s)", command.out.display(), proof.len(), S::NAME, figures.prove_s()),
+            ),
         ])
     });
     Ok(())
@@ -263,7 +273,9 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove) -> eyre::Result<()> {
 
 /// The system that a proof file names, and the proof.
 fn open(bytes: &[u8]) -> eyre::Result<(System, &[u8])> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| eyre::eyre!("not a proof that `assay zk prove` of this version wrote"))?;
+    let rest = bytes
+        .strip_prefix(MAGIC)
+        .ok_or_else(|| eyre::eyre!("not a proof that `assay zk prove` of this version wrote"))?;
     for system in [System::Sumcheck, System::Groth16, System::Halo2] {
         if let Some(proof) = rest.strip_prefix(system.to_string().as_bytes()).and_then(|r| r.strip_prefix(&[0])) {
             return Ok((system, proof));
@@ -299,9 +311,15 @@ fn verify_with<S: Keyed>(
         .and_then(|values| Ok(outline.quantise_outputs(&values)?))
         .wrap_err_with(|| format!("{}", command.output.display()))?;
     let path = files::verifier_key_path(&command.verifier, S::SYSTEM);
-    ensure!(path.exists(), "{} is missing: it comes with the first `assay zk prove --system {}`", path.display(), S::NAME);
+    ensure!(
+        path.exists(),
+        "{} is missing: it comes with the first `assay zk prove --system {}`",
+        path.display(),
+        S::NAME
+    );
     let relations = Arc::new(Relations::of(outline.graph())?);
-    let key = S::verifier_key_from_bytes(relations, &files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+    let key =
+        S::verifier_key_from_bytes(relations, &files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
     let warning = judge(&key)?;
     let binding = command.bound.digest(&outline, &inputs, &outputs)?;
     let statement = Statement { binding: &binding.0, inputs: &inputs, outputs: &outputs };
@@ -316,7 +334,12 @@ fn verify_with<S: Keyed>(
         "reason": reason, "warning": warning,
     });
     global.show(&value, || match &reason {
-        None => format!("the proof holds: model {} gives this output on this input ({}, {:.1} ms)", outline.id(), S::NAME, figures.verify_s() * 1e3),
+        None => format!(
+            "the proof holds: model {} gives this output on this input ({}, {:.1} ms)",
+            outline.id(),
+            S::NAME,
+            figures.verify_s() * 1e3
+        ),
         Some(reason) => format!("REFUSED: {reason}"),
     });
     Ok(reason.is_none())

@@ -66,7 +66,8 @@ pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
         return Ok(());
     }
     let relations = Relations::of(graph)?;
-    let learns: Value = LEARNS.iter().map(|(s, text)| (s.to_string(), json!(text))).collect::<serde_json::Map<_, _>>().into();
+    let learns: Value =
+        LEARNS.iter().map(|(s, text)| (s.to_string(), json!(text))).collect::<serde_json::Map<_, _>>().into();
     let value = json!({ "model_id": model.id(), "graph": graph.describe(&relations), "who_learns_what": learns });
     global.show(&value, || {
         let learned: Vec<String> = LEARNS.iter().map(|(system, text)| format!("  {system:<9} {text}")).collect();
@@ -78,7 +79,8 @@ pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
 pub(super) fn report(global: &Global, command: &Report) -> eyre::Result<()> {
     let path = Folder::new(&command.folder).report_path();
     ensure!(path.exists(), "{} is no folder that `assay zk compile` made", command.folder.display());
-    let report: quantise::Report = serde_json::from_slice(&files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+    let report: quantise::Report =
+        serde_json::from_slice(&files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
     if let Some(svg) = &command.svg {
         files::write(svg, report.to_svg().as_bytes())?;
     }
@@ -120,7 +122,9 @@ pub(super) fn estimate(global: &Global, command: &Estimate) -> eyre::Result<()> 
                 format!("{:.0} MiB", c.memory_mib),
                 format!("{} B", c.proof_bytes),
             ],
-            Err(reason) => [system.to_string(), reason.clone(), String::new(), String::new(), String::new(), String::new()],
+            Err(reason) => {
+                [system.to_string(), reason.clone(), String::new(), String::new(), String::new(), String::new()]
+            }
         };
         table(["system", "set-up", "prove", "verify", "memory", "proof"], answers.iter().map(row))
     });
@@ -133,7 +137,9 @@ pub(super) fn ops(global: &Global) {
         .map(|op| json!({ "name": op.name, "opsets": op.opsets, "becomes": op.lowering, "restrictions": op.restrictions }))
         .collect();
     global.show(&json!(listed), || {
-        let row = |op: &onnx::Supported| [op.name.to_owned(), op.opsets.to_owned(), op.lowering.to_owned(), op.restrictions.to_owned()];
+        let row = |op: &onnx::Supported| {
+            [op.name.to_owned(), op.opsets.to_owned(), op.lowering.to_owned(), op.restrictions.to_owned()]
+        };
         table(["operation", "opsets", "becomes", "restrictions"], onnx::SUPPORTED.iter().map(row))
     });
 }
