@@ -199,7 +199,6 @@ pub(super) fn outline(verifier: &Path) -> eyre::Result<Outline> {
 pub(super) struct Loaded {
     pub(super) model: Arc<Model>,
     pub(super) network: Option<Network>,
-    pub(super) folder: Option<Folder>,
 }
 
 /// Reads a folder, or compiles an ONNX file on `calibration`, or on the input where there is none.
@@ -213,7 +212,7 @@ pub(super) fn load(
         let folder = Folder::new(path);
         let model = folder.model()?;
         let network = folder.network(&model);
-        return Ok(Loaded { model: Arc::new(model), network, folder: Some(folder) });
+        return Ok(Loaded { model: Arc::new(model), network });
     }
     if path.extension().is_none_or(|extension| extension != "onnx") {
         bail!("{}: expected a folder that `assay zk compile` made, or an .onnx file", path.display());
@@ -221,5 +220,5 @@ pub(super) fn load(
     let given = calibration.or(input);
     let given = given.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
     let Compiled { model, network, .. } = compile_onnx(path, &samples(given)?, how)?;
-    Ok(Loaded { model: Arc::new(model), network: Some(network), folder: None })
+    Ok(Loaded { model: Arc::new(model), network: Some(network) })
 }
