@@ -71,4 +71,5 @@ pub fn compile(onnx: &[u8], samples: &Samples, options: &Options<'_>) -> Result<
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

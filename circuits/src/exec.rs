@@ -134,4 +134,5 @@ pub fn check_inputs(graph: &Graph, inputs: &[Vec<i64>]) -> Result<(), ExecError>
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -217,4 +217,5 @@ impl std::fmt::Debug for Model {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

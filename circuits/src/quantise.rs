@@ -32,6 +32,7 @@ mod report;
 mod rescale;
 mod round;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::{fmt, str::FromStr};

@@ -1,5 +1,4 @@
 //! The shipped digit network, and files of samples.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,

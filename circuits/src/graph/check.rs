@@ -370,4 +370,5 @@ fn under(what: &str, reach: i128) -> Result<(), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -105,7 +105,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -114,13 +114,13 @@ impl Rng {
 
     /// `0..end`; 0 where that is empty.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        (self.draw() % end.max(1) as u64) as usize
     }
 
     /// `low..=high`.
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
         let width = i128::from(high) - i128::from(low) + 1;
-        (i128::from(low) + i128::from(self.next()) % width.max(1)) as i64
+        (i128::from(low) + i128::from(self.draw()) % width.max(1)) as i64
     }
 
     /// Once in `n`.
@@ -559,6 +559,7 @@ impl Builder {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

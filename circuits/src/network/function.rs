@@ -71,6 +71,7 @@ fn softplus(x: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::Function as F;
 

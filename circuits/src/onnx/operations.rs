@@ -225,6 +225,7 @@ pub const SUPPORTED: &[Supported] = &[
 ];
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

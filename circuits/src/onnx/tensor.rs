@@ -166,6 +166,7 @@ fn brain(bits: u16) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -167,4 +167,5 @@ fn random() -> Result<Fr, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -75,6 +75,7 @@ mod run;
 mod statement;
 mod table;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 mod wire;
 mod zero;

@@ -228,6 +228,7 @@ fn shrink(shape: &[u32], data: &[i64]) -> (Vec<u32>, Vec<i64>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::shrink;
 

@@ -1,5 +1,4 @@
 //! Quantised networks against their floats.
-#![allow(clippy::unwrap_used)]
 
 mod layers;
 mod operations;

@@ -100,6 +100,8 @@ impl Relations {
     }
 
     fn vanishes(&self, at: usize, zero: &Zero, cells: &[Vec<Goldilocks>]) -> Result<(), Unsatisfied> {
+        // Over the cells of several columns at once.
+        #[allow(clippy::needless_range_loop)]
         for cell in 0..zero.shape.iter().product() {
             let product = |(coefficient, columns): &(i64, Vec<ColumnId>)| {
                 Goldilocks::from_i64(*coefficient) * columns.iter().map(|&c| cells[c][cell]).product::<Goldilocks>()

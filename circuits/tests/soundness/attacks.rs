@@ -47,7 +47,7 @@ struct Attack<'a, S: ProofSystem> {
 /// Tries everything on one case; gives its proof.
 pub(crate) fn attack<S: ProofSystem>(case: &Case, depth: Depth, tally: &mut Tally) -> Vec<u8> {
     let mut rng = Rng::new(case.cells() as u64 + 1);
-    let binding: [u8; 32] = std::array::from_fn(|_| rng.next() as u8);
+    let binding: [u8; 32] = std::array::from_fn(|_| rng.draw() as u8);
     let (prover, verifier) = keys::<S>(&case.relations, &case.sample.weights, &case.name);
     let statement = Statement { binding: &binding, inputs: &case.sample.inputs, outputs: &case.outputs };
     let proof = S::prove(&prover, &case.trace, statement).unwrap_or_else(|e| panic!("{}: {e}", case.name));
@@ -215,7 +215,7 @@ impl<S: ProofSystem> Attack<'_, S> {
             let fate = self.verify(&other, inputs, outputs, &self.proof);
             self.count("binding", fate, || format!("bit {bit}"));
         }
-        let others = case.sample.other_inputs(self.rng.next());
+        let others = case.sample.other_inputs(self.rng.draw());
         if others != *inputs {
             let trace = case.relations.trace(&case.sample.graph, &case.sample.weights, &others).expect("in range");
             let other_outputs = case.relations.outputs_of(&trace);
@@ -236,16 +236,16 @@ impl<S: ProofSystem> Attack<'_, S> {
         let mut tries: Vec<(&'static str, Vec<u8>)> = Vec::new();
         for _ in 0..depth.bytes {
             tries.push(("proof cut short", honest[..self.rng.below(honest.len())].to_vec()));
-            let more: Vec<u8> = (0..1 + self.rng.below(64)).map(|_| self.rng.next() as u8).collect();
+            let more: Vec<u8> = (0..1 + self.rng.below(64)).map(|_| self.rng.draw() as u8).collect();
             tries.push(("proof made longer", [honest.as_slice(), &more].concat()));
             let mut flipped = honest.clone();
             flipped[self.rng.below(honest.len())] ^= 1 << self.rng.below(8);
             tries.push(("bit of the proof", flipped));
             let mut spliced = honest.clone();
             let (from, len) = (self.rng.below(honest.len()), 1 + self.rng.below(40));
-            spliced[from..].iter_mut().take(len).for_each(|byte| *byte = self.rng.next() as u8);
+            spliced[from..].iter_mut().take(len).for_each(|byte| *byte = self.rng.draw() as u8);
             tries.push(("bytes of the proof", spliced));
-            let noise = (0..self.rng.below(2 * honest.len())).map(|_| self.rng.next() as u8).collect();
+            let noise = (0..self.rng.below(2 * honest.len())).map(|_| self.rng.draw() as u8).collect();
             tries.push(("noise", noise));
         }
         // Lengths that a reader may trust lie in front, and ends of sections anywhere.

@@ -85,7 +85,7 @@ pub(crate) fn some_cells(len: usize, count: usize, rng: &mut Rng) -> Vec<usize> 
 
 /// Other values for a cell: the next ones, its negative, one far off, one that differs in the top bit of a limb.
 pub(crate) fn other_values(value: i64, rng: &mut Rng) -> Vec<i64> {
-    let mut values = vec![value + 1, value - 1, value.wrapping_neg(), value ^ (1 << 15), rng.next() as i64 >> 1];
+    let mut values = vec![value + 1, value - 1, value.wrapping_neg(), value ^ (1 << 15), rng.draw() as i64 >> 1];
     values.retain(|&other| other != value);
     values.dedup();
     values

@@ -209,4 +209,5 @@ fn invalid(reason: impl Into<String>) -> CeremonyError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -227,7 +227,7 @@ impl Assembly<'_> {
             };
         }
         let flat = self.flat();
-        for column in 0..self.relations.columns.len() {
+        for (column, &flat) in flat.iter().enumerate() {
             *at = self.relations.columns[column].node;
             self.builder.node = at.and_then(|node| u32::try_from(node).ok()).unwrap_or(STATEMENT);
             if let (Kind::Derived, Definition::MatMul { left, right }) =
@@ -236,7 +236,7 @@ impl Assembly<'_> {
                 && !self.known[*right]
             {
                 self.products(column, *left, *right)?;
-            } else if flat[column] {
+            } else if flat {
                 let cells = self.cells(column);
                 let first = self.builder.cells(column, cells)?;
                 for cell in self.each(cells) {

@@ -143,6 +143,7 @@ pub(super) fn bits_of(value: i128) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

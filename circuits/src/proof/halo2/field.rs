@@ -39,6 +39,7 @@ pub(super) fn digest_halves(digest: &[u8; 32]) -> [Fp; 2] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

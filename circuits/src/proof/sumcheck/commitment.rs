@@ -22,6 +22,7 @@ mod codec;
 mod scheme;
 pub mod stack;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 pub mod transcript;
 mod weights;

@@ -43,6 +43,7 @@ mod layout;
 mod script;
 mod session;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 mod tree;
 

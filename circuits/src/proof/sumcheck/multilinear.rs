@@ -102,6 +102,7 @@ pub(super) fn dot(weights: &[Ext], cells: &[Base]) -> Ext {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -69,6 +69,7 @@ impl TableCells {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::multilinear::eq_table;
     use super::*;

@@ -122,7 +122,7 @@ fn altered_truncated_and_extended_proofs_are_refused() {
     assert!(refused(&longer));
     let mut random = crate::graph::sample::Rng::new(1);
     for length in [0, 1, 40, 1000, proof.len()] {
-        let bytes: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+        let bytes: Vec<u8> = (0..length).map(|_| random.draw() as u8).collect();
         assert!(refused(&bytes));
     }
 }

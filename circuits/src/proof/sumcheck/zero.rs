@@ -132,10 +132,10 @@ impl Rounds for Vanishing {
 }
 
 /// `g(0), g(2)` and the leading coefficient of one demand.
-fn sum<F: Field>(demand: &Demand, lists: &[&[F]], weights: &[Ext]) -> [Ext; DEGREE]
+fn sum<F>(demand: &Demand, lists: &[&[F]], weights: &[Ext]) -> [Ext; DEGREE]
 where
     Ext: ExtensionField<F>,
-    F: ExtensionField<Base>,
+    F: Field + ExtensionField<Base>,
 {
     let half = weights.len();
     let add = |a: [Ext; DEGREE], b: [Ext; DEGREE]| std::array::from_fn(|i| a[i] + b[i]);

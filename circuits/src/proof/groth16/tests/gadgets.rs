@@ -65,7 +65,8 @@ fn a_clamp_keeps_its_operand_in_the_table_to_the_last_value() {
 
 #[test]
 fn a_table_gives_its_value_and_no_other_at_every_operand() {
-    let functions: [(&str, fn(i64) -> i64); 6] = [
+    type Named = (&'static str, fn(i64) -> i64);
+    let functions: [Named; 6] = [
         ("square", |x| (x * x) % 251),
         ("relu", |x| x.clamp(0, 90)),
         ("shifted clamp", |x| (x + 9).clamp(-50, 60)),

@@ -77,6 +77,7 @@ pub fn parameter_bytes() -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -55,6 +55,7 @@ impl Transcript {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use p3_field::PrimeCharacteristicRing;
 

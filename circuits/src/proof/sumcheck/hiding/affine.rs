@@ -85,6 +85,7 @@ impl Mul<Ext> for Affine {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -289,6 +289,7 @@ fn pair(cells: &[Base]) -> Ext {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;

@@ -163,6 +163,7 @@ pub(super) fn uniform_ext(random: &mut impl Rng) -> Ext {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;

@@ -72,10 +72,10 @@ impl Paths {
             let mut above = Vec::with_capacity(digests.len());
             let mut at = 0;
             while at < known.len() {
-                let paired = known[at] % 2 == 0 && known.get(at + 1) == Some(&(known[at] + 1));
+                let paired = known[at].is_multiple_of(2) && known.get(at + 1) == Some(&(known[at] + 1));
                 above.push(if paired {
                     node(&digests[at], &digests[at + 1])
-                } else if known[at] % 2 == 0 {
+                } else if known[at].is_multiple_of(2) {
                     node(&digests[at], siblings.next()?)
                 } else {
                     node(siblings.next()?, &digests[at])
