@@ -58,7 +58,7 @@ fn the_integers_agree_with_the_floats_on_held_out_scans_and_are_right() {
         assert!(report.cosine >= 0.999, "{report:?}");
         let (mut same, mut right) = (0, 0);
         for scan in &held_out {
-            let logits = network.evaluate(&[scan.pixels.clone()]).unwrap().remove(0);
+            let logits = network.evaluate(std::slice::from_ref(&scan.pixels)).unwrap().remove(0);
             let float = (0..logits.len()).fold(0, |best, at| if logits[at] > logits[best] { at } else { best });
             let class = argmax(&model.run_flat(&model.quantise_flat(&floats(&scan.pixels)).unwrap()).unwrap());
             same += usize::from(class == float);
