@@ -27,6 +27,8 @@ pub(crate) struct Depth {
     pub(crate) bytes: usize,
     /// Other models for which keys are made.
     pub(crate) models: usize,
+    /// Whether the verifier's key is altered too.
+    pub(crate) keys: bool,
 }
 
 /// Longest that a verifier may take over bytes that are no proof: this many times an honest one, and a moment.
@@ -58,20 +60,15 @@ pub(crate) fn attack<S: ProofSystem>(case: &Case, depth: Depth, tally: &mut Tall
     attack.alter_traces(depth);
     attack.alter_statements(depth);
     attack.alter_bytes(depth);
-    if case.commits() {
-        attack.alter_binding();
-        attack.alter_keys(depth);
-    } else {
-        let note = format!("{}: commits to nothing, anyone can reckon it: replay is not tried", case.name);
-        attack.tally.note(note);
-    }
+    attack.alter_binding();
+    attack.alter_keys(depth);
     attack.alter_models(depth);
     attack.proof
 }
 
 /// A proof of one graph is none of another.
 pub(crate) fn cross<S: ProofSystem>(proofs: &[(&Case, Vec<u8>)], tally: &mut Tally) {
-    for (at, (case, _)) in proofs.iter().enumerate().filter(|(_, (case, _))| case.commits()) {
+    for (at, (case, _)) in proofs.iter().enumerate() {
         let (_, verifier) = keys::<S>(&case.relations, &case.sample.weights, &case.name);
         for (other, (_, proof)) in proofs.iter().enumerate().filter(|(other, _)| *other != at).take(3) {
             let statement = Statement { binding: &[7; 32], inputs: &case.sample.inputs, outputs: &case.outputs };

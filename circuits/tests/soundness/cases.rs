@@ -49,11 +49,6 @@ impl Case {
         trace.is_ok_and(|trace| self.relations.outputs_of(&trace) == outputs)
     }
 
-    /// Whether a proof has anything to commit to: a witness or a weight.
-    pub(crate) fn commits(&self) -> bool {
-        self.cells() > 0 || !self.sample.weights.is_empty()
-    }
-
     /// What can be altered: committed cells.
     pub(crate) fn cells(&self) -> usize {
         self.relations.total().committed as usize
