@@ -61,7 +61,9 @@ pub(crate) fn attack<S: ProofSystem>(case: &Case, depth: Depth, tally: &mut Tall
     attack.alter_statements(depth);
     attack.alter_bytes(depth);
     attack.alter_binding();
-    attack.alter_keys(depth);
+    if depth.keys {
+        attack.alter_keys(depth);
+    }
     attack.alter_models(depth);
     attack.proof
 }
