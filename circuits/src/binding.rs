@@ -24,9 +24,9 @@ pub struct Binding {
     pub miner: AccountId,
     /// The epoch of the request.
     pub epoch: u64,
-    /// [`crate::hash_input`] of the input.
+    /// [`hash_inputs`] of the input.
     pub input: Hash32,
-    /// [`crate::hash_output`] of the output.
+    /// [`hash_outputs`] of the output.
     pub output: Hash32,
 }
 

@@ -74,7 +74,7 @@ pub(super) fn commit(params: &Params<EqAffine>, layout: &Layout, values: &[Fp], 
 /// What blinds the `w` columns of a proof: for each the values of the last rows, then of the commitment.
 ///
 /// The library draws them first of all: the last rows of each advice column, then a blind for each. If another version of it
-/// should not, [`prove`] gives links that do not verify and says so before.
+/// should not, proving gives links that do not verify and says so before.
 pub(super) fn blinding(seed: [u8; 32], columns: usize, terms: usize) -> (Vec<Vec<Fp>>, Vec<Fp>) {
     let mut rng = StdRng::from_seed(seed);
     let mut draw = || Fp::random(&mut rng);
