@@ -6,17 +6,15 @@
 //!
 //! On the wire an input is one list of 16-bit integers, all inputs of the model one after another, and an output one list
 //! of 32-bit integers. The proof system is `sumcheck`, which needs no set-up. Its keys follow from the model and cost more
-//! to make than a verification takes: a bounded, process-wide memory holds them, and two threads that want the same key
-//! make it once.
+//! to make than a verification takes: a bounded, process-wide memory holds them.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-use assay_primitives::ModelId;
+use std::sync::Arc;
 
 use crate::{
     Binding,
     binding::{hash_inputs, hash_outputs},
     exec::ExecError,
+    kept::Kept,
     model::Model,
     proof::{ProofSystem, ProveError, SetupError, Statement, VerifyError, sumcheck::Sumcheck},
     relation::{Relations, TraceError},
@@ -83,27 +81,7 @@ pub struct BindingError {
     pub field: &'static str,
 }
 
-type Slot = Arc<OnceLock<Result<Arc<Keys>, SetupError>>>;
-
-/// Least recently used first.
-static KEYS: Mutex<Vec<(ModelId, Slot)>> = Mutex::new(Vec::new());
-
-/// The slot of a model, moved to the end; the lock is not held while a key is made.
-fn slot(entries: &Mutex<Vec<(ModelId, Slot)>>, id: ModelId) -> Slot {
-    let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = match entries.iter().position(|(known, _)| *known == id) {
-        Some(at) => entries.remove(at),
-        None => {
-            if entries.len() == CAPACITY {
-                entries.remove(0);
-            }
-            (id, Slot::default())
-        }
-    };
-    let slot = Arc::clone(&entry.1);
-    entries.push(entry);
-    slot
-}
+static KEYS: Kept<Keys, SetupError> = Kept::new(CAPACITY);
 
 fn keys(model: &Model) -> Result<Arc<Keys>, SetupError> {
     let make = || {
@@ -112,9 +90,9 @@ fn keys(model: &Model) -> Result<Arc<Keys>, SetupError> {
                 .map_err(|e| SetupError::Keys { system: Sumcheck::NAME, reason: e.to_string() })?,
         );
         let (prover, verifier) = Sumcheck::set_up(Arc::clone(&relations), model.weights())?;
-        Ok(Arc::new(Keys { relations, prover, verifier }))
+        Ok(Keys { relations, prover, verifier })
     };
-    slot(&KEYS, model.id()).get_or_init(make).clone()
+    KEYS.get(model.id(), make)
 }
 
 /// Makes a model's keys now, so that the first answer need not wait for them.

@@ -33,6 +33,7 @@ pub mod compile;
 pub mod dense;
 pub mod exec;
 pub mod graph;
+mod kept;
 pub mod model;
 pub mod network;
 pub mod onnx;

@@ -30,7 +30,7 @@ mod field;
 mod keys;
 mod layout;
 mod link;
-mod params;
+pub(crate) mod params;
 mod pieces;
 mod values;
 

@@ -110,6 +110,13 @@ pub struct VerifierKey {
     weights: Commitment,
 }
 
+impl VerifierKey {
+    /// The commitment to the weights: that of the model's outline, if the key is the model's own.
+    pub fn commitment(&self) -> [u8; 32] {
+        self.weights.0
+    }
+}
+
 const NAME: &str = "sumcheck";
 
 impl ProofSystem for Sumcheck {

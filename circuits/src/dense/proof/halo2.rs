@@ -12,8 +12,6 @@ mod circuit;
 mod layout;
 mod witness;
 
-pub(super) use self::layout::MIN_K;
-
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -32,10 +30,13 @@ use self::{
     circuit::DenseCircuit,
     witness::{Witness, public_values},
 };
-use super::{ProofSystem, ProveError, VerifyError, cache};
-use crate::dense::{
-    Binding, CompiledModel,
-    graph::{Graph, SHIFT},
+use super::{ProofSystem, ProveError, VerifyError};
+use crate::{
+    dense::{
+        Binding, CompiledModel,
+        graph::{Graph, SHIFT},
+    },
+    proof::halo2::params::params,
 };
 
 /// Bytes of a proof that do not depend on `k`; measured, and pinned by a test.
@@ -139,7 +140,7 @@ impl ProofSystem for Halo2 {
 
     fn verifier(&self, model: &CompiledModel) -> Result<Verifier, SetupError> {
         let k = required_k(model.graph())?;
-        let params = cache::params(k);
+        let params = params(k);
         let key = keygen_vk(&params, &keyless(model)).map_err(keys_error)?;
         Ok(Verifier { k, params, key })
     }

@@ -21,7 +21,7 @@ fn make(k: u32) -> Params<EqAffine> {
 }
 
 /// From memory, or derived now. Two threads that want the same derive it once.
-pub(super) fn params(k: u32) -> Arc<Params<EqAffine>> {
+pub(crate) fn params(k: u32) -> Arc<Params<EqAffine>> {
     static KNOWN: Mutex<[Option<Slot>; MAX_K as usize + 1]> = Mutex::new([const { None }; MAX_K as usize + 1]);
     let slot = {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

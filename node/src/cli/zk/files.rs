@@ -168,13 +168,17 @@ impl Folder {
         Model::from_bytes(&read(&path)?).wrap_err_with(|| format!("{}", path.display()))
     }
 
-    /// The float network, if the folder still has it.
+    /// The float network, if the folder still has it and its inputs are the model's.
     pub(super) fn network(&self, model: &Model) -> Option<Network> {
         let path = self.onnx_path();
         let external = beside(&path);
-        let batch = model.graph().tensors[model.graph().inputs[0] as usize].shape.first().copied().unwrap_or(1);
-        let options = onnx::Options { batch: batch as usize, external: Some(&external), ..onnx::Options::default() };
-        onnx::read(&read(&path).ok()?, &options).ok()
+        // The named batch dimension is the first axis wherever there is one.
+        let first = model.graph().inputs.first().and_then(|&id| model.graph().tensors[id as usize].shape.first());
+        let batch = first.map_or(1, |&size| size as usize);
+        let options = onnx::Options { batch, external: Some(&external), ..onnx::Options::default() };
+        let network = onnx::read(&read(&path).ok()?, &options).ok()?;
+        let lengths = network.inputs.iter().map(|&id| network.values[id].shape.iter().product::<usize>());
+        lengths.eq(model.outline().input_lengths()).then_some(network)
     }
 }
 

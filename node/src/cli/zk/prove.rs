@@ -291,9 +291,15 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     let bytes = files::read(&command.proof)?;
     let (system, proof) = open(&bytes).wrap_err_with(|| format!("{}", command.proof.display()))?;
     match system {
-        System::Sumcheck => verify_with::<Sumcheck>(global, command, proof, |_| Ok(None)),
-        System::Halo2 => verify_with::<Halo2>(global, command, proof, |_| Ok(None)),
-        System::Groth16 => verify_with::<Groth16>(global, command, proof, |key| {
+        System::Sumcheck => verify_with::<Sumcheck>(global, command, proof, |key, outline| {
+            ensure!(
+                key.commitment() == outline.commitment(),
+                "its sumcheck key is another model's: get the right folder"
+            );
+            Ok(None)
+        }),
+        System::Halo2 => verify_with::<Halo2>(global, command, proof, |_, _| Ok(None)),
+        System::Groth16 => verify_with::<Groth16>(global, command, proof, |key, _| {
             let dev = matches!(key.provenance(), groth16::Provenance::Dev);
             ensure!(!(dev && command.require_ceremony), "{DEV_KEYS}");
             Ok(dev.then_some(DEV_KEYS))
@@ -305,7 +311,7 @@ fn verify_with<S: Keyed>(
     global: &Global,
     command: &Verify,
     proof: &[u8],
-    judge: impl FnOnce(&S::VerifierKey) -> eyre::Result<Option<&'static str>>,
+    judge: impl FnOnce(&S::VerifierKey, &Outline) -> eyre::Result<Option<&'static str>>,
 ) -> eyre::Result<bool> {
     let outline = files::outline(&command.verifier)?;
     let (_, inputs) = one_input(&command.input, &outline)?;
@@ -323,7 +329,7 @@ fn verify_with<S: Keyed>(
     let relations = Arc::new(Relations::of(outline.graph())?);
     let key =
         S::verifier_key_from_bytes(relations, &files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
-    let warning = judge(&key)?;
+    let warning = judge(&key, &outline).wrap_err_with(|| format!("{}", command.verifier.display()))?;
     let binding = command.bound.digest(&outline, &inputs, &outputs)?;
     let statement = Statement { binding: &binding.0, inputs: &inputs, outputs: &outputs };
     let mut figures = Figures::begin(S::NAME);

@@ -27,6 +27,9 @@ pub(in crate::cli) struct Show {
     /// Print the graph in Graphviz' language instead.
     #[arg(long)]
     dot: bool,
+    /// Print a drawing of the graph as SVG instead.
+    #[arg(long, conflicts_with = "dot")]
+    svg: bool,
     #[command(flatten)]
     quantising: Quantising,
 }
@@ -63,6 +66,10 @@ pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
     let graph = model.graph();
     if command.dot {
         global.show(&json!({ "model_id": model.id(), "dot": graph.to_dot() }), || graph.to_dot());
+        return Ok(());
+    }
+    if command.svg {
+        global.show(&json!({ "model_id": model.id(), "svg": graph.to_svg() }), || graph.to_svg());
         return Ok(());
     }
     let relations = Relations::of(graph)?;
