@@ -13,6 +13,8 @@ use crate::params::{ParamError, Params};
 
 /// Largest compiled model that a chain keeps, in bytes.
 pub const MAX_MODEL_BYTES: usize = 192 * 1024;
+/// Largest `groth16` verifier's key that a chain keeps, in bytes.
+pub const MAX_KEY_BYTES: usize = 16 * 1024;
 /// Largest chain spec read from a file, in bytes.
 const MAX_SPEC_BYTES: usize = 16 * 1024 * 1024;
 
@@ -80,6 +82,9 @@ pub struct GenesisModel {
     pub id: ModelId,
     /// The compiled model, in hexadecimal.
     pub bytes: Blob,
+    /// The `groth16` verifier's key that receipts are checked with; null where none was made.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub groth16: Option<Blob>,
 }
 
 /// Why a text is no chain spec.
@@ -240,6 +245,13 @@ impl ChainSpec {
                         format!("at most {MAX_MODEL_BYTES} bytes, found {}", m.bytes.0.len()),
                     ));
                 }
+                let key = m.groth16.as_ref().map_or(0, |key| key.0.len());
+                if key > MAX_KEY_BYTES {
+                    return Err(field(
+                        format!("{at}.groth16"),
+                        format!("at most {MAX_KEY_BYTES} bytes, found {key}"),
+                    ));
+                }
                 if !models.insert(m.name.clone()) {
                     return Err(field(format!("{at}.name"), format!("{:?} is given twice", m.name)));
                 }
@@ -282,7 +294,7 @@ mod tests {
             take: 1000,
         };
         let accounts = vec![GenesisAccount { account: AccountId([1; 32]), balance: Amount::asy(5) }];
-        let model = GenesisModel { name: "digits".into(), id: ModelId([4; 32]), bytes: Blob(vec![1, 2]) };
+        let model = GenesisModel { name: "digits".into(), id: ModelId([4; 32]), bytes: Blob(vec![1, 2]), groth16: None };
         let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![model] };
         Preset::Dev.spec("test-net".into(), 1_000, accounts, (1..=4).map(validator).collect(), vec![subnet])
     }

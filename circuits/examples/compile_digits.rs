@@ -1,23 +1,28 @@
-//! Compiles `assets/digits/digits.onnx` with its calibration scans into `assets/digits/digits.assay`.
+//! Compiles the networks of `assets/digits` and `assets/digits-cnn` with the calibration scans into their `.assay` files.
 //!
 //! `cargo run -p assay-circuits --example compile_digits`; the result is the same on every machine.
 
 use std::{error::Error, fs, path::Path};
 
+use assay_circuits::compile::{Compiled, Options, Samples, compile};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Scan {
-    pixels: Vec<f32>,
+    pixels: Vec<f64>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/digits");
-    let scans: Vec<Scan> = serde_json::from_slice(&fs::read(folder.join("calibration.json"))?)?;
-    let samples: Vec<Vec<f32>> = scans.into_iter().map(|s| s.pixels).collect();
-    let imported = assay_circuits::dense::import_onnx(&fs::read(folder.join("digits.onnx"))?, &samples)?;
-    let bytes = imported.model.to_bytes();
-    fs::write(folder.join("digits.assay"), &bytes)?;
-    println!("digits.assay: {} bytes, model {}", bytes.len(), imported.model.id());
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
+    let scans: Vec<Scan> = serde_json::from_slice(&fs::read(assets.join("digits/calibration.json"))?)?;
+    let samples = Samples::new(scans.into_iter().map(|s| s.pixels).collect());
+    for name in ["digits", "digits-cnn"] {
+        let folder = assets.join(name);
+        let onnx = fs::read(folder.join(format!("{name}.onnx")))?;
+        let Compiled { model, .. } = compile(&onnx, &samples, &Options::default())?;
+        let bytes = model.to_bytes();
+        fs::write(folder.join(format!("{name}.assay")), &bytes)?;
+        println!("{name}.assay: {} bytes, model {}", bytes.len(), model.id());
+    }
     Ok(())
 }

@@ -15,7 +15,7 @@ mod shape;
 mod wire;
 
 pub use bounds::Analysis;
-pub use check::GraphError;
+pub use check::{GraphError, Work};
 pub use describe::{Description, Line, Step};
 pub use wire::Entries;
 pub(crate) use {interval::Interval, shape::axes4};

@@ -22,7 +22,6 @@
 //! | [`proof`] | the one face of the proof systems |
 //! | [`answer`] | one answer of a served model: proved and verified with keys kept in memory |
 //! | [`binding`] | what a proof is bound to |
-//! | [`dense`] | the first circuit, for perceptrons only |
 //!
 //! Nothing here does IO or knows a network or a chain. Bytes from others (models, proofs) are refused with an
 //! error that says what was expected and found; nothing panics on them.
@@ -30,7 +29,6 @@
 pub mod answer;
 pub mod binding;
 pub mod compile;
-pub mod dense;
 pub mod exec;
 pub mod graph;
 mod kept;

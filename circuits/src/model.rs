@@ -21,7 +21,7 @@ use assay_primitives::{Hash32, ModelId, domain};
 
 use crate::{
     exec::{self, ExecError},
-    graph::{Graph, GraphError},
+    graph::{Graph, GraphError, Work},
     proof::sumcheck::commitment,
 };
 
@@ -67,6 +67,17 @@ pub enum ModelError {
         low: i64,
         /// Largest value it may give.
         high: i64,
+    },
+    /// A run takes more than the reader allows.
+    #[error(
+        "a run takes {} products and {} moves; expected at most {} and {}",
+        found.macs, found.moves, most.macs, most.moves
+    )]
+    Work {
+        /// What a run takes.
+        found: Work,
+        /// The most.
+        most: Work,
     },
     /// Weights that cannot be committed to.
     #[error("weights: {reason}")]

@@ -41,11 +41,13 @@ fn floats(pixels: &[f64]) -> Vec<f32> {
 }
 
 #[test]
-fn compiling_twice_gives_the_same_bytes_and_they_are_read_back() {
+fn compiling_twice_gives_the_same_bytes_which_are_the_shipped_ones_and_are_read_back() {
     for name in NAMES {
         let (one, two) = (compiled(name).model, compiled(name).model);
         assert_eq!(one.to_bytes(), two.to_bytes());
         assert_eq!(Model::from_bytes(&one.to_bytes()).unwrap().id(), two.id());
+        let shipped = file(&format!("{name}/{name}.assay"));
+        assert_eq!(shipped, one.to_bytes(), "run `cargo run -p assay-circuits --example compile_digits`");
     }
 }
 
@@ -93,7 +95,8 @@ fn a_digit_is_classified_and_proved_for_one_request_only() {
         assert_eq!(argmax(&output), digit);
         let bound = binding(&model, &input, &output);
         let proof = prove(&model, &bound, &input, &output).unwrap();
-        verify(&model, &bound, &input, &output, &proof).unwrap();
+        let outline = model.outline();
+        verify(&outline, &bound, &input, &output, &proof).unwrap();
 
         let others = [
             Binding { request: Hash32([9; 32]), ..bound.clone() },
@@ -102,12 +105,12 @@ fn a_digit_is_classified_and_proved_for_one_request_only() {
             Binding { epoch: 8, ..bound.clone() },
         ];
         for other in others {
-            assert!(verify(&model, &other, &input, &output, &proof).is_err(), "{other:?}");
+            assert!(verify(&outline, &other, &input, &output, &proof).is_err(), "{other:?}");
         }
         let mut wrong = output.clone();
         wrong[0] += 1;
         let untrue = binding(&model, &input, &wrong);
-        assert!(verify(&model, &untrue, &input, &wrong, &proof).is_err());
+        assert!(verify(&outline, &untrue, &input, &wrong, &proof).is_err());
         assert!(matches!(prove(&model, &untrue, &input, &wrong), Err(AnswerError::WrongOutput)));
     }
 }

@@ -1,6 +1,6 @@
 //! The exact runtime of provable models.
 
-use assay_circuits::dense::CompiledModel;
+use assay_circuits::model::Model;
 use assay_primitives::ModelId;
 
 use crate::{Engine, EngineError, ModelInfo};
@@ -8,7 +8,7 @@ use crate::{Engine, EngineError, ModelInfo};
 /// Runs a compiled model in integers: what it gives is what is served, scored and proved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExactEngine {
-    model: CompiledModel,
+    model: Model,
 }
 
 impl ExactEngine {
@@ -17,7 +17,7 @@ impl ExactEngine {
     /// # Errors
     /// [`EngineError::Model`] on malformed bytes, [`EngineError::OtherModel`] on those of another model.
     pub fn load(expected: ModelId, bytes: &[u8]) -> Result<Self, EngineError> {
-        let model = CompiledModel::from_bytes(bytes).map_err(|e| EngineError::Model(e.to_string()))?;
+        let model = Model::from_bytes(bytes).map_err(|e| EngineError::Model(e.to_string()))?;
         if model.id() != expected {
             return Err(EngineError::OtherModel { expected, found: model.id() });
         }
@@ -25,7 +25,7 @@ impl ExactEngine {
     }
 
     /// The model, for proving and verifying.
-    pub fn model(&self) -> &CompiledModel {
+    pub fn model(&self) -> &Model {
         &self.model
     }
 
@@ -35,13 +35,13 @@ impl ExactEngine {
     /// [`EngineError::Input`] on a wrong length, NaN, infinity or a value out of range.
     pub fn quantise(&self, input: &[f32]) -> Result<Vec<i16>, EngineError> {
         self.model
-            .quantise_input(input)
+            .quantise_flat(input)
             .map_err(|e| EngineError::Input { model: self.model.id(), reason: e.to_string() })
     }
 }
 
-impl From<CompiledModel> for ExactEngine {
-    fn from(model: CompiledModel) -> Self {
+impl From<Model> for ExactEngine {
+    fn from(model: Model) -> Self {
         Self { model }
     }
 }
@@ -53,6 +53,6 @@ impl Engine for ExactEngine {
     }
 
     fn run(&self, input: &[i16]) -> Result<Vec<i32>, EngineError> {
-        self.model.run(input).map_err(|e| EngineError::Input { model: self.model.id(), reason: e.to_string() })
+        self.model.run_flat(input).map_err(|e| EngineError::Input { model: self.model.id(), reason: e.to_string() })
     }
 }

@@ -1,7 +1,7 @@
 //! Engines that run models, behind one trait.
 //!
 //! ```text
-//! model bytes (from the chain) --circuits--> CompiledModel --ExactEngine--> ModelShelf, by ModelId
+//! model bytes (from the chain) --circuits--> Model --ExactEngine--> ModelShelf, by ModelId
 //! quantised input --Engine::run--> output, bit for bit what a proof of it states
 //! ```
 //!
@@ -84,5 +84,5 @@ pub trait Engine: Send + Sync {
 
 /// The class an output names: the position of the largest value, the first of equal ones; 0 for an empty output.
 pub fn class_of(output: &[i32]) -> u32 {
-    u32::try_from(assay_circuits::dense::argmax(output)).expect("outputs of models are far shorter than 2^32")
+    u32::try_from(assay_circuits::answer::argmax(output)).expect("outputs of models are far shorter than 2^32")
 }

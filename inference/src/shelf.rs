@@ -49,25 +49,14 @@ impl<E: Engine> ModelShelf<E> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use assay_circuits::dense::{
-        CompiledModel, Graph,
-        graph::{Dense, Node},
-    };
+    use assay_circuits::{graph::sample::perceptron, model::Model};
 
     use super::*;
     use crate::{EngineError, class_of};
 
-    fn model(weight: i8) -> CompiledModel {
-        let dense = Dense {
-            inputs: 2,
-            outputs: 2,
-            weights: vec![weight, 0, 0, 1],
-            bias: vec![0, 0],
-            multiplier: vec![1 << 24, 1 << 24],
-            low: i16::MIN,
-            high: i16::MAX,
-        };
-        CompiledModel::new(Graph { input_len: 2, nodes: vec![Node::Dense(dense)] }, 1.0, 1.0).unwrap()
+    fn model(weight: i64) -> Model {
+        let sample = perceptron(&[&[weight, 0], &[0, 1]], &[0, 0]);
+        Model::new(sample.graph, sample.weights, [0; 32]).unwrap()
     }
 
     #[test]
@@ -77,10 +66,10 @@ mod tests {
         for m in [&a, &b] {
             shelf.insert(ExactEngine::load(m.id(), &m.to_bytes()).unwrap());
         }
-        let run = |m: &CompiledModel| shelf.get(&m.id()).unwrap().classify(&[100, 50]).unwrap();
+        let run = |m: &Model| shelf.get(&m.id()).unwrap().classify(&[100, 50]).unwrap();
         assert_eq!(run(&a).0, 0);
         assert_eq!(run(&b).0, 1);
-        assert_eq!(run(&a).1, a.run(&[100, 50]).unwrap());
+        assert_eq!(run(&a).1, a.run_flat(&[100, 50]).unwrap());
         assert_eq!(shelf.ids().count(), 2);
         assert!(shelf.get(&model(2).id()).is_none());
     }

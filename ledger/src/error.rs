@@ -67,8 +67,9 @@ pub enum Refusal {
     NoRoom {
         /// The kind of work.
         what: &'static str,
-        /// [`crate::MAX_ANSWERS_PER_BLOCK`], [`crate::MAX_PROOFS_PER_BLOCK`] or [`crate::MAX_REPLAYS_PER_BLOCK`].
-        limit: u32,
+        /// [`crate::MAX_ANSWERS_PER_BLOCK`], [`crate::MAX_PROOFS_PER_BLOCK`], [`crate::MAX_REPLAYS_PER_BLOCK`] or
+        /// [`crate::WORK_BUDGET`].
+        limit: u64,
     },
     /// The state could not be read; says nothing about the transaction.
     #[error(transparent)]

@@ -19,7 +19,7 @@ use serde::Serialize;
 pub use evidence::OPEN_CHALLENGES_PER_EPOCH;
 pub use governance::MAX_OPEN_PROPOSALS;
 pub use registry::MAX_SUBNET_MODELS;
-pub use work::{MAX_ANSWERS_PER_BLOCK, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, least_fee};
+pub use work::{MAX_ANSWERS_PER_BLOCK, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, WORK_BUDGET, least_fee};
 
 pub(crate) use governance::words;
 pub(crate) use money::{burn, credit, mint};
@@ -261,9 +261,9 @@ impl<'a> Open<'a> {
         let payer = stands(&self.state, &self.params, &self.ctx.genesis, tx, len, 0)?;
         let env = Env { block: self.ctx, params: &self.params, epoch: self.epoch };
         if let Some(work) = work::Work::of(&tx.body.action)
-            && work::will_be_done(&self.state, &env, &payer, &tx.body)?
+            && let Some(cost) = work::cost(&self.state, &env, &payer, &tx.body)?
         {
-            self.room.take(work)?;
+            self.room.take(work, cost)?;
         }
         money::take_fee(&mut self.state, &payer, &tx.body)?;
 
@@ -313,8 +313,8 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         }
         Action::RetireMiner { operator } => registry::retire_miner(state, env, signer, *operator),
         Action::SetEndpoint { operator, endpoint } => registry::set_endpoint(state, signer, *operator, endpoint),
-        Action::RegisterModel { subnet, name, bytes } => {
-            registry::register_model(state, env, signer, *subnet, name, bytes)
+        Action::RegisterModel { subnet, name, bytes, groth16 } => {
+            registry::register_model(state, env, signer, *subnet, name, bytes, groth16.as_deref())
         }
         Action::CommitScores { subnet, epoch, commitment } => {
             scores::commit(state, env, signer, *subnet, *epoch, *commitment)

@@ -1,13 +1,13 @@
 //! The state before the first block.
 
 use assay_chain_spec::{ChainSpec, SpecError};
-use assay_circuits::dense::{CompiledModel, ModelError};
 use assay_primitives::{AccountId, Hash32, ModelId, block::ValidatorSetError};
 
 use crate::{
     Changes, MemoryState, StoreError,
     execute::{add_stake, credit, write_model},
     keys,
+    model::{Examined, ModelFault},
     overlay::Overlay,
     records::{Agenda, Chain, Operator, Role, SubnetRecord, Supply, ValidatorRecord},
     tx::Endpoint,
@@ -19,13 +19,13 @@ pub enum GenesisError {
     /// A field of the spec is wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A model's bytes are not a model.
+    /// A model is none that a chain may keep.
     #[error("chain spec, model {name:?}: {source}")]
     Model {
         /// The model's name in the spec.
         name: String,
-        /// What is wrong with its bytes.
-        source: ModelError,
+        /// What is wrong with it.
+        source: ModelFault,
     },
     /// A model's bytes are another model's.
     #[error("chain spec, model {name:?}: its bytes have the id {found}, the spec says {expected}")]
@@ -106,16 +106,17 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
         state.write(keys::subnet(subnet.id), &market);
         for model in &subnet.models {
             let name = || model.name.clone();
-            let compiled = CompiledModel::from_bytes(&model.bytes.0)
+            let (bytes, key) = (&*model.bytes.0, model.groth16.as_ref().map(|key| &*key.0));
+            let examined = Examined::new(bytes, key, spec.params.max_tx_bytes)
                 .map_err(|source| GenesisError::Model { name: name(), source })?;
-            let found = compiled.id();
+            let found = examined.model.id();
             if found != model.id {
                 return Err(GenesisError::ModelId { name: name(), expected: model.id, found });
             }
             if !seen.insert(found) {
                 return Err(GenesisError::SameModel { name: name(), id: found });
             }
-            write_model(&mut state, &mut market, found, &model.name, &model.bytes.0, None::<AccountId>, 0);
+            write_model(&mut state, &mut market, &examined, &model.name, (bytes, key), None::<AccountId>, 0);
         }
     }
     Ok(state.into_effects()?.0)

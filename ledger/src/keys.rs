@@ -26,6 +26,7 @@
 //! | `model/` | model | [`ModelRecord`](crate::records::ModelRecord) |
 //! | `modelname/` | name | [`ModelId`] |
 //! | `modelbytes/` | model | the compiled model's bytes as they are |
+//! | `modelgroth16/` | model | its `groth16` verifier's key as it is, where one was registered |
 //! | `commitment/` | epoch, subnet, validator | [`Commitment`](crate::records::Commitment), until settled |
 //! | `reveal/` | epoch, subnet, validator | [`Reveal`](crate::records::Reveal), until settled |
 //! | `bonds/` | subnet, validator | `Vec<(AccountId, u16)>` by ascending miner |
@@ -114,6 +115,8 @@ keys! {
     model_name(name: &str => name.as_bytes()) = "modelname/";
     /// A model's bytes.
     model_bytes(id: &ModelId => &id.0) = "modelbytes/";
+    /// A model's `groth16` verifier's key.
+    model_groth16(id: &ModelId => &id.0) = "modelgroth16/";
     /// A commitment to scores.
     commitment(epoch: u64 => &epoch.to_be_bytes(), subnet: SubnetId => &subnet.to_be_bytes(), validator: &AccountId => &validator.0) = "commitment/";
     /// Prefix of an epoch's commitments in a subnet.
@@ -235,6 +238,7 @@ mod tests {
             model(&m),
             model_name("x"),
             model_bytes(&m),
+            model_groth16(&m),
             commitment(1, 1, &a),
             reveal(1, 1, &a),
             bonds(1, &a),

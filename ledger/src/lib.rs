@@ -30,6 +30,7 @@
 //! | [`tx`], [`records`], [`keys`] | transactions; state records; where they lie |
 //! | [`state`] | the store trait, and one in memory |
 //! | `execute` and below it, `settle` | the rules |
+//! | [`model`] | what a model must be for a chain to keep it |
 //! | [`query`] | typed reads |
 //! | [`tree`] | the Merkle tree and its proofs |
 
@@ -38,6 +39,7 @@ pub mod event;
 mod execute;
 pub mod genesis;
 pub mod keys;
+pub mod model;
 mod overlay;
 pub mod query;
 pub mod records;
@@ -56,7 +58,7 @@ pub use error::{ActionError, BlockError, Refusal};
 pub use event::Event;
 pub use execute::{
     BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
-    MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH, TxResult, admit, build, execute, least_fee,
+    MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH, WORK_BUDGET, TxResult, admit, build, execute, least_fee,
 };
 pub use genesis::GenesisError;
 pub use settle::REPORTS_KEPT;

@@ -146,6 +146,11 @@ pub fn model_bytes(view: &dyn StateRead, id: &ModelId) -> Result<Option<Vec<u8>>
     view.get(&keys::model_bytes(id))
 }
 
+/// The `groth16` verifier's key of a model, where one was registered.
+pub fn model_groth16(view: &dyn StateRead, id: &ModelId) -> Result<Option<Vec<u8>>> {
+    view.get(&keys::model_groth16(id))
+}
+
 /// What a delegator has with a validator.
 pub fn delegation(view: &dyn StateRead, validator: &AccountId, delegator: &AccountId) -> Result<Amount> {
     Ok(read(view, "delegation", &keys::delegation(validator, delegator))?.unwrap_or_default())

@@ -96,10 +96,24 @@ pub struct ModelRecord {
     pub subnet: SubnetId,
     /// Size of the compiled model.
     pub bytes: u64,
+    /// Hash of the `groth16` verifier's key that receipts are checked with, if one was registered.
+    pub groth16: Option<Hash32>,
+    /// What checking an answer takes, by the ledger's reckoning.
+    pub cost: WorkCost,
     /// Who registered it; `None` at genesis.
     pub registrant: Option<AccountId>,
     /// Height of registration; 0 for genesis.
     pub registered: u64,
+}
+
+/// What a model's answers take to check, in nanoseconds of one core, about: reckoned from counts, never measured, so that every
+/// validator finds the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
+pub struct WorkCost {
+    /// Verifying one proof.
+    pub verify: u64,
+    /// Reading the model and running it once.
+    pub replay: u64,
 }
 
 /// A subnet.

@@ -3,10 +3,7 @@
 //! Every block is executed twice and must come out the same, and after every block the books must add up.
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params};
-use assay_circuits::dense::{
-    Binding, CompiledModel,
-    graph::{Dense, Graph, Node},
-};
+use assay_circuits::{Binding, answer, graph::sample::perceptron, model::Model};
 use assay_primitives::{
     AccountId, Amount, Hash32, Keypair, Score, Signature, Signed,
     receipt::Blob,
@@ -32,7 +29,7 @@ pub(crate) struct World {
     /// Operators; owners hold the money.
     pub(crate) validators: Vec<Keypair>,
     pub(crate) owners: Vec<Keypair>,
-    pub(crate) model: CompiledModel,
+    pub(crate) model: Model,
 }
 
 /// A key of its own for each name and number.
@@ -41,17 +38,9 @@ pub(crate) fn key(name: &str, number: u64) -> Keypair {
 }
 
 /// Two inputs, two outputs: the smallest network that computes something.
-pub(crate) fn tiny_model(bias: i32) -> CompiledModel {
-    let dense = Dense {
-        inputs: 2,
-        outputs: 2,
-        weights: vec![3, -5, 7, 11],
-        bias: vec![bias, -bias],
-        multiplier: vec![1 << 23, 1 << 24],
-        low: i16::MIN,
-        high: i16::MAX,
-    };
-    CompiledModel::new(Graph { input_len: 2, nodes: vec![Node::Dense(dense)] }, 1.0, 1.0).unwrap()
+pub(crate) fn tiny_model(bias: i64) -> Model {
+    let sample = perceptron(&[&[3, 7], &[-5, 11]], &[bias, -bias]);
+    Model::new(sample.graph, sample.weights, [0; 32]).unwrap()
 }
 
 /// Epochs of four blocks, cheap enough to run many.
@@ -78,7 +67,7 @@ pub(crate) fn spec(params: Params) -> ChainSpec {
         subnets: vec![GenesisSubnet {
             id: 0,
             name: "digits".into(),
-            models: vec![GenesisModel { name: "tiny".into(), id: model.id(), bytes: Blob(bytes) }],
+            models: vec![GenesisModel { name: "tiny".into(), id: model.id(), bytes: Blob(bytes), groth16: None }],
         }],
     }
 }
@@ -253,7 +242,7 @@ impl World {
             request: request.id(&self.genesis),
             model: self.model.id(),
             input: input_hash(&request.body.input),
-            output: output.unwrap_or_else(|| self.model.run(&request.body.input).unwrap()),
+            output: output.unwrap_or_else(|| self.model.run_flat(&request.body.input).unwrap()),
             proof,
         };
         (request, Signed::new(response, &self.genesis, miner))
@@ -261,7 +250,7 @@ impl World {
 
     /// The proof of an honest response.
     pub(crate) fn prove(&self, request: &Signed<Request>) -> Vec<u8> {
-        let output = self.model.run(&request.body.input).unwrap();
+        let output = self.model.run_flat(&request.body.input).unwrap();
         let binding = Binding {
             genesis: self.genesis,
             model: request.body.model,
@@ -271,7 +260,7 @@ impl World {
             input: input_hash(&request.body.input),
             output: output_hash(&output),
         };
-        assay_circuits::dense::prove(&self.model, &binding, &request.body.input, &output).unwrap()
+        answer::prove(&self.model, &binding, &request.body.input, &output).unwrap()
     }
 }
 

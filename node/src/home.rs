@@ -231,6 +231,11 @@ impl Home {
         self.dir.join("data")
     }
 
+    /// Where a miner keeps the `groth16` keys that ceremonies gave: `MODEL_ID.key`.
+    pub fn groth16_dir(&self) -> PathBuf {
+        self.dir.join("groth16")
+    }
+
     /// The owner's key.
     ///
     /// # Errors

@@ -231,10 +231,12 @@ async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with `model` and `input`")]
+#[serde(deny_unknown_fields, expecting = "an object with `model`, `input` and, if you like, `proof`")]
 struct Classify {
     model: String,
     input: Vec<f32>,
+    #[serde(default)]
+    proof: Option<ReceiptSystem>,
 }
 
 async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, BytesRejection>) -> Response {
@@ -253,7 +255,7 @@ async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, Bytes
             return failure(StatusCode::BAD_REQUEST, "invalid_request", &words);
         }
     };
-    match gateway.backend.infer(&asked.model, asked.input).await {
+    match gateway.backend.infer(&asked.model, asked.input, asked.proof).await {
         Ok(answer) => {
             let response = &answer.receipt.response.body;
             let value = json!({

@@ -14,6 +14,7 @@ pub mod adversary;
 pub mod chain;
 pub mod cli;
 pub mod devnet;
+pub mod genesis_model;
 pub mod home;
 pub mod http;
 pub mod keyfile;

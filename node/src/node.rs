@@ -220,14 +220,14 @@ impl Node {
                 self.refuse(asks);
             }
             (Role::Miner, None) => {
-                let config = MinerConfig::new(key, home.data_dir().join("miner"));
+                let config = MinerConfig::new(key, home.data_dir().join("miner"), home.groth16_dir());
                 self.task("miner", async move { Ok(roles::run_miner(chain, config, metrics, asks, stop).await?) });
             }
             (Role::Miner, Some(adversary)) => {
                 let answerer: Arc<dyn Answerer> = match adversary {
                     Adversary::Lazy => Arc::new(Lazy::new(home.genesis, chain, key)),
                     Adversary::Tamper => {
-                        let config = MinerConfig::new(key, home.data_dir().join("tamper"));
+                        let config = MinerConfig::new(key, home.data_dir().join("tamper"), home.groth16_dir());
                         Arc::new(Tamper::new(chain, config, metrics)?)
                     }
                     Adversary::Copy => Arc::new(Copy::new(chain, asker, key, home.owner()?)),

@@ -33,7 +33,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use gateway::{Gateway, InferError, Inference};
+pub use gateway::{Gateway, InferError, Inference, ReceiptSystem};
 pub use metrics::RoleMetrics;
 pub use miner::{Miner, MinerConfig, Work, run_miner};
 pub use models::Models;

@@ -41,7 +41,7 @@ pub use methods::{Status, methods};
 pub(crate) use server::MAX_REQUEST_BYTES;
 pub use server::{RpcServer, ServeError, serve};
 
-use crate::home::Role;
+use crate::{home::Role, roles::ReceiptSystem};
 
 /// Refused by a rule.
 pub const REFUSED: i32 = -32001;
@@ -203,9 +203,14 @@ pub trait RpcBackend: Send + Sync + 'static {
     /// An entry of the state with its proof under a certified header; `None` if there is no such entry.
     fn prove(&self, key: &[u8]) -> Result<Option<Proven>, BackendError>;
 
-    /// Asks a miner of the model, checks the answer and its proof, and gives the receipt. `input` is in the model's
-    /// own units.
-    async fn infer(&self, model: &str, input: Vec<f32>) -> Result<Answer, BackendError>;
+    /// Asks a miner of the model, checks the answer and its proofs, and gives the receipt. `input` is in the model's
+    /// own units; the receipt is of the system asked for, or the smallest that the model has keys for.
+    async fn infer(
+        &self,
+        model: &str,
+        input: Vec<f32>,
+        system: Option<ReceiptSystem>,
+    ) -> Result<Answer, BackendError>;
 
     /// Appends the node's metrics as Prometheus text, without an `EOF` line.
     fn metrics(&self, out: &mut String);

@@ -4,15 +4,22 @@
 //! ```text
 //! genesis hash ─> genesis bytes ─> first validator set ─certificates─> header ─> state root
 //! state root ─Merkle proofs─> model registered, miner registered
-//! model bytes ─> its id is the registered one;  request, response ─signatures─> who asked, who answered
-//! input ─exact re-execution─> output;  proof ─halo2─> output = model(input), for this request and miner
+//! outline ─> its id is the registered one;  request, response ─signatures─> who asked, who answered
+//! proof ─sumcheck, or groth16 under the registered key─> output = model(input), for this request and miner
 //! ```
 //!
 //! Nothing is fetched and nothing in the receipt is believed before it is checked. Every check is named, in order, so
 //! that a failure says what still held.
 
 use assay_chain_spec::ChainSpec;
-use assay_circuits::dense::{Binding, CompiledModel};
+use assay_circuits::{
+    Binding,
+    answer::{
+        self,
+        compact::{self, Provenance},
+    },
+    model::{Model, Outline},
+};
 use assay_ledger::{
     keys,
     records::{MinerRecord, ModelRecord},
@@ -20,7 +27,7 @@ use assay_ledger::{
 };
 use assay_primitives::{
     Hash32, light,
-    receipt::{Receipt, StateFact},
+    receipt::{Receipt, ReceiptProof, StateFact},
     task,
 };
 use serde::Serialize;
@@ -32,7 +39,21 @@ pub struct Check {
     pub name: &'static str,
     /// What was found, for people.
     pub detail: String,
+    /// What whoever relies on it should know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
 }
+
+/// What else is asked of a receipt, beside that it holds.
+#[derive(Clone, Debug, Default)]
+pub struct Demands {
+    /// The model with its weights, to run the input again; a receipt carries none.
+    pub model: Option<Model>,
+    /// Whether a `groth16` key of a single party is refused.
+    pub ceremony: bool,
+}
+
+const SINGLE_PARTY: &str = "the groth16 key was made by a single party, who could forge such proofs: good for development only";
 
 /// A receipt that proves nothing, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,10 +79,17 @@ impl Checks {
     ) -> Result<T, VerifyFailure> {
         match run() {
             Ok((value, detail)) => {
-                self.0.push(Check { name, detail });
+                self.0.push(Check { name, detail, warning: None });
                 Ok(value)
             }
             Err(reason) => Err(VerifyFailure { passed: std::mem::take(&mut self.0), name, reason }),
+        }
+    }
+
+    /// Adds to the last check what whoever relies on it should know.
+    fn warn(&mut self, warning: &'static str) {
+        if let Some(last) = self.0.last_mut() {
+            last.warning = Some(warning);
         }
     }
 }
@@ -79,22 +107,22 @@ fn text(error: impl ToString) -> String {
 ///
 /// # Errors
 /// [`VerifyFailure`] with the first check that does not hold.
-pub fn verify_text(json: &str, genesis: &Hash32) -> Result<Vec<Check>, VerifyFailure> {
+pub fn verify_text(json: &str, genesis: &Hash32, demands: &Demands) -> Result<Vec<Check>, VerifyFailure> {
     let mut checks = Checks(Vec::new());
     let receipt = checks.check("canonical form", || {
         let receipt = Receipt::from_json(json).map_err(text)?;
         let detail = format!("{} bytes, version {}", json.len(), receipt.version);
         Ok((receipt, detail))
     })?;
-    run(checks, &receipt, genesis)
+    run(checks, &receipt, genesis, demands)
 }
 
 /// Checks a receipt in memory, as [`verify_text`] does but for the text's form.
 ///
 /// # Errors
 /// [`VerifyFailure`] with the first check that does not hold.
-pub fn verify_receipt(receipt: &Receipt, genesis: &Hash32) -> Result<Vec<Check>, VerifyFailure> {
-    run(Checks(Vec::new()), receipt, genesis)
+pub fn verify_receipt(receipt: &Receipt, genesis: &Hash32, demands: &Demands) -> Result<Vec<Check>, VerifyFailure> {
+    run(Checks(Vec::new()), receipt, genesis, demands)
 }
 
 /// Decodes the value of a fact after its place under `root` is proven.
@@ -120,7 +148,12 @@ fn proven<T: borsh::BorshDeserialize>(
     assay_primitives::decode(what, &fact.value.0).map_err(text)
 }
 
-fn run(mut checks: Checks, receipt: &Receipt, genesis: &Hash32) -> Result<Vec<Check>, VerifyFailure> {
+fn run(
+    mut checks: Checks,
+    receipt: &Receipt,
+    genesis: &Hash32,
+    demands: &Demands,
+) -> Result<Vec<Check>, VerifyFailure> {
     let (request, response) = (&receipt.request, &receipt.response);
     let spec = checks.check("genesis", || {
         let spec = ChainSpec::from_canonical(&receipt.genesis.0).map_err(text)?;
@@ -159,20 +192,21 @@ fn run(mut checks: Checks, receipt: &Receipt, genesis: &Hash32) -> Result<Vec<Ch
         let changes = receipt.changes.len();
         Ok(((), format!("height {}, signed by {signed} of {all} validators, {changes} set changes", header.height)))
     })?;
-    let model = checks.check("model commitment", || {
+    let (record, outline) = checks.check("model commitment", || {
         let key = keys::model(&request.body.model);
         let record: ModelRecord = proven("model", &receipt.model_fact, &key, &header.state_root)?;
-        let model = CompiledModel::from_bytes(&receipt.model.0).map_err(text)?;
+        let outline = Outline::from_bytes(&receipt.outline.0).map_err(text)?;
         require(record.id == request.body.model, || {
             format!("the state registers {}, the request asks for {}", record.id, request.body.model)
         })?;
-        require(model.id() == record.id, || {
-            format!("the receipt's model has id {}, the state commits to {}", model.id(), record.id)
+        require(outline.id() == record.id, || {
+            format!("the receipt's model has id {}, the state commits to {}", outline.id(), record.id)
         })?;
         require(record.subnet == request.body.subnet, || {
             format!("the model is of subnet {}, the request of subnet {}", record.subnet, request.body.subnet)
         })?;
-        Ok((model, format!("{} = {}, under the header's state root", record.name, record.id)))
+        let detail = format!("{} = {}, under the header's state root", record.name, record.id);
+        Ok(((record, outline), detail))
     })?;
     checks.check("miner registration", || {
         let key = keys::miner(&response.body.miner);
@@ -194,31 +228,66 @@ fn run(mut checks: Checks, receipt: &Receipt, genesis: &Hash32) -> Result<Vec<Ch
         Ok(((), format!("{} values, hash {}", request.body.input.len(), input.short())))
     })?;
     let output = task::output_hash(&response.body.output);
-    checks.check("output binding", || {
-        let ran = model.run(&request.body.input).map_err(text)?;
-        require(ran == response.body.output, || {
-            format!("exact re-execution gives {ran:?}, the miner signed {:?}", response.body.output)
+    let binding = Binding {
+        genesis: *genesis,
+        model: request.body.model,
+        request: request_id,
+        miner: request.body.miner,
+        epoch: request.body.epoch,
+        input,
+        output,
+    };
+    let provenance = checks.check("proof", || prove(receipt, &record, &outline, &binding))?;
+    if provenance == Some(Provenance::Dev) {
+        if demands.ceremony {
+            checks.check("ceremony", || Err::<((), String), _>(SINGLE_PARTY.into()))?;
+        }
+        checks.warn(SINGLE_PARTY);
+    }
+    if let Some(model) = &demands.model {
+        checks.check("re-execution", || {
+            require(model.id() == record.id, || format!("the model given is {}, asked was {}", model.id(), record.id))?;
+            let ran = model.run_flat(&request.body.input).map_err(text)?;
+            require(ran == response.body.output, || {
+                format!("running the model gives {ran:?}, the miner signed {:?}", response.body.output)
+            })?;
+            Ok(((), "running the model again gives the signed output".into()))
         })?;
-        Ok(((), format!("exact re-execution gives the signed output, hash {}", output.short())))
-    })?;
-    checks.check("proof", || {
-        let named = response.body.proof.ok_or("the response names no proof")?;
-        let found = Hash32::digest(&receipt.proof.0);
-        require(found == named, || format!("the miner signed proof {named}, the receipt's hashes to {found}"))?;
-        let binding = Binding {
-            genesis: *genesis,
-            model: request.body.model,
-            request: request_id,
-            miner: request.body.miner,
-            epoch: request.body.epoch,
-            input,
-            output,
-        };
-        assay_circuits::dense::verify(&model, &binding, &request.body.input, &response.body.output, &receipt.proof.0)
-            .map_err(text)?;
-        Ok(((), format!("{} bytes, bound to request and miner", receipt.proof.0.len())))
-    })?;
+    }
     Ok(checks.0)
+}
+
+/// Checks the proof. Gives how the key came to be, where there is one.
+fn prove(
+    receipt: &Receipt,
+    record: &ModelRecord,
+    outline: &Outline,
+    binding: &Binding,
+) -> Result<(Option<Provenance>, String), String> {
+    let (input, output) = (&receipt.request.body.input, &receipt.response.body.output);
+    match &receipt.proof {
+        ReceiptProof::Sumcheck { proof } => {
+            let named = receipt.response.body.proof.ok_or("the response names no proof")?;
+            let found = Hash32::digest(&proof.0);
+            require(found == named, || format!("the miner signed proof {named}, the receipt's hashes to {found}"))?;
+            answer::verify(outline, binding, input, output, &proof.0).map_err(text)?;
+            Ok((None, format!("sumcheck, {} bytes, bound to request, miner, input and output", proof.0.len())))
+        }
+        ReceiptProof::Groth16 { key, proof } => {
+            let named = record.groth16.ok_or("the state registers no groth16 key for this model")?;
+            let found = Hash32::digest(&key.0);
+            require(found == named, || format!("the state registers key {named}, the receipt's hashes to {found}"))?;
+            let provenance = compact::verify(outline, &key.0, binding, input, output, &proof.0).map_err(text)?;
+            let from = match &provenance {
+                Provenance::Dev => "a development key".into(),
+                Provenance::Ceremony { contributors, transcript } => {
+                    format!("the key of a ceremony of {contributors} (transcript {})", Hash32(*transcript).short())
+                }
+            };
+            let bytes = proof.0.len();
+            Ok((Some(provenance), format!("groth16, {bytes} bytes under {from}, bound to request, miner, input and output")))
+        }
+    }
 }
 
 #[cfg(test)]

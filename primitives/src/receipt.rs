@@ -3,7 +3,7 @@
 //! ```text
 //! genesis hash --> canonical genesis --> genesis validator set --certificates--> header --> state root
 //! state root --proof--> "this ModelId is registered", "this miner is registered"
-//! ModelId --> model bytes --> verifying key;  request + response + binding --> proof holds
+//! ModelId --> outline, verifying key;  request + response + binding --> proof holds
 //! ```
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -44,7 +44,35 @@ pub struct StateFact {
 }
 
 /// The version this crate writes and reads.
-pub const RECEIPT_VERSION: u16 = 1;
+pub const RECEIPT_VERSION: u16 = 2;
+
+/// The zero-knowledge proof of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(tag = "system", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReceiptProof {
+    /// Sumchecks over a commitment to the weights that the model's outline carries; its hash stands in the response.
+    Sumcheck {
+        /// The proof.
+        proof: Blob,
+    },
+    /// 128 bytes under a key whose hash the model's registration carries.
+    Groth16 {
+        /// The verifier's key.
+        key: Blob,
+        /// The proof.
+        proof: Blob,
+    },
+}
+
+impl ReceiptProof {
+    /// The proof system's name.
+    pub fn system(&self) -> &'static str {
+        match self {
+            ReceiptProof::Sumcheck { .. } => "sumcheck",
+            ReceiptProof::Groth16 { .. } => "groth16",
+        }
+    }
+}
 
 /// A receipt. Its JSON form is canonical: two-space indentation, keys in this order, one final newline.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -59,9 +87,9 @@ pub struct Receipt {
     /// What was answered.
     pub response: Signed<Response>,
     /// The zero-knowledge proof of the answer.
-    pub proof: Blob,
-    /// The committed model's bytes; their id is the `ModelId`.
-    pub model: Blob,
+    pub proof: ReceiptProof,
+    /// The committed model without its weights; its id is the `ModelId`.
+    pub outline: Blob,
     /// Validator-set changes between genesis and `header`.
     pub changes: Vec<SetChange>,
     /// The final header whose state the facts belong to.

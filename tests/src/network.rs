@@ -8,14 +8,15 @@ use std::{
 
 use assay::{
     devnet::DIGITS,
+    genesis_model::{ReceiptKey, genesis_model},
     home::{self, Config, Home, PeerAddress, Peers, Ports, Role},
     rpc::RpcClient,
 };
 use assay_chain_spec::{
-    ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params, presets::Preset,
+    ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, Params, presets::Preset,
 };
-use assay_circuits::dense::CompiledModel;
-use assay_primitives::{Amount, Keypair, receipt::Blob};
+use assay_circuits::model::Model;
+use assay_primitives::{Amount, Keypair};
 use eyre::{bail, eyre};
 
 use crate::Process;
@@ -75,8 +76,7 @@ impl Network {
             accounts.push(fund(owner));
             validators.push(GenesisValidator { operator: keys.operator, owner, stake: Amount::asy(1000), take: 1000 });
         }
-        let id = CompiledModel::from_bytes(DIGITS)?.id();
-        let model = GenesisModel { name: "digits".into(), id, bytes: Blob(DIGITS.to_vec()) };
+        let model = genesis_model("digits", &Model::from_bytes(DIGITS)?, ReceiptKey::Development)?;
         let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![model] };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
         let mut spec = Preset::Dev.spec("assay-test".into(), u64::try_from(now)?, accounts, validators, vec![subnet]);

@@ -65,6 +65,15 @@ impl GraphError {
     }
 }
 
+/// What one run of a graph takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Work {
+    /// Products added up.
+    pub macs: u64,
+    /// Values moved or looked up.
+    pub moves: u64,
+}
+
 impl Graph {
     /// Everything that can be checked without weights: limits, shapes, references, scales, and that within the declared
     /// bounds every operation stays in what it is defined on and every intermediate under [`INTERMEDIATE_END`].
@@ -138,8 +147,16 @@ impl Graph {
         Ok(())
     }
 
-    /// Limits, shapes, references and the order of nodes: everything but bounds and scales of what is computed.
-    pub(crate) fn check_structure(&self) -> Result<(), GraphError> {
+    /// What one run takes, after a check of limits, shapes, references and the order of nodes: of everything but bounds and
+    /// scales of what is computed.
+    ///
+    /// # Errors
+    /// The first thing that does not hold, with the node's name.
+    pub fn work(&self) -> Result<Work, GraphError> {
+        self.check_structure()
+    }
+
+    pub(crate) fn check_structure(&self) -> Result<Work, GraphError> {
         let limits = [
             ("nodes", self.nodes.len(), MAX_NODES),
             ("tensors", self.tensors.len(), MAX_TENSORS),
@@ -174,7 +191,7 @@ impl Graph {
                 return Err(GraphError::whole(format!("{found} {what} a run; expected at most {most}")));
             }
         }
-        Ok(())
+        Ok(Work { macs, moves })
     }
 
     /// Every tensor defined once, before it is read.

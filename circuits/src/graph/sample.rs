@@ -66,6 +66,34 @@ pub fn one(kind: Kind, seed: u64) -> Sample {
     builder.finish(vec![output])
 }
 
+/// One dense layer, `y = clamp((x W + b) / 2)` halves up: the smallest network that computes something. `weights` has a row
+/// for each input; an input is one row, of int8 values.
+pub fn perceptron(weights: &[&[i64]], bias: &[i64]) -> Sample {
+    let (inputs, outputs) = (weights.len() as u32, bias.len() as u32);
+    let tensor = |shape: Vec<u32>, low, high| Tensor { shape, low, high, scale: 1f32.to_bits() };
+    let reach = weights.iter().flat_map(|row| row.iter()).map(|w| w.abs()).max().unwrap_or(0);
+    let offset = bias.iter().map(|b| b.abs()).max().unwrap_or(0);
+    let sum = 128 * reach * i64::from(inputs) + offset;
+    let node = |name: &str, op, inputs: &[TensorId], output| Node { name: name.into(), op, inputs: inputs.into(), output };
+    let halve = Op::Rescale { multiplier: Multiplier::Uniform(1), shift: 1, low: i16::MIN, high: i16::MAX };
+    let graph = Graph {
+        tensors: vec![
+            tensor(vec![1, 1, inputs], -128, 127),
+            tensor(vec![1, inputs, outputs], -reach, reach),
+            tensor(vec![outputs], -offset, offset),
+            tensor(vec![1, 1, outputs], -sum, sum),
+            tensor(vec![1, 1, outputs], i16::MIN.into(), i16::MAX.into()),
+        ],
+        tables: vec![],
+        inputs: vec![0],
+        constants: vec![1, 2],
+        nodes: vec![node("dense", Op::MatMul, &[0, 1, 2], 3), node("halve", halve, &[3], 4)],
+        outputs: vec![4],
+    };
+    let rows = weights.iter().flat_map(|row| row.iter().copied()).collect();
+    Sample { graph, weights: vec![rows, bias.to_vec()], inputs: vec![vec![0; weights.len()]] }
+}
+
 /// A graph of about this many nodes or a few more, of all operations.
 pub fn random(seed: u64, nodes: usize) -> Sample {
     let mut builder = Builder::new(seed);

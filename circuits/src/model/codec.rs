@@ -5,7 +5,7 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{MAX_MODEL_BYTES, Model, ModelError, Outline};
-use crate::graph::Graph;
+use crate::graph::{Graph, MAX_MACS, MAX_MOVES, Work};
 
 pub(super) const MODEL: &str = "model";
 pub(super) const OUTLINE: &str = "outline";
@@ -119,8 +119,21 @@ impl Model {
     /// [`ModelError`]; never panics. Allocates a small multiple of the bytes and of the tensors that the graph declares,
     /// whose limits [`crate::graph`] tells.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::from_bytes_within(bytes, Work { macs: MAX_MACS, moves: MAX_MOVES })
+    }
+
+    /// [`Self::from_bytes`], of a model whose run takes no more than this; one that takes more is refused before the checks
+    /// whose time grows with it.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn from_bytes_within(bytes: &[u8], most: Work) -> Result<Self, ModelError> {
         let body = body(MODEL, MODEL_HEAD, bytes)?;
         let (graph, salt, packed): (Graph, [u8; 32], Vec<Packed>) = decode(MODEL, body)?;
+        let found = graph.work()?;
+        if found.macs > most.macs || found.moves > most.moves {
+            return Err(ModelError::Work { found, most });
+        }
         let mut weights = Vec::with_capacity(packed.len());
         for (index, packed) in packed.into_iter().enumerate() {
             let (bytes, _) = packed.size();

@@ -111,6 +111,24 @@ pub struct VerifierKey {
 }
 
 impl VerifierKey {
+    /// The key of a model of these relations whose outline carries this commitment to its weights.
+    ///
+    /// # Errors
+    /// [`Unsupported`].
+    pub fn new(relations: Arc<Relations>, commitment: [u8; 32]) -> Result<Self, Unsupported> {
+        Ok(Self { plan: Arc::new(plan(relations)?), weights: Commitment(commitment) })
+    }
+
+    /// Nanoseconds that one verification takes, about, on one core; reckoned from counts, the same on every machine.
+    pub fn verification_nanos(&self) -> u64 {
+        estimate::verification(&self.plan)
+    }
+
+    /// Length of a proof, to about a tenth.
+    pub fn proof_bytes(&self) -> usize {
+        estimate::estimate(&self.plan).proof_bytes
+    }
+
     /// The commitment to the weights: that of the model's outline, if the key is the model's own.
     pub fn commitment(&self) -> [u8; 32] {
         self.weights.0

@@ -4,7 +4,14 @@
 //! anyone. Anyone may therefore refute, whoever asked; there is no reward for it. A challenge costs the miner a proof,
 //! so only validators may open one, and only a few in an epoch.
 
-use assay_circuits::dense::{Binding, CompiledModel, VerifyError};
+use std::sync::Arc;
+
+use assay_circuits::{
+    Binding,
+    answer::{self, RefusedAnswer},
+    exec::ExecError,
+    model::Model,
+};
 use assay_primitives::{
     AccountId, Hash32, ModelId, Signed,
     task::{Request, Response, input_hash, output_hash},
@@ -15,7 +22,7 @@ use crate::{
     ActionError, Event, StateRead, StoreError, keys,
     overlay::Overlay,
     query,
-    records::{Challenge, ChallengeStatus, MinerRecord, SlashReason},
+    records::{Challenge, ChallengeStatus, MinerRecord, SlashReason, WorkCost},
 };
 
 /// Most challenges that one validator opens in one epoch.
@@ -26,6 +33,8 @@ pub(super) struct Exchange {
     response: Hash32,
     miner: MinerRecord,
     binding: Binding,
+    /// What checking an answer of this model takes.
+    pub(super) cost: WorkCost,
 }
 
 /// What can be said against evidence without the model: whether it belongs together, is signed, recent, not yet booked,
@@ -75,16 +84,14 @@ pub(super) fn examine(
     if !bond {
         return Err(ActionError::not_now(format!("{} has no bond left to slash", miner.operator)));
     }
-    Ok(Exchange { response: id, miner, binding })
+    Ok(Exchange { response: id, miner, binding, cost: record.cost })
 }
 
-fn load(state: &Overlay<'_>, id: &ModelId) -> Result<CompiledModel, StoreError> {
+fn load(state: &Overlay<'_>, id: &ModelId) -> Result<Arc<Model>, StoreError> {
     let bytes = query::model_bytes(state, id)?.ok_or(StoreError::Missing { what: "bytes of a model" })?;
-    CompiledModel::from_bytes(&bytes).map_err(|e| StoreError::Corrupt {
-        what: "model",
-        key: id.to_string(),
-        reason: e.to_string(),
-    })
+    let corrupt = |reason: String| StoreError::Corrupt { what: "model", key: id.to_string(), reason };
+    let model = answer::model(*id, &bytes).map_err(|e| corrupt(e.to_string()))?;
+    if model.id() == *id { Ok(model) } else { Err(corrupt(format!("its bytes are of {}", model.id()))) }
 }
 
 pub(super) fn refute(
@@ -105,16 +112,16 @@ pub(super) fn refute(
 
 /// What is wrong with a response, if anything.
 fn fault(
-    model: &CompiledModel,
+    model: &Model,
     binding: &Binding,
     request: &Request,
     response: &Response,
     proof: Option<&[u8]>,
 ) -> Result<SlashReason, ActionError> {
-    let input = |e: assay_circuits::dense::ExecError| {
+    let input = |e: ExecError| {
         ActionError::evidence(format!("the request's input is none of the model's: {e}"))
     };
-    let output = model.run(&request.input).map_err(input)?;
+    let output = model.run_flat(&request.input).map_err(input)?;
     if response.model != request.model || response.input != binding.input || response.output != output {
         return Ok(SlashReason::WrongOutput);
     }
@@ -126,9 +133,9 @@ fn fault(
     if response.proof != Some(Hash32::digest(proof)) {
         return Err(ActionError::evidence("this is not the proof whose hash the miner signed"));
     }
-    match assay_circuits::dense::verify(model, binding, &request.input, &output, proof) {
+    match answer::verify(&model.outline(), binding, &request.input, &output, proof) {
         Ok(()) => Err(ActionError::evidence("the output is exact and the proof holds: nothing is refuted")),
-        Err(VerifyError::Setup(e)) => Err(ActionError::evidence(format!("no proof of this model can be checked: {e}"))),
+        Err(RefusedAnswer::Setup(e)) => Err(ActionError::evidence(format!("no proof of this model can be checked: {e}"))),
         Err(_) => Ok(SlashReason::InvalidProof),
     }
 }
@@ -179,7 +186,7 @@ pub(super) fn challenge(
 ) -> Result<(), ActionError> {
     let exchange = may_challenge(state, env, signer, request, response)?;
     let id = exchange.response;
-    if let Err(e) = load(state, &request.body.model)?.run(&request.body.input) {
+    if let Err(e) = load(state, &request.body.model)?.run_flat(&request.body.input) {
         return Err(ActionError::evidence(format!("the request's input is none of the model's: {e}")));
     }
     let deadline = env.block.height.checked_add(env.params.challenge_window);
@@ -198,8 +205,16 @@ pub(super) fn challenge(
     Ok(())
 }
 
-/// The open challenge that `signer` may answer, and its deadline.
-pub(super) fn may_answer(state: &Overlay<'_>, signer: AccountId, id: &Hash32) -> Result<(Challenge, u64), ActionError> {
+/// A challenge that waits for its answer.
+pub(super) struct Waiting {
+    challenge: Challenge,
+    deadline: u64,
+    /// What checking an answer of its model takes.
+    pub(super) cost: WorkCost,
+}
+
+/// The open challenge that `signer` may answer.
+pub(super) fn may_answer(state: &Overlay<'_>, signer: AccountId, id: &Hash32) -> Result<Waiting, ActionError> {
     let challenge = query::challenge(state, id)?.ok_or(ActionError::unknown("challenge", id))?;
     let miner = challenge.response.body.miner;
     if signer != miner {
@@ -208,7 +223,9 @@ pub(super) fn may_answer(state: &Overlay<'_>, signer: AccountId, id: &Hash32) ->
     let ChallengeStatus::Open { deadline } = challenge.status else {
         return Err(ActionError::not_now(format!("challenge {id} is closed")));
     };
-    Ok((challenge, deadline))
+    let model = &challenge.request.body.model;
+    let record = query::model(state, model)?.ok_or(StoreError::Missing { what: "model of a challenge" })?;
+    Ok(Waiting { challenge, deadline, cost: record.cost })
 }
 
 pub(super) fn answer(
@@ -218,7 +235,7 @@ pub(super) fn answer(
     id: &Hash32,
     proof: &[u8],
 ) -> Result<(), ActionError> {
-    let (mut challenge, deadline) = may_answer(state, signer, id)?;
+    let Waiting { mut challenge, deadline, .. } = may_answer(state, signer, id)?;
     let miner = signer;
     let (request, output) = (&challenge.request.body, &challenge.response.body.output);
     let model = load(state, &request.model)?;
@@ -231,7 +248,7 @@ pub(super) fn answer(
         input: input_hash(&request.input),
         output: output_hash(output),
     };
-    assay_circuits::dense::verify(&model, &binding, &request.input, output, proof)
+    answer::verify(&model.outline(), &binding, &request.input, output, proof)
         .map_err(|e| ActionError::evidence(format!("the proof does not answer the challenge: {e}")))?;
     challenge.status = ChallengeStatus::Answered { height: env.block.height };
     state.write(keys::challenge(id), &challenge);

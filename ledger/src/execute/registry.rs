@@ -1,12 +1,13 @@
 //! Who runs what: validators, miners, their endpoints, and models.
 
-use assay_chain_spec::MAX_MODEL_BYTES;
-use assay_circuits::dense::CompiledModel;
-use assay_primitives::{AccountId, Amount, ModelId, Score, Signature, domain, task::SubnetId};
+use assay_chain_spec::{MAX_KEY_BYTES, MAX_MODEL_BYTES};
+use assay_circuits::answer::compact::Provenance;
+use assay_primitives::{AccountId, Amount, Score, Signature, domain, task::SubnetId};
 
 use super::{Env, burn, money::debit, stake};
 use crate::{
     ActionError, Event, StoreError, keys,
+    model::{Examined, ModelFault},
     overlay::Overlay,
     query,
     records::{MinerRecord, ModelRecord, Operator, Role, SubnetRecord, ValidatorRecord},
@@ -188,13 +189,15 @@ pub(super) fn model_is_welcome(
     env: &Env<'_>,
     signer: AccountId,
     other_fee: Amount,
-    (subnet, name, bytes): (SubnetId, &str, &[u8]),
+    (subnet, name, bytes, groth16): (SubnetId, &str, &[u8], Option<&[u8]>),
 ) -> Result<SubnetRecord, ActionError> {
     ActionError::limit("characters in the model's name", 1, 32, name.len() as u64)?;
     if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         return Err(ActionError::malformed("the model's name", format!("only a-z, 0-9 and -, found {name:?}")));
     }
     ActionError::limit("bytes of the model", 1, MAX_MODEL_BYTES as u64, bytes.len() as u64)?;
+    let key = groth16.map_or(0, |key| key.len() as u64);
+    ActionError::limit("bytes of the groth16 key", 0, MAX_KEY_BYTES as u64, key)?;
     let market = known_subnet(state, subnet)?;
     ActionError::limit("the number of the subnet's models", 1, MAX_SUBNET_MODELS, market.models.len() as u64 + 1)?;
     if query::model_by_name(state, name)?.is_some() {
@@ -216,17 +219,22 @@ pub(super) fn register_model(
     subnet: SubnetId,
     name: &str,
     bytes: &[u8],
+    groth16: Option<&[u8]>,
 ) -> Result<(), ActionError> {
-    let mut market = model_is_welcome(state, env, signer, Amount::ZERO, (subnet, name, bytes))?;
-    let model = CompiledModel::from_bytes(bytes).map_err(|e| ActionError::malformed("the model", e.to_string()))?;
-    let id = model.id();
+    let mut market = model_is_welcome(state, env, signer, Amount::ZERO, (subnet, name, bytes, groth16))?;
+    let fault = |e: ModelFault| ActionError::malformed("the model", e.to_string());
+    let model = Examined::new(bytes, groth16, env.params.max_tx_bytes).map_err(fault)?;
+    if let Some((_, Provenance::Dev)) = model.groth16 {
+        return Err(fault(ModelFault::SingleParty));
+    }
+    let id = model.model.id();
     if query::model(state, &id)?.is_some() {
         return Err(ActionError::exists("model", id));
     }
     let fee = Amount(env.params.registration_fee);
     debit(state, &signer, fee, "the model's registration")?;
     burn(state, fee)?;
-    write_model(state, &mut market, id, name, bytes, Some(signer), env.block.height);
+    write_model(state, &mut market, &model, name, (bytes, groth16), Some(signer), env.block.height);
     state.emit(Event::ModelRegistered { model: id, name: name.into(), subnet });
     Ok(())
 }
@@ -235,18 +243,21 @@ pub(super) fn register_model(
 pub(crate) fn write_model(
     state: &mut Overlay<'_>,
     market: &mut SubnetRecord,
-    id: ModelId,
+    model: &Examined,
     name: &str,
-    bytes: &[u8],
+    (bytes, groth16): (&[u8], Option<&[u8]>),
     registrant: Option<AccountId>,
     height: u64,
 ) {
+    let id = model.model.id();
     market.models.push(id);
     let record = ModelRecord {
         id,
         name: name.into(),
         subnet: market.id,
         bytes: bytes.len() as u64,
+        groth16: model.groth16.map(|(hash, _)| hash),
+        cost: model.cost,
         registrant,
         registered: height,
     };
@@ -254,4 +265,7 @@ pub(crate) fn write_model(
     state.write(keys::model(&id), &record);
     state.write(keys::model_name(name), &id);
     state.write_bytes(keys::model_bytes(&id), bytes.to_vec());
+    if let Some(key) = groth16 {
+        state.write_bytes(keys::model_groth16(&id), key.to_vec());
+    }
 }

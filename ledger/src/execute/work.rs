@@ -1,7 +1,9 @@
 //! Actions that take long to execute: their price, and their room in a block.
 //!
 //! Each kind has room of its own, so that one cannot crowd out another: what a miner must post before its deadline, above
-//! all, never waits behind what anyone may send. What the state alone shows to be vain takes no room; it fails fast.
+//! all, never waits behind what anyone may send. Room is metered twice, in pieces and in nanoseconds that are reckoned from
+//! what a model takes to verify and to run; so a block of the dearest models takes no longer than one of the cheapest. What
+//! the state alone shows to be vain takes no room; it fails fast.
 
 use assay_chain_spec::Params;
 use assay_primitives::{AccountId, Amount};
@@ -14,11 +16,14 @@ use crate::{
 };
 
 /// Most answers to open challenges that one block verifies.
-pub const MAX_ANSWERS_PER_BLOCK: u32 = 64;
+pub const MAX_ANSWERS_PER_BLOCK: u64 = 64;
 /// Most other proofs and models that one block verifies: `Refute` with a proof, and `RegisterModel`.
-pub const MAX_PROOFS_PER_BLOCK: u32 = 16;
+pub const MAX_PROOFS_PER_BLOCK: u64 = 16;
 /// Most re-executions in one block: `Refute` without a proof, and `Challenge`.
-pub const MAX_REPLAYS_PER_BLOCK: u32 = 64;
+pub const MAX_REPLAYS_PER_BLOCK: u64 = 64;
+
+/// Nanoseconds, reckoned, that one block spends on each kind of work.
+pub const WORK_BUDGET: u64 = 400_000_000;
 
 /// How many times the parameter `min_fee` a proof or a model costs.
 const PROOF_FEE: u64 = 100;
@@ -51,54 +56,78 @@ impl Work {
     }
 }
 
-/// Whether a transaction's work will be done, as far as that can be told without doing it. Its action begins with the same
-/// checks, so that where this says no it fails before the work.
-pub(super) fn will_be_done(
+/// What a transaction's work will cost, in nanoseconds, reckoned; `None` if it will not be done, as far as that can be told
+/// without doing it. Its action begins with the same checks, so that where this says none it fails before the work.
+pub(super) fn cost(
     state: &Overlay<'_>,
     env: &Env<'_>,
     payer: &AccountId,
     tx: &Transaction,
-) -> Result<bool, StoreError> {
+) -> Result<Option<u64>, StoreError> {
     let signer = tx.signer;
-    let checked = match &tx.action {
-        Action::Answer { challenge, .. } => evidence::may_answer(state, signer, challenge).map(|_| ()),
-        Action::RegisterModel { subnet, name, bytes } => {
+    let found = match &tx.action {
+        Action::Answer { challenge, .. } => {
+            evidence::may_answer(state, signer, challenge).map(|open| open.cost.verify)
+        }
+        Action::RegisterModel { subnet, name, bytes, groth16 } => {
             let fee = if *payer == signer { tx.fee } else { Amount::ZERO };
-            registry::model_is_welcome(state, env, signer, fee, (*subnet, name, bytes)).map(|_| ())
+            let key = groth16.as_deref();
+            registry::model_is_welcome(state, env, signer, fee, (*subnet, name, bytes, key)).map(|_| reading(bytes))
         }
-        Action::Refute { request, response, .. } => evidence::examine(state, env, request, response).map(|_| ()),
+        Action::Refute { request, response, proof } => {
+            let verify = |cost: u64| if proof.is_some() { cost } else { 0 };
+            evidence::examine(state, env, request, response).map(|e| e.cost.replay + verify(e.cost.verify))
+        }
         Action::Challenge { request, response } => {
-            evidence::may_challenge(state, env, signer, request, response).map(|_| ())
+            evidence::may_challenge(state, env, signer, request, response).map(|e| e.cost.replay)
         }
-        _ => Ok(()),
+        _ => Ok(0),
     };
-    match checked {
-        Ok(()) => Ok(true),
+    match found {
+        Ok(cost) => Ok(Some(cost)),
         Err(ActionError::Store(error)) => Err(error),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 
-/// What a block has done so far.
+/// What examining a model of so many bytes costs: a weight is checked, committed to and written.
+fn reading(bytes: &[u8]) -> u64 {
+    const EVERY: u64 = 5_000_000;
+    const BYTE: u64 = 150;
+    EVERY + BYTE * bytes.len() as u64
+}
+
+/// What a block has done so far: pieces and nanoseconds of each kind.
 #[derive(Default)]
 pub(super) struct Room {
-    answers: u32,
-    proofs: u32,
-    replays: u32,
+    answers: (u64, u64),
+    proofs: (u64, u64),
+    replays: (u64, u64),
 }
 
 impl Room {
-    /// Takes the room of one piece of work, if there is any.
-    pub(super) fn take(&mut self, work: Work) -> Result<(), Refusal> {
-        let (done, limit, what) = match work {
-            Work::Answer => (&mut self.answers, MAX_ANSWERS_PER_BLOCK, "answers"),
-            Work::Proof => (&mut self.proofs, MAX_PROOFS_PER_BLOCK, "proofs and models"),
-            Work::Replay => (&mut self.replays, MAX_REPLAYS_PER_BLOCK, "refutations and challenges"),
+    /// Takes the room of one piece of work at its cost, if there is any.
+    pub(super) fn take(&mut self, work: Work, cost: u64) -> Result<(), Refusal> {
+        let ((pieces, spent), limit, what, time) = match work {
+            Work::Answer => (&mut self.answers, MAX_ANSWERS_PER_BLOCK, "answers", "nanoseconds of answers"),
+            Work::Proof => {
+                (&mut self.proofs, MAX_PROOFS_PER_BLOCK, "proofs and models", "nanoseconds of proofs and models")
+            }
+            Work::Replay => (
+                &mut self.replays,
+                MAX_REPLAYS_PER_BLOCK,
+                "refutations and challenges",
+                "nanoseconds of refutations and challenges",
+            ),
         };
-        if *done >= limit {
+        if *pieces >= limit {
             return Err(Refusal::NoRoom { what, limit });
         }
-        *done += 1;
+        let sum = spent.saturating_add(cost);
+        if sum > WORK_BUDGET {
+            return Err(Refusal::NoRoom { what: time, limit: WORK_BUDGET });
+        }
+        (*pieces, *spent) = (*pieces + 1, sum);
         Ok(())
     }
 }
@@ -107,13 +136,24 @@ impl Room {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::model::MAX_WORK_COST;
 
     #[test]
     fn no_kind_of_work_takes_the_room_of_another() {
         let mut room = Room::default();
         for (work, limit) in [(Work::Proof, 16), (Work::Replay, 64), (Work::Answer, 64)] {
-            (0..limit).for_each(|_| room.take(work).unwrap());
-            assert!(matches!(room.take(work), Err(Refusal::NoRoom { .. })));
+            (0..limit).for_each(|_| room.take(work, 1).unwrap());
+            assert!(matches!(room.take(work, 1), Err(Refusal::NoRoom { .. })));
         }
+    }
+
+    #[test]
+    fn a_block_stops_at_its_budget_and_has_room_for_some_of_the_dearest_models() {
+        let mut room = Room::default();
+        (0..4).for_each(|_| room.take(Work::Answer, MAX_WORK_COST).unwrap());
+        let refused = room.take(Work::Answer, 1).unwrap_err();
+        assert!(matches!(refused, Refusal::NoRoom { limit: WORK_BUDGET, .. }), "{refused}");
+        room.take(Work::Proof, 2 * MAX_WORK_COST).unwrap();
+        assert!(reading(&[0; assay_chain_spec::MAX_MODEL_BYTES]) < WORK_BUDGET);
     }
 }

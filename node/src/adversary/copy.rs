@@ -53,8 +53,9 @@ impl Copy {
         let requester = self.requester.account();
         let body = Request { requester, miner: victim.operator, nonce, ..wanted.clone() };
         let request = Signed::new(body, &self.chain.genesis(), &self.requester);
-        match self.asker.ask(&victim.endpoint, Ask { request, want_proof: true }, PATIENCE).await {
-            Ok(Reply::Answer { response, proof }) => Some((response.body.output, proof?)),
+        let ask = Ask { request, want_proof: true, want_compact: false };
+        match self.asker.ask(&victim.endpoint, ask, PATIENCE).await {
+            Ok(Reply::Answer { response, proof, .. }) => Some((response.body.output, proof?)),
             _ => None,
         }
     }
@@ -76,7 +77,7 @@ impl Answerer for Copy {
         for victim in victims {
             if let Some((output, proof)) = self.steal(wanted, &victim).await {
                 let response = sign(&self.chain.genesis(), &self.key, &ask.request, output, Some(&proof));
-                return Reply::Answer { response, proof: Some(proof) };
+                return Reply::Answer { response, proof: Some(proof), compact: None };
             }
         }
         Reply::refused(RefusalCode::Unavailable, "nobody to copy from")

@@ -44,6 +44,7 @@ impl Answerer for Lazy {
             Err(e) => return Reply::refused(RefusalCode::Unavailable, e),
         };
         let output = (0..length).map(|class| if class == 0 { 100 } else { 0 }).collect();
-        Reply::Answer { response: sign(&self.genesis, &self.key, request, output, None), proof: None }
+        let response = sign(&self.genesis, &self.key, request, output, None);
+        Reply::Answer { response, proof: None, compact: None }
     }
 }

@@ -33,7 +33,7 @@ impl Tamper {
 
     async fn defraud(&self, ask: &Ask) -> Result<Reply, Reply> {
         let engine = self.miner.admit(ask)?;
-        let Work { mut output, proof } = self.miner.work(engine, &ask.request).await?;
+        let Work { mut output, proof, .. } = self.miner.work(engine, &ask.request, false).await?;
         let replayed = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let earlier = state.0.replace(proof.clone()).filter(|_| state.1);
@@ -47,7 +47,7 @@ impl Tamper {
             proof
         });
         let response = sign(&self.genesis, &self.key, &ask.request, output, Some(&proof));
-        Ok(Reply::Answer { response, proof: Some(proof) })
+        Ok(Reply::Answer { response, proof: Some(proof), compact: None })
     }
 }
 

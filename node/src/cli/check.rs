@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use assay_circuits::dense::{Binding, CompiledModel};
+use assay_circuits::{Binding, answer, model::Model};
 use assay_primitives::{AccountId, Hash32, task};
 use clap::Args;
 use serde_json::json;
@@ -160,7 +160,7 @@ fn models(home: &Home, skip_prover: bool, global: &Global) -> (Found, Option<Fou
     let mut first = None;
     let mut names = Vec::new();
     for model in home.spec.subnets.iter().flat_map(|subnet| &subnet.models) {
-        match CompiledModel::from_bytes(&model.bytes.0) {
+        match Model::from_bytes(&model.bytes.0) {
             Ok(compiled) if compiled.id() == model.id => {
                 names.push(model.name.clone());
                 first.get_or_insert(compiled);
@@ -187,10 +187,10 @@ fn models(home: &Home, skip_prover: bool, global: &Global) -> (Found, Option<Fou
     (found, prover)
 }
 
-fn prove(model: &CompiledModel) -> Result<String, String> {
+fn prove(model: &Model) -> Result<String, String> {
     let start = std::time::Instant::now();
     let input = vec![1i16; model.input_len()];
-    let output = model.run(&input).map_err(|e| e.to_string())?;
+    let output = model.run_flat(&input).map_err(|e| e.to_string())?;
     let binding = Binding {
         genesis: Hash32::ZERO,
         model: model.id(),
@@ -200,8 +200,8 @@ fn prove(model: &CompiledModel) -> Result<String, String> {
         input: task::input_hash(&input),
         output: task::output_hash(&output),
     };
-    let proof = assay_circuits::dense::prove(model, &binding, &input, &output).map_err(|e| e.to_string())?;
+    let proof = answer::prove(model, &binding, &input, &output).map_err(|e| e.to_string())?;
     let proved = start.elapsed();
-    assay_circuits::dense::verify(model, &binding, &input, &output, &proof).map_err(|e| e.to_string())?;
+    answer::verify(&model.outline(), &binding, &input, &output, &proof).map_err(|e| e.to_string())?;
     Ok(format!("keys and one proof in {} ms, verified", proved.as_millis()))
 }

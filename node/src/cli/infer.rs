@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, time::Instant};
 
-use assay_circuits::dense::{CompiledModel, argmax};
+use assay_circuits::{
+    answer::argmax,
+    model::{Model, Outline},
+};
 use assay_ledger::records::ModelRecord;
 use assay_primitives::{Hash32, ModelId, receipt::Receipt};
 use clap::Args;
@@ -13,7 +16,8 @@ use serde_json::json;
 use super::global::{Global, pairs, table};
 use crate::{
     rpc::Answer,
-    verify::{self, Check},
+    roles::ReceiptSystem,
+    verify::{self, Check, Demands},
 };
 
 /// Larger files are no receipts.
@@ -33,6 +37,9 @@ pub(super) struct Infer {
     /// The chain's genesis hash, if the node is not to be believed about it.
     #[arg(long, value_name = "HASH")]
     genesis: Option<Hash32>,
+    /// The proof system of the receipt [default: groth16 where the model has a key, else sumcheck].
+    #[arg(long, value_name = "SYSTEM")]
+    proof: Option<ReceiptSystem>,
 }
 
 #[derive(Args, Debug)]
@@ -42,6 +49,12 @@ pub(super) struct Verify {
     /// The genesis hash of the chain it must be of.
     #[arg(long, value_name = "HASH")]
     genesis: Hash32,
+    /// The compiled model with its weights: the input is then run again too.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Refuse a groth16 key that a single party made.
+    #[arg(long)]
+    require_ceremony: bool,
 }
 
 #[derive(Deserialize)]
@@ -52,14 +65,14 @@ enum Input {
 }
 
 /// What the receipt's own checks cannot know: that it is about what *we* asked.
-fn about_our_question(receipt: &Receipt, model: &str, input: &[f32]) -> eyre::Result<CompiledModel> {
-    let compiled = CompiledModel::from_bytes(&receipt.model.0)?;
+fn about_our_question(receipt: &Receipt, model: &str, input: &[f32]) -> eyre::Result<()> {
+    let outline = Outline::from_bytes(&receipt.outline.0)?;
     let record: ModelRecord = assay_primitives::decode("model record", &receipt.model_fact.value.0)?;
     let named = model.parse::<ModelId>().map_or(record.name == model, |id| record.id == id);
     ensure!(named, "the answer is of model {} ({}), asked was {model}", record.name, record.id);
-    let ours = compiled.quantise_input(input)?;
+    let ours = outline.quantise_flat(input)?;
     ensure!(ours == receipt.request.body.input, "the answer is for another input than ours; do not use it");
-    Ok(compiled)
+    Ok(())
 }
 
 pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<()> {
@@ -75,10 +88,10 @@ pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<()> 
         Some(genesis) => genesis,
         None => client.status().await?.genesis_hash,
     };
-    let Answer { class, receipt } = client.infer(&command.model, &input).await?;
+    let Answer { class, receipt } = client.infer(&command.model, &input, command.proof).await?;
     bar.set_message("checking the receipt");
     let text = receipt.to_json();
-    let checks = verify::verify_text(&text, &genesis)?;
+    let checks = verify::verify_text(&text, &genesis, &Demands::default())?;
     about_our_question(&receipt, &command.model, &input)?;
     bar.finish_and_clear();
     let response = &receipt.response.body;
@@ -118,16 +131,25 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     if size > MAX_RECEIPT_BYTES {
         bail!("{} has {size} bytes; a receipt has at most {MAX_RECEIPT_BYTES}", path.display());
     }
+    let read = |path: &PathBuf| {
+        let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+        Model::from_bytes(&bytes).wrap_err_with(|| format!("{}", path.display()))
+    };
+    let model = command.model.as_ref().map(read).transpose()?;
+    let demands = Demands { model, ceremony: command.require_ceremony };
     let start = Instant::now();
     let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
     // A byte that makes the text no text is one of the changes that must be found and named.
     let outcome = match std::str::from_utf8(&bytes) {
-        Ok(text) => verify::verify_text(text, &command.genesis),
+        Ok(text) => verify::verify_text(text, &command.genesis, &demands),
         Err(e) => Err(verify::VerifyFailure { passed: Vec::new(), name: "canonical form", reason: e.to_string() }),
     };
     let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     match outcome {
         Ok(checks) => {
+            for warning in checks.iter().filter_map(|check| check.warning) {
+                global.hint(format!("warning: {warning}."));
+            }
             global.show(&json!({ "ok": true, "checks": checks, "milliseconds": millis }), || {
                 format!("{}\nthe receipt holds ({millis} ms)", table(["check", "", "found"], lines(&checks)))
             });

@@ -1,16 +1,17 @@
 //! `assay model`: what miners may serve.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use assay_ledger::tx::Action;
 use assay_primitives::task::SubnetId;
 use clap::{Args, Subcommand};
+use eyre::WrapErr as _;
 use serde_json::{Value, json};
 
 use super::{
     global::{Global, pairs, rows, table, text},
     send::Sending,
-    spec::read_model,
+    zk::read_model,
 };
 
 #[derive(Debug, Subcommand)]
@@ -30,11 +31,14 @@ pub(super) enum Model {
 pub(super) struct Add {
     /// The name callers will use: 1 to 32 of a-z, 0-9 and -.
     name: String,
-    /// A compiled model, or an ONNX file with --calibration.
+    /// A compiled model or the folder that `assay zk compile` made, or an ONNX file with --calibration.
     file: PathBuf,
-    /// JSON list of inputs to quantise an ONNX file with.
+    /// Sample inputs to quantise an ONNX file with.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
+    /// The groth16 verifier's key that a ceremony gave for the model; its receipts then have 128 bytes.
+    #[arg(long, value_name = "FILE")]
+    groth16: Option<PathBuf>,
     /// The subnet whose miners serve it.
     #[arg(long, value_name = "ID", default_value_t = 1)]
     subnet: SubnetId,
@@ -46,7 +50,10 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
     match command {
         Model::Add(add) => {
             let model = read_model(&add.file, add.calibration.as_deref())?;
-            let action = Action::RegisterModel { subnet: add.subnet, name: add.name.clone(), bytes: model.to_bytes() };
+            let read = |path: &PathBuf| fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()));
+            let groth16 = add.groth16.as_ref().map(read).transpose()?;
+            let (name, bytes) = (add.name.clone(), model.to_bytes());
+            let action = Action::RegisterModel { subnet: add.subnet, name, bytes, groth16 };
             let what = format!("register model {} ({}) in subnet {}", add.name, model.id(), add.subnet);
             global.send(&add.sending, action, &what).await
         }
@@ -66,6 +73,7 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
                     ("id", text(&found["id"])),
                     ("subnet", text(&found["subnet"])),
                     ("bytes", text(&found["bytes"])),
+                    ("receipts", if found["groth16"].is_null() { "sumcheck" } else { "groth16" }.into()),
                     ("registered", format!("height {}", text(&found["registered"]))),
                     (
                         "registrant",

@@ -8,15 +8,20 @@ use std::{
 };
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
-use assay_circuits::dense::CompiledModel;
-use assay_primitives::{AccountId, Amount, Keypair, receipt::Blob};
+use assay_circuits::model::Model;
+use assay_primitives::{AccountId, Amount, Keypair};
 use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, bail, ensure, eyre};
-use serde::Deserialize;
 use serde_json::json;
 
-use super::global::{Global, pairs};
-use crate::{home, keyfile};
+use super::{
+    global::{Global, pairs},
+    zk::read_model,
+};
+use crate::{
+    genesis_model::{ReceiptKey, genesis_model},
+    home, keyfile,
+};
 
 /// The digit classifier, so that a network can be made from the program alone.
 const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
@@ -73,9 +78,13 @@ pub(super) struct New {
     /// digit classifier. Repeatable.
     #[arg(long, value_name = "NAME[=FILE]", default_value = "digits")]
     model: Vec<String>,
-    /// JSON list of inputs, `[[numbers]]` or `[{"pixels": [numbers]}]`, to quantise ONNX models with.
+    /// Sample inputs to quantise ONNX models with, as `assay zk compile` takes them.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
+    /// The groth16 verifier's key that a ceremony gave for a model; its receipts then have 128 bytes. Repeatable. Models of
+    /// the preset `dev` get keys that anybody can forge proofs for.
+    #[arg(long, value_name = "NAME=FILE", value_parser = key_file)]
+    groth16: Vec<(String, PathBuf)>,
     /// Another value for a parameter. Repeatable.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
     param: Vec<(String, u64)>,
@@ -90,6 +99,11 @@ pub(super) struct New {
 fn fund(text: &str) -> Result<(AccountId, Amount), String> {
     let (account, amount) = text.split_once('=').ok_or("expected ACCOUNT=AMOUNT")?;
     Ok((account.parse().map_err(|e| format!("{e}"))?, amount.parse().map_err(|e| format!("{e}"))?))
+}
+
+fn key_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("expected NAME=FILE")?;
+    Ok((name.to_owned(), path.into()))
 }
 
 fn parameter(text: &str) -> Result<(String, u64), String> {
@@ -109,41 +123,21 @@ fn known_validator(text: &str) -> eyre::Result<(AccountId, AccountId)> {
     Ok((accounts.operator, owner))
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Sample {
-    Bare(Vec<f32>),
-    Scan { pixels: Vec<f32> },
-}
-
-/// Reads a model file, compiled or ONNX.
-pub(super) fn read_model(path: &Path, calibration: Option<&Path>) -> eyre::Result<CompiledModel> {
-    let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-    if path.extension().is_none_or(|extension| extension != "onnx") {
-        return CompiledModel::from_bytes(&bytes).wrap_err_with(|| format!("{}", path.display()));
-    }
-    let samples = calibration.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
-    let text = fs::read_to_string(samples).wrap_err_with(|| format!("cannot read {}", samples.display()))?;
-    let samples: Vec<Sample> = serde_json::from_str(&text)
-        .wrap_err_with(|| format!("{}: expected a JSON list of inputs", samples.display()))?;
-    let inputs: Vec<Vec<f32>> = samples
-        .into_iter()
-        .map(|sample| match sample {
-            Sample::Bare(input) | Sample::Scan { pixels: input } => input,
-        })
-        .collect();
-    let imported =
-        assay_circuits::dense::import_onnx(&bytes, &inputs).wrap_err_with(|| format!("{}", path.display()))?;
-    Ok(imported.model)
-}
-
-fn genesis_model(text: &str, calibration: Option<&Path>) -> eyre::Result<GenesisModel> {
+fn model_of(command: &New, text: &str) -> eyre::Result<GenesisModel> {
     let (name, model) = match text.split_once('=') {
-        Some((name, path)) => (name, read_model(Path::new(path), calibration)?),
-        None if text == "digits" => (text, CompiledModel::from_bytes(DIGITS)?),
+        Some((name, path)) => (name, read_model(Path::new(path), command.calibration.as_deref())?),
+        None if text == "digits" => (text, Model::from_bytes(DIGITS)?),
         None => bail!("--model {text}: expected NAME=FILE; only `digits` is built in"),
     };
-    Ok(GenesisModel { name: name.to_owned(), id: model.id(), bytes: Blob(model.to_bytes()) })
+    let given = command.groth16.iter().find(|(named, _)| named == name);
+    let key = match given {
+        Some((_, path)) => {
+            ReceiptKey::Given(fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?)
+        }
+        None if command.preset == Preset::Dev => ReceiptKey::Development,
+        None => ReceiptKey::None,
+    };
+    genesis_model(name, &model, key).wrap_err_with(|| format!("--groth16 {name}"))
 }
 
 /// Writes the keys, then the spec that names them.
@@ -206,8 +200,11 @@ fn new(global: &Global, command: &New) -> eyre::Result<()> {
         take: command.take,
     };
     let validators = members.iter().map(validator).collect();
-    let models = command.model.iter().map(|text| genesis_model(text, command.calibration.as_deref()));
-    let subnet = GenesisSubnet { id: 1, name: command.subnet.clone(), models: models.collect::<eyre::Result<_>>()? };
+    let models = command.model.iter().map(|text| model_of(command, text)).collect::<eyre::Result<Vec<_>>>()?;
+    if let Some((name, _)) = command.groth16.iter().find(|(name, _)| models.iter().all(|model| model.name != *name)) {
+        bail!("--groth16 {name}: no --model has that name");
+    }
+    let subnet = GenesisSubnet { id: 1, name: command.subnet.clone(), models };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock says a time before 1970; set it")?;
     let time = command.genesis_time.unwrap_or(u64::try_from(now.as_millis())?);
     let mut spec = command.preset.spec(command.chain_id.clone(), time, accounts, validators, vec![subnet]);

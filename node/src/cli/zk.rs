@@ -14,7 +14,11 @@ mod files;
 mod prove;
 mod show;
 
+use std::path::Path;
+
+use assay_circuits::model::Model;
 use clap::Subcommand;
+use eyre::WrapErr as _;
 
 use super::global::Global;
 
@@ -41,6 +45,19 @@ pub(super) enum Zk {
     /// Make groth16 keys together, so that no single party can forge.
     #[command(subcommand)]
     Ceremony(ceremony::Ceremony),
+}
+
+/// Reads a model for a chain: a compiled one, the folder that `assay zk compile` made, or ONNX with calibration.
+pub(super) fn read_model(path: &Path, calibration: Option<&Path>) -> eyre::Result<Model> {
+    if path.extension().is_some_and(|extension| extension == "onnx") {
+        let samples =
+            calibration.ok_or_else(|| eyre::eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
+        return Ok(files::compile_onnx(path, &files::samples(samples)?, &files::Quantising::default())?.model);
+    }
+    if path.is_dir() {
+        return files::Folder::new(path).model();
+    }
+    Model::from_bytes(&files::read(path)?).wrap_err_with(|| format!("{}", path.display()))
 }
 
 /// `Ok(false)`: a proof that does not hold, already told.

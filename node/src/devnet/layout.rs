@@ -7,14 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
-use assay_circuits::dense::CompiledModel;
-use assay_primitives::{Amount, Keypair, receipt::Blob};
+use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, presets::Preset};
+use assay_circuits::model::Model;
+use assay_primitives::{Amount, Keypair};
 use eyre::{WrapErr as _, bail, eyre};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{Adversary, DevnetArgs},
+    genesis_model::{ReceiptKey, genesis_model},
     home::{self, Accounts, Config, Home, PeerAddress, Peers, Ports, Role},
 };
 
@@ -186,8 +187,8 @@ fn make(dir: &Path, plans: &[Plan]) -> eyre::Result<ChainSpec> {
             validators.push(GenesisValidator { operator, owner, stake: STAKE, take: 1_000 });
         }
     }
-    let id = CompiledModel::from_bytes(DIGITS).wrap_err("the digit model shipped with this program is damaged")?.id();
-    let digits = GenesisModel { name: "digits".into(), id, bytes: Blob(DIGITS.to_vec()) };
+    let model = Model::from_bytes(DIGITS).wrap_err("the digit model shipped with this program is damaged")?;
+    let digits = genesis_model("digits", &model, ReceiptKey::Development)?;
     let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![digits] };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
     let now = u64::try_from(now)?;

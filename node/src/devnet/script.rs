@@ -183,7 +183,7 @@ async fn ask(cast: &Cast) -> eyre::Result<()> {
     let Sample { pixels } = serde_json::from_str(SAMPLE).wrap_err("the sample scan is damaged")?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let answer = loop {
-        match gateway.node.infer("digits", pixels.clone()).await {
+        match gateway.node.infer("digits", pixels.clone(), None).await {
             Ok(answer) => break answer,
             // The gateway's node may not have the block that registers the miners yet.
             Err(BackendError::Unavailable(_)) if tokio::time::Instant::now() < deadline => {
@@ -194,7 +194,7 @@ async fn ask(cast: &Cast) -> eyre::Result<()> {
     };
     let genesis = cast.genesis;
     let class = answer.class;
-    let checks = tokio::task::spawn_blocking(move || verify::verify_receipt(&answer.receipt, &genesis)).await?;
+    let checks = tokio::task::spawn_blocking(move || verify::verify_receipt(&answer.receipt, &genesis, &verify::Demands::default())).await?;
     match checks {
         Ok(checks) => {
             cast.progress.say(&format!("a client's scan is a {class}; its receipt holds in {} checks", checks.len()));

@@ -30,7 +30,7 @@ fn ask(values: usize) -> Ask {
         nonce: [5; 16],
         input: vec![1; values],
     };
-    Ask { request: Signed::new(body, &GENESIS, &key(1)), want_proof: true }
+    Ask { request: Signed::new(body, &GENESIS, &key(1)), want_proof: true, want_compact: false }
 }
 
 fn answer() -> Reply {
@@ -42,7 +42,7 @@ fn answer() -> Reply {
         output: vec![1, -2],
         proof: None,
     };
-    Reply::Answer { response: Box::new(Signed { body, signature: Signature([5; 64]) }), proof: Some(vec![7; 10_000]) }
+    Reply::Answer { response: Box::new(Signed { body, signature: Signature([5; 64]) }), proof: Some(vec![7; 10_000]), compact: None }
 }
 
 const SOON: Duration = Duration::from_secs(20);

@@ -26,6 +26,8 @@ pub struct Ask {
     pub request: Signed<Request>,
     /// Whether the proof should come with the answer even where the model's policy leaves it for later.
     pub want_proof: bool,
+    /// Whether a `groth16` proof should come too, for a receipt: 128 bytes, where the model has keys for it.
+    pub want_compact: bool,
 }
 
 /// What a miner replies.
@@ -37,6 +39,8 @@ pub enum Reply {
         response: Box<Signed<Response>>,
         /// The proof whose hash stands in the response.
         proof: Option<Vec<u8>>,
+        /// The `groth16` proof, if it was asked for and the miner has the model's keys.
+        compact: Option<Vec<u8>>,
     },
     /// It did not.
     Refused {
@@ -196,7 +200,7 @@ mod tests {
             nonce,
             input,
         };
-        Ask { request: Signed { body, signature: Signature([5; 64]) }, want_proof }
+        Ask { request: Signed { body, signature: Signature([5; 64]) }, want_proof, want_compact: !want_proof }
     }
 
     fn answer(output: Vec<i32>, proof: Option<Vec<u8>>) -> Reply {
@@ -208,7 +212,8 @@ mod tests {
             output,
             proof: proof.as_deref().map(Hash32::digest),
         };
-        Reply::Answer { response: Box::new(Signed { body, signature: Signature([5; 64]) }), proof }
+        let compact = proof.as_ref().map(|proof| proof.iter().copied().take(128).collect());
+        Reply::Answer { response: Box::new(Signed { body, signature: Signature([5; 64]) }), proof, compact }
     }
 
     fn written<T: BorshSerialize>(value: &T, limit: usize) -> io::Result<Vec<u8>> {

@@ -11,7 +11,7 @@ use super::{Shared, health};
 use crate::{
     chain::Block,
     mempool::SubmitError,
-    roles::InferError,
+    roles::{InferError, ReceiptSystem},
     rpc::{Answer, BackendError, BlockBody, Identity, Proven, RpcBackend, Snapshot, TxStatus, Vitals},
 };
 
@@ -77,17 +77,22 @@ impl RpcBackend for Shared {
         self.prove_key(key)
     }
 
-    async fn infer(&self, model: &str, input: Vec<f32>) -> Result<Answer, BackendError> {
+    async fn infer(
+        &self,
+        model: &str,
+        input: Vec<f32>,
+        system: Option<ReceiptSystem>,
+    ) -> Result<Answer, BackendError> {
         let gateway = self.gateway.get().ok_or_else(|| {
             BackendError::Unavailable("this node holds no owner key to ask miners with; ask a gateway".into())
         })?;
-        let inference = gateway.infer(model, &input).await.map_err(|e| match &e {
+        let inference = gateway.infer(model, &input, system).await.map_err(|e| match &e {
             InferError::UnknownModel { .. } => BackendError::NotFound(e.to_string()),
             e if e.is_callers_fault() => BackendError::Refused(e.to_string()),
             e => BackendError::Unavailable(e.to_string()),
         })?;
         let class = inference.class;
-        let receipt = self.receipt(inference.request, inference.response, inference.proof, inference.model)?;
+        let receipt = self.receipt(inference.request, inference.response, inference.proof, inference.outline)?;
         Ok(Answer { class, receipt })
     }
 

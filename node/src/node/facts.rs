@@ -4,7 +4,7 @@ use assay_ledger::{keys, tree};
 use assay_primitives::{
     Signed, SignedHeader,
     light::SetChange,
-    receipt::{Blob, RECEIPT_VERSION, Receipt, StateFact},
+    receipt::{Blob, RECEIPT_VERSION, Receipt, ReceiptProof, StateFact},
     task::{Request, Response},
 };
 
@@ -75,8 +75,8 @@ impl Shared {
         &self,
         request: Signed<Request>,
         response: Signed<Response>,
-        proof: Vec<u8>,
-        model: Vec<u8>,
+        proof: ReceiptProof,
+        outline: Vec<u8>,
     ) -> Result<Receipt, BackendError> {
         let snapshot = self.store.snapshot();
         let tip = Self::tip_of(&snapshot)?;
@@ -91,8 +91,8 @@ impl Shared {
             miner_fact: fact("miner", keys::miner(&response.body.miner))?,
             request,
             response,
-            proof: Blob(proof),
-            model: Blob(model),
+            proof,
+            outline: Blob(outline),
             changes: self.path_to(tip.height)?,
             header: self.header_at(tip.height)?,
         })

@@ -8,7 +8,10 @@
 //!       ─ Verified
 //! ```
 
-use assay_circuits::dense::Binding;
+use assay_circuits::{
+    Binding,
+    answer::{self, compact},
+};
 use assay_inference::{Engine as _, ExactEngine};
 use assay_primitives::{
     Hash32, Signed,
@@ -24,6 +27,8 @@ pub(crate) struct Checked {
     pub(crate) response: Signed<Response>,
     /// The proof that came with it and has the signed hash.
     pub(crate) proof: Option<Vec<u8>>,
+    /// The `groth16` proof that came with it, not looked at.
+    pub(crate) compact: Option<Vec<u8>>,
     /// What exact re-execution gives.
     pub(crate) expected: Vec<i32>,
     /// What it is worth.
@@ -82,8 +87,8 @@ pub(crate) fn check(
     request: &Signed<Request>,
     reply: Reply,
 ) -> Result<Checked, Unusable> {
-    let (response, proof) = match reply {
-        Reply::Answer { response, proof } => (*response, proof),
+    let (response, proof, compact) = match reply {
+        Reply::Answer { response, proof, compact } => (*response, proof, compact),
         Reply::Refused { code, reason } => return Err(Unusable::Refused { code, reason }),
     };
     let not = |reason: String| Err(Unusable::NotAnAnswer(reason));
@@ -106,11 +111,25 @@ pub(crate) fn check(
         None => Finding::MissingProof,
         Some(proof) => {
             let binding = binding(genesis, asked, id, &expected);
-            match assay_circuits::dense::verify(engine.model(), &binding, &asked.input, &expected, proof) {
+            match answer::verify(&engine.model().outline(), &binding, &asked.input, &expected, proof) {
                 Ok(()) => Finding::Verified,
                 Err(e) => Finding::InvalidProof(e.to_string()),
             }
         }
     };
-    Ok(Checked { response, proof, expected, finding })
+    Ok(Checked { response, proof, compact, expected, finding })
+}
+
+/// Checks a `groth16` proof of a verified answer under the model's registered key.
+pub(crate) fn check_compact(
+    genesis: &Hash32,
+    engine: &ExactEngine,
+    key: &[u8],
+    request: &Signed<Request>,
+    output: &[i32],
+    proof: &[u8],
+) -> Result<(), String> {
+    let binding = binding(genesis, &request.body, request.id(genesis), output);
+    let outline = engine.model().outline();
+    compact::verify(&outline, key, &binding, &request.body.input, output, proof).map(drop).map_err(|e| e.to_string())
 }

@@ -13,17 +13,19 @@ use assay_ledger::{
     records::{MinerRecord, ModelRecord},
 };
 use assay_primitives::{
-    AccountId, Keypair, ModelId, Signed,
+    AccountId, Hash32, Keypair, ModelId, Signed,
+    receipt::{Blob, ReceiptProof},
     task::{Request, Response},
 };
 use rand::{RngCore as _, rngs::OsRng, seq::SliceRandom as _};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::{
     Asker, ChainView, Models, RoleError, RoleMetrics, Snapshot,
-    check::{Finding, check},
+    check::{Finding, check, check_compact},
 };
-use crate::net::Ask;
+use crate::net::{Ask, Reply};
 
 /// Answers checked at once.
 const CHECKS: usize = 2;
@@ -52,10 +54,20 @@ pub struct Inference {
     pub request: Signed<Request>,
     /// What the miner signed.
     pub response: Signed<Response>,
-    /// The proof, which holds.
-    pub proof: Vec<u8>,
-    /// The compiled model's bytes, as registered.
-    pub model: Vec<u8>,
+    /// The proof for the receipt, which holds.
+    pub proof: ReceiptProof,
+    /// The model's bytes without its weights.
+    pub outline: Vec<u8>,
+}
+
+/// The proof system of a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptSystem {
+    /// Rests on hashes alone; some hundred kilobytes.
+    Sumcheck,
+    /// 128 bytes; rests on the ceremony that made the model's key.
+    Groth16,
 }
 
 /// Why there is no answer.
@@ -82,6 +94,12 @@ pub enum InferError {
         /// Who was asked, and what went wrong.
         tried: Vec<(AccountId, String)>,
     },
+    /// A receipt of a system that the model has no key for.
+    #[error("model {name} has no groth16 key registered; ask for a sumcheck receipt")]
+    NoKey {
+        /// The model's name.
+        name: String,
+    },
     /// This node's own trouble.
     #[error(transparent)]
     Node(#[from] RoleError),
@@ -95,7 +113,7 @@ fn list(tried: &[(AccountId, String)]) -> String {
 impl InferError {
     /// Another request could succeed now; this one cannot.
     pub fn is_callers_fault(&self) -> bool {
-        matches!(self, InferError::UnknownModel { .. } | InferError::Input(_))
+        matches!(self, InferError::UnknownModel { .. } | InferError::Input(_) | InferError::NoKey { .. })
     }
 }
 
@@ -115,15 +133,21 @@ impl Gateway {
         Self(Arc::new(Inner { chain, asker, key, models: Models::default(), checks, metrics }))
     }
 
-    /// Runs a model, by name or id, on an input in the model's own units (for the digits: pixels 0..=16).
+    /// Runs a model, by name or id, on an input in the model's own units (for the digits: pixels 0..=16). The receipt is by
+    /// `groth16` where the model has a key and nothing else is asked for, else by `sumcheck`.
     ///
     /// # Errors
     /// [`InferError`].
-    pub async fn infer(&self, model: &str, input: &[f32]) -> Result<Inference, InferError> {
+    pub async fn infer(
+        &self,
+        model: &str,
+        input: &[f32],
+        system: Option<ReceiptSystem>,
+    ) -> Result<Inference, InferError> {
         let snapshot = self.0.chain.snapshot()?;
         let (record, engine) = self.0.find(&snapshot, model)?;
         let input = engine.quantise(input).map_err(InferError::Input)?;
-        self.0.infer(snapshot, record, engine, input).await
+        self.0.infer(snapshot, record, engine, input, system).await
     }
 
     /// As [`Gateway::infer`], on an input that is quantised already.
@@ -133,7 +157,7 @@ impl Gateway {
     pub async fn infer_quantised(&self, model: &str, input: Vec<i16>) -> Result<Inference, InferError> {
         let snapshot = self.0.chain.snapshot()?;
         let (record, engine) = self.0.find(&snapshot, model)?;
-        self.0.infer(snapshot, record, engine, input).await
+        self.0.infer(snapshot, record, engine, input, None).await
     }
 }
 
@@ -165,16 +189,25 @@ impl Inner {
         record: ModelRecord,
         engine: Arc<ExactEngine>,
         input: Vec<i16>,
+        system: Option<ReceiptSystem>,
     ) -> Result<Inference, InferError> {
+        let key = query::model_groth16(&*snapshot, &record.id)?.map(Arc::<[u8]>::from);
+        let key = match (system, key) {
+            (Some(ReceiptSystem::Sumcheck), _) => None,
+            (Some(ReceiptSystem::Groth16), None) => return Err(InferError::NoKey { name: record.name }),
+            (_, key) => key,
+        };
+        let question = Question { record, engine, key };
+        let (record, engine) = (&question.record, &question.engine);
         engine.run(&input).map_err(InferError::Input)?;
-        let miners = self.miners(&snapshot, &record)?;
+        let miners = self.miners(&snapshot, record)?;
         let deadline = Duration::from_millis(query::params(&*snapshot)?.latency_zero_ms);
         // Held no longer: while miners work the chain goes on.
         drop(snapshot);
         let mut tried = Vec::new();
         for miner in miners {
             let epoch = query::chain(&*self.chain.snapshot()?)?.epoch;
-            match self.ask(&miner, &record, &engine, input.clone(), epoch, deadline).await {
+            match self.ask(&miner, &question, input.clone(), epoch, deadline).await {
                 Ok(inference) => {
                     self.metrics.gateway_answers.inc();
                     return Ok(inference);
@@ -192,12 +225,12 @@ impl Inner {
     async fn ask(
         &self,
         miner: &MinerRecord,
-        record: &ModelRecord,
-        engine: &Arc<ExactEngine>,
+        question: &Question,
         input: Vec<i16>,
         epoch: u64,
         deadline: Duration,
     ) -> Tried {
+        let Question { record, engine, key } = question;
         let genesis = self.chain.genesis();
         let mut nonce = [0; 16];
         OsRng.fill_bytes(&mut nonce);
@@ -211,21 +244,49 @@ impl Inner {
             input,
         };
         let request = Signed::new(body, &genesis, &self.key);
-        let ask = Ask { request: request.clone(), want_proof: true };
+        let ask = Ask { request: request.clone(), want_proof: true, want_compact: key.is_some() };
         let reply = self.asker.ask(&miner.endpoint, ask, deadline).await.map_err(|e| e.to_string())?;
         let _core = self.checks.acquire().await.map_err(|e| e.to_string())?;
-        let (checker, asked) = (Arc::clone(engine), request.clone());
-        let checked = tokio::task::spawn_blocking(move || check(&genesis, &checker, &asked, reply));
-        let checked = checked.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        match (checked.finding, checked.proof) {
-            (Finding::Verified, Some(proof)) => {
-                let outputs = checked.expected;
-                let (class, response) = (class_of(&outputs), checked.response);
-                Ok(Inference { class, outputs, request, response, proof, model: engine.model().to_bytes() })
-            }
-            (Finding::WrongOutput, _) => Err("its output is not the model's".into()),
-            (Finding::InvalidProof(reason), _) => Err(format!("its proof does not hold: {reason}")),
-            (Finding::MissingProof | Finding::Verified, _) => Err("it gave no proof".into()),
-        }
+        let (checker, asked, key) = (Arc::clone(engine), request.clone(), key.clone());
+        let checked = tokio::task::spawn_blocking(move || worth(&genesis, &checker, &asked, reply, key.as_deref()));
+        let (response, outputs, proof) = checked.await.map_err(|e| e.to_string())??;
+        let (class, outline) = (class_of(&outputs), engine.model().outline().to_bytes());
+        Ok(Inference { class, outputs, request, response, proof, outline })
     }
+}
+
+/// What is asked of one miner after another.
+struct Question {
+    record: ModelRecord,
+    engine: Arc<ExactEngine>,
+    /// The model's `groth16` key, if the receipt is to be of that system.
+    key: Option<Arc<[u8]>>,
+}
+
+/// The signed response, output and receipt's proof of a reply that holds in all its parts, or what is wrong with it.
+fn worth(
+    genesis: &Hash32,
+    engine: &ExactEngine,
+    request: &Signed<Request>,
+    reply: Reply,
+    key: Option<&[u8]>,
+) -> Result<(Signed<Response>, Vec<i32>, ReceiptProof), String> {
+    let checked = check(genesis, engine, request, reply).map_err(|e| e.to_string())?;
+    let outputs = checked.expected;
+    let proof = match (checked.finding, checked.proof) {
+        (Finding::Verified, Some(proof)) => proof,
+        (Finding::WrongOutput, _) => return Err("its output is not the model's".into()),
+        (Finding::InvalidProof(reason), _) => return Err(format!("its proof does not hold: {reason}")),
+        (Finding::MissingProof | Finding::Verified, _) => return Err("it gave no proof".into()),
+    };
+    let proof = match key {
+        None => ReceiptProof::Sumcheck { proof: Blob(proof) },
+        Some(key) => {
+            let compact = checked.compact.ok_or("it gave no groth16 proof for the receipt")?;
+            check_compact(genesis, engine, key, request, &outputs, &compact)
+                .map_err(|reason| format!("its groth16 proof does not hold: {reason}"))?;
+            ReceiptProof::Groth16 { key: Blob(key.to_vec()), proof: Blob(compact) }
+        }
+    };
+    Ok((checked.response, outputs, proof))
 }

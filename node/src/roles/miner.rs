@@ -6,9 +6,11 @@
 //! open challenge against me ─ proof from the log, or made again ─> Answer on chain
 //! ```
 //!
-//! Every answer is proved: the policy of the models here is `always`.
+//! Every answer is proved by `sumcheck`: the policy of the models here is `always`. For a receipt a `groth16` proof is made too,
+//! where the model has a registered key.
 
 mod answers;
+mod compact_keys;
 
 use std::{
     num::NonZeroU32,
@@ -16,6 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use assay_circuits::answer;
 use assay_inference::{Engine as _, ExactEngine};
 use assay_ledger::{
     StoreError, query,
@@ -23,7 +26,7 @@ use assay_ledger::{
     tx::Action,
 };
 use assay_primitives::{
-    AccountId, Amount, Hash32, Keypair, SignatureError, Signed,
+    AccountId, Amount, Hash32, Keypair, ModelId, SignatureError, Signed,
     task::{Request, Response, input_hash},
 };
 use async_trait::async_trait;
@@ -31,7 +34,10 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use self::answers::{AnswerLog, Record, Taken};
+use self::{
+    answers::{AnswerLog, Record, Taken},
+    compact_keys::CompactKeys,
+};
 use super::{Answerer, ChainView, Models, RoleError, RoleMetrics, check, serve};
 use crate::net::{Ask, InboundAsk, RefusalCode, Reply};
 
@@ -47,6 +53,8 @@ pub struct MinerConfig {
     pub key: Keypair,
     /// Where the miner keeps its log; made if need be. No two miners may share it.
     pub dir: PathBuf,
+    /// Where the `groth16` keys of ceremonies lie: `MODEL_ID.key`, as `assay zk ceremony finish` writes them.
+    pub keys: PathBuf,
     /// Proofs made at once; each takes a core.
     pub provers: usize,
     /// Balance that a requester who is no validator must hold.
@@ -57,8 +65,8 @@ pub struct MinerConfig {
 
 impl MinerConfig {
     /// One prover, a floor of 1 ASY, 120 asks a minute from each requester.
-    pub fn new(key: Keypair, dir: PathBuf) -> Self {
-        Self { key, dir, provers: 1, floor: Amount::asy(1), asks_per_minute: 120 }
+    pub fn new(key: Keypair, dir: PathBuf, keys: PathBuf) -> Self {
+        Self { key, dir, keys, provers: 1, floor: Amount::asy(1), asks_per_minute: 120 }
     }
 }
 
@@ -69,6 +77,7 @@ pub struct Miner {
     config: MinerConfig,
     account: AccountId,
     models: Models,
+    compact: Arc<CompactKeys>,
     answers: Mutex<AnswerLog>,
     rates: DefaultKeyedRateLimiter<AccountId>,
     queue: Semaphore,
@@ -92,6 +101,8 @@ pub struct Work {
     pub output: Vec<i32>,
     /// Proof of it, bound to the request.
     pub proof: Vec<u8>,
+    /// The `groth16` proof of the same, if it was asked for and there are keys.
+    pub compact: Option<Vec<u8>>,
 }
 
 fn refuse(code: RefusalCode, reason: impl ToString) -> Reply {
@@ -116,6 +127,7 @@ impl Miner {
             chain: View(chain),
             account: config.key.account(),
             models: Models::default(),
+            compact: Arc::new(CompactKeys::new(config.keys.clone())),
             answers,
             rates: RateLimiter::keyed(Quota::per_minute(per_minute)),
             queue: Semaphore::new(QUEUE),
@@ -197,24 +209,49 @@ impl Miner {
         Ok(self.models.engine(view, &request.model)?.ok_or_else(unknown))
     }
 
-    /// Runs and proves, as soon as a prover is free.
+    /// Runs and proves, as soon as a prover is free; for a receipt, by `groth16` too.
     ///
     /// # Errors
     /// The refusal to reply with.
-    pub async fn work(&self, engine: Arc<ExactEngine>, request: &Signed<Request>) -> Result<Work, Reply> {
+    pub async fn work(
+        &self,
+        engine: Arc<ExactEngine>,
+        request: &Signed<Request>,
+        compact: bool,
+    ) -> Result<Work, Reply> {
         let _prover = self.provers.acquire().await.map_err(unavailable)?;
         let genesis = self.chain.0.genesis();
         let (body, id) = (request.body.clone(), request.id(&genesis));
+        let registered = match compact {
+            true => self.registered_key(&body.model).map_err(unavailable)?,
+            false => None,
+        };
+        let keys = Arc::clone(&self.compact);
         let done = tokio::task::spawn_blocking(move || {
             let output = engine.run(&body.input).map_err(|e| e.to_string())?;
             let binding = check::binding(&genesis, &body, id, &output);
-            let proof = assay_circuits::dense::prove(engine.model(), &binding, &body.input, &output)
-                .map_err(|e| e.to_string())?;
-            Ok::<_, String>(Work { output, proof })
+            let proof =
+                answer::prove(engine.model(), &binding, &body.input, &output).map_err(|e| e.to_string())?;
+            let keys = registered.and_then(|key| match keys.of(engine.model(), &key) {
+                Ok(keys) => Some(keys),
+                Err(reason) => {
+                    tracing::warn!(model = %body.model, reason, "no groth16 proof can be given");
+                    None
+                }
+            });
+            let compact = |keys: Arc<answer::compact::Prover>| {
+                answer::compact::prove(&keys, engine.model(), &binding, &body.input, &output)
+            };
+            let compact = keys.map(compact).transpose().map_err(|e| e.to_string())?;
+            Ok::<_, String>(Work { output, proof, compact })
         });
         let work = done.await.map_err(unavailable)?.map_err(unavailable)?;
         self.metrics.miner_proofs.inc();
         Ok(work)
+    }
+
+    fn registered_key(&self, model: &ModelId) -> Result<Option<Vec<u8>>, StoreError> {
+        query::model_groth16(&*self.chain.0.snapshot()?, model)
     }
 
     /// Signs an answer.
@@ -238,7 +275,7 @@ impl Miner {
         let engine = self.admit(ask)?;
         let request = &ask.request;
         let body = &request.body;
-        let Work { output, proof } = self.work(engine, request).await.inspect_err(|_| {
+        let Work { output, proof, compact } = self.work(engine, request, ask.want_compact).await.inspect_err(|_| {
             self.answers().release(body.epoch, body.requester, body.nonce);
         })?;
         let response = Box::new(self.sign(request, output, Some(Hash32::digest(&proof))));
@@ -249,7 +286,7 @@ impl Miner {
             proof,
         };
         self.answers().record(body.epoch, &record).map_err(unavailable)?;
-        Ok(Reply::Answer { response, proof: Some(record.proof) })
+        Ok(Reply::Answer { response, proof: Some(record.proof), compact })
     }
 
     /// Answers challenges against this miner until `stop`.
@@ -313,7 +350,7 @@ impl Miner {
             Err(error) => tracing::warn!(%error, "the log of answers cannot be read; the proof is made again"),
         }
         let engine = self.challenged_engine(&request.body).map_err(|e| e.to_string())?.ok_or("its model is unknown")?;
-        let work = self.work(engine, request).await.map_err(|reply| format!("{reply:?}"))?;
+        let work = self.work(engine, request, false).await.map_err(|reply| format!("{reply:?}"))?;
         if work.output != challenge.response.body.output {
             return Err("the signed output is not what the model gives".into());
         }
@@ -329,8 +366,12 @@ impl Miner {
         let view = &*self.chain.0.snapshot()?;
         for model in query::models(view)? {
             let Some(engine) = self.models.engine(view, &model.id)? else { continue };
-            if let Err(error) = assay_circuits::dense::proof::prover_for(engine.model()) {
+            if let Err(error) = answer::warm_up(engine.model()) {
                 tracing::warn!(model = model.name, %error, "this model cannot be proved");
+            }
+            let Some(key) = query::model_groth16(view, &model.id)? else { continue };
+            if let Err(reason) = self.compact.of(engine.model(), &key) {
+                tracing::warn!(model = model.name, reason, "no groth16 proofs of this model can be given");
             }
         }
         Ok(())

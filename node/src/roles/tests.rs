@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, Params};
-use assay_circuits::dense::CompiledModel;
+use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, Params};
+use assay_circuits::model::Model;
 use assay_ledger::{
     BlockContext, MemoryState, SignedTransaction, query,
     records::{ChallengeStatus, SlashReason},
@@ -15,13 +15,16 @@ use assay_ledger::{
 };
 use assay_primitives::{
     AccountId, Amount, ModelId, Score, Signature, Signed,
-    receipt::Blob,
+    receipt::ReceiptProof,
     task::{Request, Response, SubnetId},
 };
 use assay_scoring::CanarySet;
 
 use super::*;
-use crate::adversary::{Copy, Lazy, Tamper};
+use crate::{
+    adversary::{Copy, Lazy, Tamper},
+    genesis_model::{ReceiptKey, genesis_model},
+};
 
 pub(crate) const SUBNET: SubnetId = 1;
 /// The chain's clock is the real one: validators hold still while the chain seems to be far behind.
@@ -42,20 +45,10 @@ fn pixels(scan: usize) -> Vec<f32> {
     scans[scan]["pixels"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap() as f32).collect()
 }
 
-/// The real digit classifier, compiled once.
-pub(crate) fn digits() -> &'static CompiledModel {
-    static MODEL: OnceLock<CompiledModel> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let text = include_str!("../../../assets/digits/calibration.json");
-        let scans: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
-        let sample = |s: &serde_json::Value| {
-            let pixels = s.get("pixels").unwrap_or(s);
-            pixels.as_array().unwrap().iter().map(|p| p.as_f64().unwrap() as f32).collect()
-        };
-        let calibration: Vec<Vec<f32>> = scans.iter().map(sample).collect();
-        let onnx = include_bytes!("../../../assets/digits/digits.onnx");
-        assay_circuits::dense::import_onnx(onnx, &calibration).unwrap().model
-    })
+/// The real digit classifier.
+pub(crate) fn digits() -> &'static Model {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    MODEL.get_or_init(|| Model::from_bytes(crate::devnet::DIGITS).unwrap())
 }
 
 /// A chain of one validator in memory, over the real ledger. Blocks are made when the test says so.
@@ -81,7 +74,7 @@ impl TestChain {
             subnets: vec![GenesisSubnet {
                 id: SUBNET,
                 name: "digits".into(),
-                models: vec![GenesisModel { name: "digits".into(), id: model.id(), bytes: Blob(model.to_bytes()) }],
+                models: vec![genesis_model("digits", model, ReceiptKey::Development).unwrap()],
             }],
         };
         let mut state = MemoryState::default();
@@ -192,7 +185,7 @@ impl Bed {
     }
 
     fn config(&self, n: u8) -> MinerConfig {
-        MinerConfig::new(key(n), self.dir.path().join(format!("miner-{n}")))
+        MinerConfig::new(key(n), self.dir.path().join(format!("miner-{n}")), self.dir.path().join("groth16"))
     }
 
     async fn honest(&self, n: u8) -> Arc<Miner> {
@@ -210,9 +203,9 @@ impl Bed {
             model: digits().id(),
             epoch: self.chain.epoch(),
             nonce: [nonce; 16],
-            input: digits().quantise_input(&pixels(0)).unwrap(),
+            input: digits().quantise_flat(&pixels(0)).unwrap(),
         };
-        Ask { request: Signed::new(body, &self.chain.genesis, by), want_proof: true }
+        Ask { request: Signed::new(body, &self.chain.genesis, by), want_proof: true, want_compact: false }
     }
 
     fn validator(
@@ -278,8 +271,8 @@ async fn an_honest_answer_holds_and_everything_that_may_not_be_answered_is_refus
         ask.request = Signed::new(ask.request.body, &genesis, &key(1));
         ask
     };
-    let unsigned = Ask { request: Signed { signature: Signature::EMPTY, ..good.request.clone() }, want_proof: true };
-    let foreign = Ask { request: Signed::new(good.request.body.clone(), &Hash32([7; 32]), &key(1)), want_proof: true };
+    let unsigned = Ask { request: Signed { signature: Signature::EMPTY, ..good.request.clone() }, want_proof: true, want_compact: false };
+    let foreign = Ask { request: Signed::new(good.request.body.clone(), &Hash32([7; 32]), &key(1)), want_proof: true, want_compact: false };
     let mut edited = bed.ask(&key(1), 10, 2);
     edited.request.body.input[0] ^= 1;
     let cases = [
@@ -446,33 +439,36 @@ async fn a_challenged_answer_is_proved_on_chain_also_after_a_restart() {
 async fn the_gateway_hands_out_verified_answers_only_and_falls_back_to_an_honest_miner() {
     let bed = Bed::new(params());
     let gateway = Gateway::new(bed.chain.clone(), bed.net.clone(), key(2), RoleMetrics::default());
-    assert!(matches!(gateway.infer("digits", &pixels(0)).await, Err(InferError::NoMiner { .. })));
+    assert!(matches!(gateway.infer("digits", &pixels(0), None).await, Err(InferError::NoMiner { .. })));
     bed.chain.register(&key(11)).await;
     bed.net.add(&key(11), Arc::new(Lazy::new(bed.chain.genesis, bed.chain.clone(), key(11))));
     bed.chain.register(&key(12)).await;
     let tamper = Tamper::new(bed.chain.clone(), bed.config(12), RoleMetrics::default()).unwrap();
     bed.net.add(&key(12), Arc::new(tamper));
-    match gateway.infer("digits", &pixels(0)).await {
+    match gateway.infer("digits", &pixels(0), None).await {
         Err(InferError::AllFailed { tried }) => assert_eq!(tried.len(), 2),
         other => panic!("{other:?}"),
     }
     bed.honest(10).await;
-    let inference = gateway.infer("digits", &pixels(0)).await.unwrap();
+    let inference = gateway.infer("digits", &pixels(0), None).await.unwrap();
     assert_eq!(inference.response.body.miner, key(10).account());
-    let input = digits().quantise_input(&pixels(0)).unwrap();
-    assert_eq!(inference.outputs, digits().run(&input).unwrap());
+    let input = digits().quantise_flat(&pixels(0)).unwrap();
+    assert_eq!(inference.outputs, digits().run_flat(&input).unwrap());
     let by_id = gateway.infer_quantised(&digits().id().to_string(), input).await.unwrap();
-    assert_eq!((by_id.class, by_id.model), (inference.class, digits().to_bytes()));
-    assert!(gateway.infer("digitz", &pixels(0)).await.unwrap_err().is_callers_fault());
-    assert!(gateway.infer("digits", &[1.0]).await.unwrap_err().is_callers_fault());
+    assert_eq!((by_id.class, by_id.outline), (inference.class, digits().outline().to_bytes()));
+    assert!(matches!(inference.proof, ReceiptProof::Groth16 { .. }));
+    let plain = gateway.infer("digits", &pixels(0), Some(ReceiptSystem::Sumcheck)).await.unwrap();
+    assert!(matches!(plain.proof, ReceiptProof::Sumcheck { .. }));
+    assert!(gateway.infer("digitz", &pixels(0), None).await.unwrap_err().is_callers_fault());
+    assert!(gateway.infer("digits", &[1.0], None).await.unwrap_err().is_callers_fault());
 }
 
 #[test]
 fn a_response_that_is_not_what_it_seems_is_found_out() {
     let genesis = Hash32([1; 32]);
     let engine = assay_inference::ExactEngine::from(digits().clone());
-    let input = digits().quantise_input(&pixels(1)).unwrap();
-    let output = digits().run(&input).unwrap();
+    let input = digits().quantise_flat(&pixels(1)).unwrap();
+    let output = digits().run_flat(&input).unwrap();
     let body = Request {
         requester: key(1).account(),
         miner: key(10).account(),
@@ -497,6 +493,7 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
         let reply = Reply::Answer {
             response: Box::new(Signed::new(body, &genesis, &key(10))),
             proof: proof.map(<[u8]>::to_vec),
+            compact: None,
         };
         check::check(&genesis, &engine, &request, reply).map(|c| c.finding)
     };
@@ -510,6 +507,6 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
     assert_eq!(finding(|r| r.model = ModelId([9; 32]), None), Ok(WrongOutput));
     assert!(finding(|r| r.request = Hash32::ZERO, None).is_err());
     let unsigned =
-        Reply::Answer { response: Box::new(Signed { body: honest, signature: Signature::EMPTY }), proof: None };
+        Reply::Answer { response: Box::new(Signed { body: honest, signature: Signature::EMPTY }), proof: None, compact: None };
     assert!(check::check(&genesis, &engine, &request, unsigned).is_err());
 }

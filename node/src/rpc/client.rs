@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Answer, NOT_FOUND, Proven, Status, TxStatus};
+use crate::roles::ReceiptSystem;
 
 /// An inference with its proof takes seconds; everything else is far faster.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -175,7 +176,12 @@ impl RpcClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn infer(&self, model: &str, input: &[f32]) -> Result<Answer, ClientError> {
-        self.call("assay_infer", json!({ "model": model, "input": input })).await
+    pub async fn infer(
+        &self,
+        model: &str,
+        input: &[f32],
+        system: Option<ReceiptSystem>,
+    ) -> Result<Answer, ClientError> {
+        self.call("assay_infer", json!({ "model": model, "input": input, "proof": system })).await
     }
 }

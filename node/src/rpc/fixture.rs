@@ -4,7 +4,11 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
-use assay_circuits::dense::{Binding, CompiledModel, argmax};
+use assay_circuits::{
+    Binding,
+    answer::{self, argmax, compact},
+    model::Model,
+};
 use assay_ledger::{
     BlockContext, MemoryState, execute, genesis, keys, query,
     tree::{self, MemoryTree},
@@ -12,13 +16,13 @@ use assay_ledger::{
 };
 use assay_primitives::{
     AccountId, Amount, Certificate, Hash32, Header, Keypair, Signed, SignedHeader, VoteContent, VoteKind,
-    receipt::{Blob, RECEIPT_VERSION, Receipt, StateFact},
+    receipt::{Blob, RECEIPT_VERSION, Receipt, ReceiptProof, StateFact},
     task::{self, Request, Response},
 };
 use async_trait::async_trait;
 
 use super::{Answer, BackendError, BlockBody, Identity, Proven, RpcBackend, Snapshot, TxStatus, Vitals};
-use crate::home::Role;
+use crate::{home::Role, roles::ReceiptSystem};
 
 const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
 
@@ -48,11 +52,16 @@ pub(crate) struct TestNode {
     pub(crate) spec: ChainSpec,
     pub(crate) genesis: Hash32,
     identity: Identity,
-    model: CompiledModel,
+    model: Model,
     chain: Mutex<Chain>,
 }
 
-fn spec(model: &CompiledModel) -> ChainSpec {
+/// The digit classifier.
+pub(crate) fn digits() -> Model {
+    Model::from_bytes(DIGITS).unwrap()
+}
+
+fn spec(model: &Model) -> ChainSpec {
     let account = |n: u8| GenesisAccount { account: key(n).account(), balance: Amount::asy(5000) };
     let validator = |n: u8| GenesisValidator {
         operator: key(n).account(),
@@ -60,7 +69,9 @@ fn spec(model: &CompiledModel) -> ChainSpec {
         stake: Amount::asy(1000),
         take: 1000,
     };
-    let digits = GenesisModel { name: "digits".into(), id: model.id(), bytes: Blob(model.to_bytes()) };
+    let key = compact::dev_keys(model).unwrap().verifier_key().to_vec();
+    let bytes = Blob(model.to_bytes());
+    let digits = GenesisModel { name: "digits".into(), id: model.id(), bytes, groth16: Some(Blob(key)) };
     Preset::Dev.spec(
         "memory".into(),
         1_700_000_000_000,
@@ -72,7 +83,7 @@ fn spec(model: &CompiledModel) -> ChainSpec {
 
 impl TestNode {
     pub(crate) fn new() -> Self {
-        let model = CompiledModel::from_bytes(DIGITS).unwrap();
+        let model = digits();
         let spec = spec(&model);
         let genesis = spec.genesis_hash();
         let changes = genesis::genesis(&spec).unwrap();
@@ -154,9 +165,9 @@ impl TestNode {
         error
     }
 
-    fn receipt(&self, input: &[f32]) -> Result<Receipt, BackendError> {
-        let input = self.model.quantise_input(input).map_err(|e| BackendError::Refused(e.to_string()))?;
-        let output = self.model.run(&input).unwrap();
+    fn receipt(&self, input: &[f32], system: ReceiptSystem) -> Result<Receipt, BackendError> {
+        let input = self.model.quantise_flat(input).map_err(|e| BackendError::Refused(e.to_string()))?;
+        let output = self.model.run_flat(&input).unwrap();
         let request = Request {
             requester: key(PAYER).account(),
             miner: key(MINER).account(),
@@ -176,14 +187,23 @@ impl TestNode {
             input: task::input_hash(&input),
             output: task::output_hash(&output),
         };
-        let proof = assay_circuits::dense::prove(&self.model, &binding, &input, &output).unwrap();
+        let sumcheck = answer::prove(&self.model, &binding, &input, &output).unwrap();
+        let named = Hash32::digest(&sumcheck);
+        let proof = match system {
+            ReceiptSystem::Sumcheck => ReceiptProof::Sumcheck { proof: Blob(sumcheck) },
+            ReceiptSystem::Groth16 => {
+                let keys = compact::dev_keys(&self.model).unwrap();
+                let proof = compact::prove(&keys, &self.model, &binding, &input, &output).unwrap();
+                ReceiptProof::Groth16 { key: Blob(keys.verifier_key().to_vec()), proof: Blob(proof) }
+            }
+        };
         let response = Response {
             miner: key(MINER).account(),
             request: binding.request,
             model: self.model.id(),
             input: binding.input,
             output,
-            proof: Some(Hash32::digest(&proof)),
+            proof: Some(named),
         };
         let model_fact = self.prove(&keys::model(&self.model.id()))?.unwrap();
         let miner_fact = self.prove(&keys::miner(&key(MINER).account()))?.unwrap();
@@ -192,8 +212,8 @@ impl TestNode {
             genesis: Blob(self.spec.to_canonical()),
             request,
             response: Signed::new(response, &self.genesis, &key(MINER)),
-            proof: Blob(proof),
-            model: Blob(self.model.to_bytes()),
+            proof,
+            outline: Blob(self.model.outline().to_bytes()),
             changes: model_fact.changes,
             header: model_fact.header,
             model_fact: model_fact.fact,
@@ -202,13 +222,25 @@ impl TestNode {
     }
 }
 
-/// A receipt with its genesis hash, made once: a proof takes a second.
-pub(crate) fn receipt() -> &'static (Receipt, Hash32) {
-    static RECEIPT: OnceLock<(Receipt, Hash32)> = OnceLock::new();
-    RECEIPT.get_or_init(|| {
+/// A receipt by `groth16` with its genesis hash, and one by `sumcheck`; made once.
+fn receipts() -> &'static (Receipt, Hash32, Receipt) {
+    static RECEIPTS: OnceLock<(Receipt, Hash32, Receipt)> = OnceLock::new();
+    RECEIPTS.get_or_init(|| {
         let node = TestNode::new();
-        (node.receipt(&scan()).unwrap(), node.genesis)
+        let make = |system| node.receipt(&scan(), system).unwrap();
+        (make(ReceiptSystem::Groth16), node.genesis, make(ReceiptSystem::Sumcheck))
     })
+}
+
+/// A receipt by `groth16`, and its genesis hash.
+pub(crate) fn receipt() -> (&'static Receipt, &'static Hash32) {
+    let (receipt, genesis, _) = receipts();
+    (receipt, genesis)
+}
+
+/// A receipt by `sumcheck` of the same chain.
+pub(crate) fn sumcheck_receipt() -> &'static Receipt {
+    &receipts().2
 }
 
 #[async_trait]
@@ -267,11 +299,16 @@ impl RpcBackend for TestNode {
         }))
     }
 
-    async fn infer(&self, model: &str, input: Vec<f32>) -> Result<Answer, BackendError> {
+    async fn infer(
+        &self,
+        model: &str,
+        input: Vec<f32>,
+        system: Option<ReceiptSystem>,
+    ) -> Result<Answer, BackendError> {
         if model != "digits" {
             return Err(BackendError::NotFound(format!("there is no model {model:?}")));
         }
-        let receipt = self.receipt(&input)?;
+        let receipt = self.receipt(&input, system.unwrap_or(ReceiptSystem::Groth16))?;
         let class = u32::try_from(argmax(&receipt.response.body.output)).unwrap();
         Ok(Answer { class, receipt })
     }

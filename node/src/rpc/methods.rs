@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{BackendError, INVALID_PARAMS, RpcBackend, lists};
-use crate::home::Role;
+use crate::{home::Role, roles::ReceiptSystem};
 
 /// Transactions tried at the same time: each executes a block, and the node has its own to execute.
 const SIMULATIONS: usize = 2;
@@ -142,10 +142,12 @@ struct Encoded {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "the parameters `model` and `input`")]
+#[serde(deny_unknown_fields, expecting = "the parameters `model`, `input` and, if you like, `proof`")]
 struct Infer {
     model: String,
     input: Vec<f32>,
+    #[serde(default)]
+    proof: Option<ReceiptSystem>,
 }
 
 fn refuse(error: &BackendError) -> ErrorObjectOwned {
@@ -254,7 +256,7 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
     .expect("each name is registered once");
     m.register_async_method("assay_infer", |params, backend, _| async move {
         let p: Infer = parse(&params)?;
-        backend.infer(&p.model, p.input).await.map_err(|e| refuse(&e))
+        backend.infer(&p.model, p.input, p.proof).await.map_err(|e| refuse(&e))
     })
     .expect("each name is registered once");
     m

@@ -116,9 +116,13 @@ async fn wrong_parameters_and_absent_things_say_so_with_their_codes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inference_comes_with_a_receipt_that_holds() {
     let (node, _server, client) = served().await;
-    let answer = client.infer("digits", &scan()).await.unwrap();
+    let answer = client.infer("digits", &scan(), None).await.unwrap();
     assert_eq!(answer.class, 1);
-    crate::verify::verify_text(&answer.receipt.to_json(), &node.genesis).unwrap();
+    assert_eq!(answer.receipt.proof.system(), "groth16");
+    let demands = crate::verify::Demands::default();
+    crate::verify::verify_text(&answer.receipt.to_json(), &node.genesis, &demands).unwrap();
+    let asked = client.infer("digits", &scan(), Some(crate::roles::ReceiptSystem::Sumcheck)).await.unwrap();
+    assert_eq!(asked.receipt.proof.system(), "sumcheck");
 }
 
 #[tokio::test(flavor = "multi_thread")]

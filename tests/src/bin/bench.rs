@@ -6,7 +6,11 @@
 use std::time::{Duration, Instant};
 
 use assay::{devnet::DIGITS, rpc::RpcClient};
-use assay_circuits::dense::{Binding, CompiledModel, prove, verify};
+use assay_circuits::{
+    Binding,
+    answer::{compact, prove, verify},
+    model::Model,
+};
 use assay_ledger::tx::{Action, Transaction};
 use assay_primitives::{AccountId, Amount, Hash32, Keypair, Signed, encode, task};
 use assay_tests::{Network, Process, Setup};
@@ -44,9 +48,10 @@ fn milliseconds(start: Instant) -> f64 {
 
 /// The digit network's proof: cold and warm.
 fn proofs() -> eyre::Result<()> {
-    let model = CompiledModel::from_bytes(DIGITS)?;
-    let input = model.quantise_input(&vec![7.0; model.input_len()])?;
-    let output = model.run(&input)?;
+    let model = Model::from_bytes(DIGITS)?;
+    let outline = model.outline();
+    let input = model.quantise_flat(&vec![7.0; model.input_len()])?;
+    let output = model.run_flat(&input)?;
     let binding = |nonce: u8| Binding {
         genesis: Hash32([1; 32]),
         model: model.id(),
@@ -65,12 +70,28 @@ fn proofs() -> eyre::Result<()> {
         let proof = prove(&model, &binding(nonce), &input, &output)?;
         proving.push(milliseconds(start));
         let start = Instant::now();
-        verify(&model, &binding(nonce), &input, &output, &proof)?;
+        verify(&outline, &binding(nonce), &input, &output, &proof)?;
         verifying.push(milliseconds(start));
     }
     line("digits: proof, median of 10", &format!("{:.0} ms", median(proving)));
     line("digits: verification, median of 10", &format!("{:.1} ms", median(verifying)));
     line("digits: proof size", &format!("{} B", first.len()));
+    let start = Instant::now();
+    let keys = compact::dev_keys(&model)?;
+    line("digits: groth16 development keys", &format!("{:.0} ms", milliseconds(start)));
+    let (mut proving, mut verifying, mut size) = (Vec::new(), Vec::new(), 0);
+    for nonce in 1..=10 {
+        let start = Instant::now();
+        let proof = compact::prove(&keys, &model, &binding(nonce), &input, &output)?;
+        proving.push(milliseconds(start));
+        let start = Instant::now();
+        compact::verify(&outline, keys.verifier_key(), &binding(nonce), &input, &output, &proof)?;
+        verifying.push(milliseconds(start));
+        size = proof.len();
+    }
+    line("digits: groth16 proof for a receipt, median of 10", &format!("{:.0} ms", median(proving)));
+    line("digits: its verification, the key read anew, median of 10", &format!("{:.1} ms", median(verifying)));
+    line("digits: its size", &format!("{size} B"));
     Ok(())
 }
 

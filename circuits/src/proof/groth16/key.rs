@@ -64,6 +64,11 @@ impl ProverKey {
         self.provenance
     }
 
+    /// The verifier's key of the same set-up.
+    pub fn verifier_key(&self) -> VerifierKey {
+        VerifierKey::new(self.circuit.layout.clone(), self.key.vk.clone(), self.provenance)
+    }
+
     /// The key as bytes, without the circuit, which the model gives.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];

@@ -34,11 +34,11 @@ mod cost {
     /// An opening, whatever its size.
     pub(super) const OPENING: f64 = 4e6;
     /// What the verifier does for an entry of a wire or a cell of a table.
-    pub(super) const CHECKED: f64 = 12.0;
-    /// What the verifier does for a message.
-    pub(super) const MESSAGE: f64 = 1500.0;
+    pub(super) const CHECKED: usize = 12;
+    /// What either side does for a message.
+    pub(super) const MESSAGE: usize = 1500;
     /// What the verifier does for an opening.
-    pub(super) const OPENING_CHECKED: f64 = 1.2e6;
+    pub(super) const OPENING_CHECKED: usize = 1_200_000;
 }
 
 /// A run that only counts: on public zeros, with messages that are all zero.
@@ -113,11 +113,8 @@ fn work(plan: &Plan) -> Work {
     work
 }
 
-/// Counts the work of relations that are supported.
-pub(super) fn estimate(plan: &Plan) -> Estimate {
-    let work = work(plan);
-    let leaves = if plan.leaves.is_empty() { 0 } else { 1_usize << plan.leaf_variables };
-    let tables: usize = plan.tables.iter().map(|t| 1 << t.cells.log()).sum();
+/// Counts the messages and openings of a proof.
+fn count(plan: &Plan) -> Counter {
     let zeros = |lengths: &mut dyn Iterator<Item = usize>| lengths.map(|n| vec![Base::ZERO; n]).collect();
     let public = Public {
         inputs: zeros(&mut plan.inputs.iter().copied()),
@@ -126,10 +123,38 @@ pub(super) fn estimate(plan: &Plan) -> Estimate {
     let mut counter = Counter { transcript: Transcript::new("count"), messages: 0, openings: [0; 2] };
     // Nothing in it can fail: it reads no proof and asserts nothing.
     let _ = run(&mut counter, plan, &public, None);
+    counter
+}
 
+impl Counter {
+    /// Polynomials that are opened.
+    fn opened(&self) -> usize {
+        self.openings.iter().filter(|&&n| n > 0).count()
+    }
+}
+
+/// Nanoseconds of one verification, about; in integers, so that every machine reckons the same.
+fn verify_nanos(plan: &Plan, work: &Work, counter: &Counter) -> u64 {
+    let tables: usize = plan.tables.iter().map(|t| 1 << t.cells.log()).sum();
+    let parts = [
+        (work.entries + work.merged + tables, cost::CHECKED),
+        (counter.messages, cost::MESSAGE),
+        (counter.opened(), cost::OPENING_CHECKED),
+    ];
+    parts.into_iter().fold(0, |sum: u64, (n, each)| sum.saturating_add((n as u64).saturating_mul(each as u64)))
+}
+
+/// Nanoseconds of one verification, about.
+pub(super) fn verification(plan: &Plan) -> u64 {
+    verify_nanos(plan, &work(plan), &count(plan))
+}
+
+/// Counts the work of relations that are supported.
+pub(super) fn estimate(plan: &Plan) -> Estimate {
+    let (work, counter) = (work(plan), count(plan));
+    let leaves = if plan.leaves.is_empty() { 0 } else { 1_usize << plan.leaf_variables };
     let witness = plan.witness_stack.as_ref().map_or(0, |s| 1_usize << s.variables());
     let weights = if counter.openings[1] > 0 { 1_usize << plan.weights_stack.variables() } else { 0 };
-    let openings = counter.openings.iter().filter(|&&n| n > 0).count();
     let opened = [(witness > 0, plan.witness_stack.as_ref()), (weights > 0, Some(&plan.weights_stack))];
     let bytes: usize = opened.iter().filter(|(there, _)| *there).filter_map(|(_, s)| s.map(opening_bytes)).sum();
     let sum = |parts: &[(usize, f64)]| parts.iter().map(|&(n, each)| n as f64 * each).sum::<f64>() * 1e-9;
@@ -143,14 +168,10 @@ pub(super) fn estimate(plan: &Plan) -> Estimate {
             (work.operands, cost::OPERAND),
             (witness, cost::COMMITTED),
             (weights, cost::OPENED),
-            (openings, cost::OPENING),
-            (counter.messages, cost::MESSAGE),
+            (counter.opened(), cost::OPENING),
+            (counter.messages, cost::MESSAGE as f64),
         ]),
-        verify_s: sum(&[
-            (work.entries + work.merged + tables, cost::CHECKED),
-            (counter.messages, cost::MESSAGE),
-            (openings, cost::OPENING_CHECKED),
-        ]),
+        verify_s: verify_nanos(plan, &work, &counter) as f64 * 1e-9,
         // Trace and cells; both arrays of all layers of the lookups and one layer at work; codewords and their trees.
         memory_mib: (16 * work.cells + 112 * leaves + 120 * (witness + weights) + (8 << 20)) as f64 / 1_048_576.0,
         proof_bytes: 41 + MESSAGE * counter.messages + bytes,

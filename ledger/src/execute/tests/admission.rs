@@ -74,7 +74,7 @@ fn a_low_or_unpayable_fee_and_an_oversize_transaction_stand_in_no_block() {
     let poor = world.sign(&key("poor", 0), transfer(&world, 5));
     assert!(matches!(refusal(&world, &poor), Refusal::Funds { found: Amount::ZERO, .. }));
     let bytes = vec![0; 300_000];
-    let large = world.sign(&world.owners[0], Action::RegisterModel { subnet: 0, name: "x".into(), bytes });
+    let large = world.sign(&world.owners[0], Action::RegisterModel { subnet: 0, name: "x".into(), bytes, groth16: None });
     assert!(matches!(refusal(&world, &large), Refusal::TooLarge { .. }));
 }
 
@@ -117,7 +117,7 @@ fn an_operator_cannot_burn_its_owners_money_as_fees() {
 
 /// A model that is none, under a free name.
 fn junk_model(world: &World, owner: usize, nonce: u64) -> crate::SignedTransaction {
-    let action = Action::RegisterModel { subnet: 0, name: format!("junk-{owner}-{nonce}"), bytes: vec![1] };
+    let action = Action::RegisterModel { subnet: 0, name: format!("junk-{owner}-{nonce}"), bytes: vec![1], groth16: None };
     world.sign_with(&world.owners[owner], action, nonce, Amount(100 * FEE.0))
 }
 
@@ -139,7 +139,7 @@ fn a_model_and_a_refutation_with_a_proof_cost_a_hundred_times_the_least_fee() {
 #[test]
 fn a_block_verifies_only_so_many_models_and_has_room_for_other_work_beside() {
     let world = World::new();
-    let limit = u64::from(MAX_PROOFS_PER_BLOCK);
+    let limit = MAX_PROOFS_PER_BLOCK;
     let txs: Vec<_> = (0..=limit).map(|nonce| junk_model(&world, 0, nonce)).collect();
     let error = execute(&world.state, &world.context(), &txs).unwrap_err();
     assert!(matches!(error, BlockError::Transaction { index: 16, refusal: Refusal::NoRoom { .. }, .. }), "{error}");
@@ -156,7 +156,7 @@ fn what_fails_before_its_work_takes_no_room() {
         (0..100).map(|nonce| world.sign_with(&world.owners[0], action(nonce), nonce, Amount(fee))).collect()
     };
     let nobodys = many(&|_| Action::Answer { challenge: Hash32::ZERO, proof: vec![] }, FEE.0);
-    let taken = many(&|_| Action::RegisterModel { subnet: 0, name: "tiny".into(), bytes: vec![1] }, 100 * FEE.0);
+    let taken = many(&|_| Action::RegisterModel { subnet: 0, name: "tiny".into(), bytes: vec![1], groth16: None }, 100 * FEE.0);
     let (request, response) = world.exchange(&key("nobody", 0), 1, None, None);
     let nobody = many(
         &|_| Action::Refute { request: request.clone(), response: response.clone(), proof: Some(vec![]) },

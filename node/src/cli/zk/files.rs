@@ -57,6 +57,13 @@ pub(super) struct Quantising {
     min_agreement: f64,
 }
 
+impl Default for Quantising {
+    fn default() -> Self {
+        // As the flags' defaults say.
+        Self { batch: 1, precision: quantise::Precision::Auto, method: quantise::Method::Max, min_agreement: 0.0 }
+    }
+}
+
 /// A sample on its own: a bare list, or a scan as the digit data has them.
 #[derive(Deserialize)]
 #[serde(untagged)]

@@ -149,7 +149,7 @@ impl Bench {
         let deadline = Duration::from_millis(task.params.latency_zero_ms);
         loop {
             let left = deadline.saturating_sub(sent.elapsed());
-            let ask = Ask { request: request.clone(), want_proof: true };
+            let ask = Ask { request: request.clone(), want_proof: true, want_compact: false };
             let reply = self.asker.ask(&task.endpoint, ask, left).await?;
             let latency = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
             match &reply {

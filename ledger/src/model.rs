@@ -1,0 +1,94 @@
+//! What a chain asks of a model before it keeps it: that every validator can check its answers in the time that a block has.
+
+use assay_circuits::{
+    answer::{
+        Cost,
+        compact::{self, Provenance},
+    },
+    graph::Work,
+    model::{Model, ModelError},
+    proof::SetupError,
+};
+use assay_primitives::Hash32;
+
+use crate::records::WorkCost;
+
+/// Most work of one run of a model on a chain.
+const MOST_WORK: Work = Work { macs: 1 << 26, moves: 1 << 22 };
+
+/// Most that verifying one proof, or reading a model and running it once, may cost, in nanoseconds by the ledger's reckoning:
+/// so that a block has room for some.
+pub const MAX_WORK_COST: u64 = 100_000_000;
+
+/// Bytes of a transaction around the proof that it carries, at most.
+const AROUND_A_PROOF: u64 = 1024;
+
+/// Why a chain does not keep a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelFault {
+    /// Bytes that are no model, or of one that takes too much work.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// No proof of it can be made.
+    #[error(transparent)]
+    Unprovable(SetupError),
+    /// Its answers are too dear to check.
+    #[error("{what} takes {found} ns by the ledger's reckoning; at most {MAX_WORK_COST} are taken")]
+    Cost {
+        /// Verifying a proof, or running the model.
+        what: &'static str,
+        /// What it takes.
+        found: u64,
+    },
+    /// Its proofs do not fit into a transaction, so that no challenge could be answered.
+    #[error("a proof has about {found} bytes; with the parameter max_tx_bytes at {limit} no challenge could be answered")]
+    Proof {
+        /// Bytes of a proof, about.
+        found: u64,
+        /// The parameter `max_tx_bytes`.
+        limit: u64,
+    },
+    /// The `groth16` key is none of this model's.
+    #[error("its groth16 key: {0}")]
+    Key(SetupError),
+    /// The `groth16` key was made by one party, who could forge receipts.
+    #[error("its groth16 key was made by a single party; only a genesis may carry such a key: hold a ceremony")]
+    SingleParty,
+}
+
+/// A model that a chain may keep.
+#[derive(Debug)]
+pub struct Examined {
+    /// The model.
+    pub model: Model,
+    /// What its answers cost to check.
+    pub cost: WorkCost,
+    /// Hash of its `groth16` key, and how that came to be.
+    pub groth16: Option<(Hash32, Provenance)>,
+}
+
+impl Examined {
+    /// Reads a model and its `groth16` key, from anyone. `max_tx_bytes` is the chain's parameter.
+    ///
+    /// # Errors
+    /// [`ModelFault`]; a key of a single party is none here, as a genesis may carry it.
+    pub fn new(bytes: &[u8], groth16: Option<&[u8]>, max_tx_bytes: u64) -> Result<Self, ModelFault> {
+        let model = Model::from_bytes_within(bytes, MOST_WORK)?;
+        let Cost { verify, replay, proof_bytes } = Cost::of(&model).map_err(ModelFault::Unprovable)?;
+        for (what, found) in [("verifying a proof", verify), ("reading and running the model", replay)] {
+            if found > MAX_WORK_COST {
+                return Err(ModelFault::Cost { what, found });
+            }
+        }
+        // The length is known to a tenth only.
+        if proof_bytes.saturating_add(proof_bytes / 8).saturating_add(AROUND_A_PROOF) > max_tx_bytes {
+            return Err(ModelFault::Proof { found: proof_bytes, limit: max_tx_bytes });
+        }
+        let judge = |key: &[u8]| {
+            let provenance = compact::provenance(&model.outline(), key).map_err(ModelFault::Key)?;
+            Ok::<_, ModelFault>((Hash32::digest(key), provenance))
+        };
+        let groth16 = groth16.map(judge).transpose()?;
+        Ok(Self { model, cost: WorkCost { verify, replay }, groth16 })
+    }
+}
