@@ -3,7 +3,7 @@
 //! ```text
 //! Ask ─ admit (addressed to me, signed, of now, asked by somebody who may, model known, nonce fresh)
 //!     ─ run and prove (a bounded queue before a few provers) ─ sign ─ log, synced ─> Reply
-//! open challenge against me ─ proof from the log, or made again ─> Answer on chain
+//! open challenge against me ─ run and prove again ─> Answer on chain
 //! ```
 //!
 //! Every answer is proved by `sumcheck`: the policy of the models here is `always`. For a receipt a `groth16` proof is made too,
@@ -35,7 +35,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    answers::{AnswerLog, Record, Taken},
+    answers::{AnswerLog, Taken},
     compact_keys::CompactKeys,
 };
 use super::{Answerer, ChainView, Models, RoleError, RoleMetrics, check, serve};
@@ -279,14 +279,8 @@ impl Miner {
             self.answers().release(body.epoch, body.requester, body.nonce);
         })?;
         let response = Box::new(self.sign(request, output, Some(Hash32::digest(&proof))));
-        let record = Record {
-            requester: body.requester,
-            nonce: body.nonce,
-            response: response.id(&self.chain.0.genesis()),
-            proof,
-        };
-        self.answers().record(body.epoch, &record).map_err(unavailable)?;
-        Ok(Reply::Answer { response, proof: Some(record.proof), compact })
+        self.answers().record(body.epoch, &body.requester, &body.nonce).map_err(unavailable)?;
+        Ok(Reply::Answer { response, proof: Some(proof), compact })
     }
 
     /// Answers challenges against this miner until `stop`.
@@ -328,7 +322,7 @@ impl Miner {
     }
 
     async fn answer_challenge(&self, id: Hash32, challenge: Challenge) {
-        let proof = match self.challenged_proof(id, &challenge).await {
+        let proof = match self.challenged_proof(&challenge).await {
             Ok(proof) => proof,
             Err(reason) => return tracing::error!(challenge = %id, reason, "a challenge cannot be answered"),
         };
@@ -341,14 +335,8 @@ impl Miner {
         }
     }
 
-    async fn challenged_proof(&self, id: Hash32, challenge: &Challenge) -> Result<Vec<u8>, String> {
+    async fn challenged_proof(&self, challenge: &Challenge) -> Result<Vec<u8>, String> {
         let request = &challenge.request;
-        let logged = self.answers().proof(request.body.epoch, &id);
-        match logged {
-            Ok(Some(proof)) => return Ok(proof),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "the log of answers cannot be read; the proof is made again"),
-        }
         let engine = self.challenged_engine(&request.body).map_err(|e| e.to_string())?.ok_or("its model is unknown")?;
         let work = self.work(engine, request, false).await.map_err(|reply| format!("{reply:?}"))?;
         if work.output != challenge.response.body.output {

@@ -1,8 +1,9 @@
-//! What a miner has answered: so that no nonce is answered twice, and so that a challenge finds its proof.
+//! What a miner has answered, so that no nonce is answered twice.
 //!
-//! One file an epoch, `<epoch>.answers`, appended to and synced before an answer leaves: `u32` length, little endian,
-//! then a borsh [`Record`]. A record torn by a crash was never spoken of, and is cut off when the file is opened.
-//! Bounded: [`MAX_ANSWERS_PER_EPOCH`] records a file, and files older than evidence may be are deleted.
+//! One file an epoch, `<epoch>.answers`, appended to and synced before an answer leaves: 48 bytes each, requester and nonce.
+//! An entry torn by a crash was never spoken of, and is cut off when the file is opened. Bounded: [`MAX_ANSWERS_PER_EPOCH`]
+//! entries a file, and files older than evidence may be are deleted. Proofs are not kept: a challenge brings its request
+//! along, and to prove that again takes less than to keep a proof of every answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,25 +12,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use assay_primitives::{AccountId, Hash32};
-use borsh::{BorshDeserialize, BorshSerialize};
+use assay_primitives::AccountId;
 
 use crate::roles::RoleError;
 
 /// Most answers in one epoch.
-pub(super) const MAX_ANSWERS_PER_EPOCH: usize = 16_384;
-/// Largest record on disk, in bytes.
-const MAX_RECORD: u32 = 2 * 1024 * 1024;
-
-/// One answer.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct Record {
-    pub(super) requester: AccountId,
-    pub(super) nonce: [u8; 16],
-    /// The response's id.
-    pub(super) response: Hash32,
-    pub(super) proof: Vec<u8>,
-}
+pub(super) const MAX_ANSWERS_PER_EPOCH: usize = 65_536;
+/// Bytes of an entry.
+const ENTRY: usize = 48;
 
 /// Why a request may not be worked on.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,12 +34,10 @@ pub(super) enum Taken {
 struct EpochFile {
     path: PathBuf,
     file: File,
-    /// End of the last whole record.
+    /// End of the last whole entry.
     end: u64,
     /// Nonces answered or being worked on.
     nonces: BTreeSet<(AccountId, [u8; 16])>,
-    /// Where the record of a response starts.
-    records: BTreeMap<Hash32, u64>,
 }
 
 /// The log over all epochs that matter.
@@ -64,49 +52,27 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RoleErr
     move |source| RoleError::Io { doing, path, source }
 }
 
-/// Reads the record at the reader's place; `None` at the end or where it is torn.
-fn read_record(reader: &mut impl Read) -> io::Result<Option<(Record, u64)>> {
-    let mut prefix = [0; 4];
-    match reader.read_exact(&mut prefix) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    let length = u32::from_le_bytes(prefix);
-    if length > MAX_RECORD {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; length as usize];
-    match reader.read_exact(&mut bytes) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    Ok(assay_primitives::decode("answer", &bytes).ok().map(|record| (record, 4 + u64::from(length))))
-}
-
 impl EpochFile {
     fn open(path: PathBuf) -> Result<Self, RoleError> {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = opened.map_err(failed("open", &path))?;
-        let mut this = Self { path, file, end: 0, nonces: BTreeSet::new(), records: BTreeMap::new() };
-        let mut reader = io::BufReader::new(&this.file);
-        while let Some((record, length)) = read_record(&mut reader).map_err(failed("read", &this.path))? {
-            this.nonces.insert((record.requester, record.nonce));
-            this.records.insert(record.response, this.end);
-            this.end += length;
-        }
-        this.file.set_len(this.end).map_err(failed("cut", &this.path))?;
-        Ok(this)
+        let mut bytes = Vec::new();
+        (&file).take((MAX_ANSWERS_PER_EPOCH * ENTRY) as u64).read_to_end(&mut bytes).map_err(failed("read", &path))?;
+        let (entries, _) = bytes.as_chunks::<ENTRY>();
+        let nonces = entries.iter().map(|entry| {
+            let (requester, nonce) = entry.split_first_chunk::<32>().expect("an entry has 48 bytes");
+            (AccountId(*requester), nonce.try_into().expect("48 less 32 are 16"))
+        });
+        let end = (entries.len() * ENTRY) as u64;
+        file.set_len(end).map_err(failed("cut", &path))?;
+        Ok(Self { nonces: nonces.collect(), path, file, end })
     }
 
-    fn append(&mut self, record: &Record) -> io::Result<()> {
-        let bytes = assay_primitives::encode(record);
-        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    fn append(&mut self, requester: &AccountId, nonce: &[u8; 16]) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.end))?;
-        self.file.write_all(&length.to_le_bytes())?;
-        self.file.write_all(&bytes)?;
+        self.file.write_all(&[&requester.0[..], nonce].concat())?;
         self.file.sync_data()?;
-        self.records.insert(record.response, self.end);
-        self.end += 4 + u64::from(length);
+        self.end += ENTRY as u64;
         Ok(())
     }
 }
@@ -155,20 +121,11 @@ impl AnswerLog {
         }
     }
 
-    /// Writes an answer down. Only then may it leave.
-    pub(super) fn record(&mut self, epoch: u64, record: &Record) -> Result<(), RoleError> {
+    /// Writes down that a nonce was answered. Only then may the answer leave.
+    pub(super) fn record(&mut self, epoch: u64, requester: &AccountId, nonce: &[u8; 16]) -> Result<(), RoleError> {
         // An epoch that was forgotten meanwhile is too old for its answer to be taken anywhere.
         let Some(file) = self.epochs.get_mut(&epoch) else { return Ok(()) };
-        file.append(record).map_err(failed("write", &file.path))
-    }
-
-    /// The proof given with a response.
-    pub(super) fn proof(&mut self, epoch: u64, response: &Hash32) -> Result<Option<Vec<u8>>, RoleError> {
-        let Some(file) = self.epochs.get_mut(&epoch) else { return Ok(None) };
-        let Some(start) = file.records.get(response) else { return Ok(None) };
-        file.file.seek(SeekFrom::Start(*start)).map_err(failed("read", &file.path))?;
-        let record = read_record(&mut file.file).map_err(failed("read", &file.path))?;
-        Ok(record.filter(|(r, _)| r.response == *response).map(|(r, _)| r.proof))
+        file.append(requester, nonce).map_err(failed("write", &file.path))
     }
 
     /// Forgets epochs before `oldest`.
@@ -186,48 +143,44 @@ impl AnswerLog {
 mod tests {
     use super::*;
 
-    fn record(n: u8) -> Record {
-        Record { requester: AccountId([n; 32]), nonce: [n; 16], response: Hash32([n; 32]), proof: vec![n; 100] }
-    }
+    const ONE: AccountId = AccountId([1; 32]);
 
     #[test]
     fn a_nonce_is_taken_once_also_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = AnswerLog::open(dir.path().join("answers")).unwrap();
-        let one = record(1);
-        assert_eq!(log.reserve(5, one.requester, one.nonce).unwrap(), Ok(()));
-        assert_eq!(log.reserve(5, one.requester, one.nonce).unwrap(), Err(Taken::Replay));
-        assert_eq!(log.reserve(5, one.requester, [9; 16]).unwrap(), Ok(()));
-        log.release(5, one.requester, [9; 16]);
-        assert_eq!(log.reserve(5, one.requester, [9; 16]).unwrap(), Ok(()));
-        log.record(5, &one).unwrap();
+        assert_eq!(log.reserve(5, ONE, [1; 16]).unwrap(), Ok(()));
+        assert_eq!(log.reserve(5, ONE, [1; 16]).unwrap(), Err(Taken::Replay));
+        assert_eq!(log.reserve(5, ONE, [9; 16]).unwrap(), Ok(()));
+        log.release(5, ONE, [9; 16]);
+        assert_eq!(log.reserve(5, ONE, [9; 16]).unwrap(), Ok(()));
+        log.record(5, &ONE, &[1; 16]).unwrap();
         let mut log = AnswerLog::open(dir.path().join("answers")).unwrap();
-        assert_eq!(log.reserve(5, one.requester, one.nonce).unwrap(), Err(Taken::Replay));
+        assert_eq!(log.reserve(5, ONE, [1; 16]).unwrap(), Err(Taken::Replay));
+        assert_eq!(log.reserve(6, ONE, [1; 16]).unwrap(), Ok(()), "another epoch");
         // Worked on but never answered: nothing was told, so it may be asked again.
-        assert_eq!(log.reserve(5, one.requester, [9; 16]).unwrap(), Ok(()));
-        assert_eq!(log.proof(5, &one.response).unwrap(), Some(one.proof));
-        assert_eq!(log.proof(5, &Hash32([8; 32])).unwrap(), None);
+        assert_eq!(log.reserve(5, ONE, [9; 16]).unwrap(), Ok(()));
     }
 
     #[test]
-    fn a_torn_record_is_cut_off_and_the_ones_before_it_stand() {
+    fn a_torn_entry_is_cut_off_and_the_ones_before_it_stand() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = AnswerLog::open(dir.path().into()).unwrap();
         for n in [1, 2] {
-            log.reserve(3, record(n).requester, record(n).nonce).unwrap().unwrap();
-            log.record(3, &record(n)).unwrap();
+            log.reserve(3, ONE, [n; 16]).unwrap().unwrap();
+            log.record(3, &ONE, &[n; 16]).unwrap();
         }
-        let path = dir.path().join("3.answers");
-        let length = fs::metadata(&path).unwrap().len();
-        for cut in [1, 50, 100, 170] {
-            fs::copy(&path, dir.path().join("4.answers")).unwrap();
-            OpenOptions::new().write(true).open(dir.path().join("4.answers")).unwrap().set_len(length - cut).unwrap();
+        let (whole, torn) = (dir.path().join("3.answers"), dir.path().join("4.answers"));
+        let length = fs::metadata(&whole).unwrap().len();
+        for cut in [1, 17, 47] {
+            fs::copy(&whole, &torn).unwrap();
+            OpenOptions::new().write(true).open(&torn).unwrap().set_len(length - cut).unwrap();
             let mut log = AnswerLog::open(dir.path().into()).unwrap();
-            assert_eq!(log.proof(4, &record(1).response).unwrap(), Some(vec![1; 100]), "cut {cut}");
-            assert_eq!(log.proof(4, &record(2).response).unwrap(), None);
-            log.reserve(4, record(3).requester, record(3).nonce).unwrap().unwrap();
-            log.record(4, &record(3)).unwrap();
-            assert_eq!(log.proof(4, &record(3).response).unwrap(), Some(vec![3; 100]));
+            assert_eq!(log.reserve(4, ONE, [1; 16]).unwrap(), Err(Taken::Replay), "cut {cut}");
+            assert_eq!(log.reserve(4, ONE, [2; 16]).unwrap(), Ok(()));
+            log.record(4, &ONE, &[2; 16]).unwrap();
+            let mut log = AnswerLog::open(dir.path().into()).unwrap();
+            assert_eq!(log.reserve(4, ONE, [2; 16]).unwrap(), Err(Taken::Replay));
         }
     }
 
@@ -236,10 +189,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = AnswerLog::open(dir.path().into()).unwrap();
         for epoch in [1, 2, 3] {
-            log.reserve(epoch, record(1).requester, record(1).nonce).unwrap().unwrap();
+            log.reserve(epoch, ONE, [1; 16]).unwrap().unwrap();
         }
         log.forget_before(3).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        log.record(1, &record(1)).unwrap();
+        log.record(1, &ONE, &[1; 16]).unwrap();
     }
 }
