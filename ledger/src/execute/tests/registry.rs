@@ -1,6 +1,7 @@
 //! Validators, miners, endpoints and models.
 
-use assay_primitives::{Amount, Score, Signature};
+use assay_circuits::{answer::compact, graph::sample::perceptron, model::Model};
+use assay_primitives::{Amount, Hash32, Score, Signature, receipt::Blob};
 
 use crate::{
     query,
@@ -125,6 +126,60 @@ fn a_model_is_registered_once_under_a_plain_free_name_in_a_known_subnet() {
     assert_eq!((record.id, record.registrant), (model.id(), Some(owner.account())));
     assert_eq!(query::model_bytes(&world.state, &model.id()).unwrap(), Some(bytes));
     assert_eq!(query::subnet(&world.state, 0).unwrap().unwrap().models, [tiny_model(10).id(), model.id()]);
+}
+
+#[test]
+fn a_single_partys_groth16_key_may_stand_in_a_genesis_and_in_no_transaction() {
+    let model = tiny_model(11);
+    let key = compact::dev_keys(&model).unwrap().verifier_key().to_vec();
+    let mut spec = crate::world::spec(quick_params());
+    let mut known = spec.subnets[0].models[0].clone();
+    (known.name, known.id, known.bytes) = ("next".into(), model.id(), Blob(model.to_bytes()));
+    known.groth16 = Some(Blob(key.clone()));
+    spec.subnets[0].models.push(known.clone());
+    let mut state = crate::MemoryState::default();
+    state.apply(&crate::genesis::genesis(&spec).unwrap());
+    let record = query::model(&state, &model.id()).unwrap().unwrap();
+    assert_eq!(record.groth16, Some(Hash32::digest(&key)));
+    assert_eq!(query::model_groth16(&state, &model.id()).unwrap(), Some(key.clone()));
+    assert!(record.cost.verify > 0 && record.cost.replay > 0);
+
+    spec.subnets[0].models[1].groth16 = Some(Blob(key[1..].to_vec()));
+    let error = crate::genesis::genesis(&spec).unwrap_err().to_string();
+    assert!(error.contains("next") && error.contains("groth16 key"), "{error}");
+
+    let mut world = World::new();
+    let owner = world.owners[4].clone();
+    let register = |groth16| Action::RegisterModel {
+        subnet: 0,
+        name: "next".into(),
+        bytes: model.to_bytes(),
+        groth16: Some(groth16),
+    };
+    for (key, reason) in [(key, "single party"), (vec![1; 100], "groth16 key"), (vec![0; 20_000], "must lie in")] {
+        let error = world.run(&owner, register(key)).unwrap_err();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_model_that_takes_too_long_to_check_is_not_kept() {
+    use crate::model::{Examined, ModelFault};
+    let rows = vec![&[1i64; 256][..]; 256];
+    let sample = perceptron(&rows, &[0; 256]);
+    let large = Model::new(sample.graph, sample.weights, [0; 32]).unwrap().to_bytes();
+    let limit = quick_params().max_tx_bytes;
+    assert!(Examined::new(&large, None, limit).is_ok());
+    assert!(matches!(Examined::new(&large, None, 4096), Err(ModelFault::Proof { .. })));
+
+    // Few bytes, much work: a table is looked up 16 million times.
+    let mut graph = tiny_model(0).graph().as_ref().clone();
+    graph.tensors[0].shape = vec![1, 1 << 23, 2];
+    graph.tensors[3].shape = vec![1, 1 << 23, 2];
+    graph.tensors[4].shape = vec![1, 1 << 23, 2];
+    let wide = Model::new(graph, tiny_model(0).weights().to_vec(), [0; 32]).unwrap().to_bytes();
+    assert!(wide.len() < 1000);
+    assert!(matches!(Examined::new(&wide, None, limit), Err(ModelFault::Model(_))));
 }
 
 #[test]
