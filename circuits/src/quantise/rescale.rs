@@ -42,7 +42,7 @@ impl Ratio {
     }
 
     /// The nearest ratio to one that is given, with an error of at most `tolerance` of it and the smallest shift that
-    /// gives it. `None` where it is out of reach.
+    /// gives it; where no shift does, the most precise one. `None` where it is out of reach.
     pub(super) fn near(ratio: f64, tolerance: f64) -> Option<Self> {
         let mut best = None;
         for shift in 1..=MAX_SHIFT {
@@ -101,7 +101,8 @@ mod tests {
         fn a_ratio_is_as_near_as_it_says(log in -30f64..20.0, tolerance in 1e-6f64..1e-2) {
             let ratio = log.exp2();
             let found = Ratio::near(ratio, tolerance).unwrap();
-            prop_assert!((found.value() - ratio).abs() <= tolerance * ratio, "{found:?}");
+            let finest = power_of_two(-i32::from(MAX_SHIFT) - 1);
+            prop_assert!((found.value() - ratio).abs() <= (tolerance * ratio).max(finest), "{found:?}");
             let below = Ratio::below(ratio).unwrap();
             prop_assert!(below.value() <= ratio && below.value() * 2.0 >= ratio, "{below:?}");
         }
