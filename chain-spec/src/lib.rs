@@ -14,6 +14,6 @@ mod spec;
 
 pub use params::{Bounds, ParamConflict, ParamError, Params};
 pub use spec::{
-    ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, MAX_KEY_BYTES, MAX_MODEL_BYTES, SpecError,
-    voting_power,
+    ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, MAX_KEY_BYTES, MAX_MODEL_BYTES,
+    SpecError, voting_power,
 };

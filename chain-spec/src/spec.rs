@@ -7,7 +7,7 @@ use assay_primitives::{
     task::SubnetId,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::params::{ParamError, Params};
 
@@ -83,8 +83,13 @@ pub struct GenesisModel {
     /// The compiled model, in hexadecimal.
     pub bytes: Blob,
     /// The `groth16` verifier's key that receipts are checked with; null where none was made.
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(deserialize_with = "given")]
     pub groth16: Option<Blob>,
+}
+
+/// A value that may be null but must be there.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Blob>, D::Error> {
+    <Option<Blob> as Deserialize>::deserialize(deserializer)
 }
 
 /// Why a text is no chain spec.
@@ -247,10 +252,7 @@ impl ChainSpec {
                 }
                 let key = m.groth16.as_ref().map_or(0, |key| key.0.len());
                 if key > MAX_KEY_BYTES {
-                    return Err(field(
-                        format!("{at}.groth16"),
-                        format!("at most {MAX_KEY_BYTES} bytes, found {key}"),
-                    ));
+                    return Err(field(format!("{at}.groth16"), format!("at most {MAX_KEY_BYTES} bytes, found {key}")));
                 }
                 if !models.insert(m.name.clone()) {
                     return Err(field(format!("{at}.name"), format!("{:?} is given twice", m.name)));
@@ -294,7 +296,8 @@ mod tests {
             take: 1000,
         };
         let accounts = vec![GenesisAccount { account: AccountId([1; 32]), balance: Amount::asy(5) }];
-        let model = GenesisModel { name: "digits".into(), id: ModelId([4; 32]), bytes: Blob(vec![1, 2]), groth16: None };
+        let model =
+            GenesisModel { name: "digits".into(), id: ModelId([4; 32]), bytes: Blob(vec![1, 2]), groth16: None };
         let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![model] };
         Preset::Dev.spec("test-net".into(), 1_000, accounts, (1..=4).map(validator).collect(), vec![subnet])
     }

@@ -41,7 +41,9 @@ pub enum ModelFault {
         found: u64,
     },
     /// Its proofs do not fit into a transaction, so that no challenge could be answered.
-    #[error("a proof has about {found} bytes; with the parameter max_tx_bytes at {limit} no challenge could be answered")]
+    #[error(
+        "a proof has about {found} bytes; with the parameter max_tx_bytes at {limit} no challenge could be answered"
+    )]
     Proof {
         /// Bytes of a proof, about.
         found: u64,

@@ -41,6 +41,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+use crate::roles::ReceiptSystem;
 use crate::rpc::{self, BackendError, RpcBackend, ServeError};
 
 /// Largest body of a classification.

@@ -205,12 +205,7 @@ pub trait RpcBackend: Send + Sync + 'static {
 
     /// Asks a miner of the model, checks the answer and its proofs, and gives the receipt. `input` is in the model's
     /// own units; the receipt is of the system asked for, or the smallest that the model has keys for.
-    async fn infer(
-        &self,
-        model: &str,
-        input: Vec<f32>,
-        system: Option<ReceiptSystem>,
-    ) -> Result<Answer, BackendError>;
+    async fn infer(&self, model: &str, input: Vec<f32>, system: Option<ReceiptSystem>) -> Result<Answer, BackendError>;
 
     /// Appends the node's metrics as Prometheus text, without an `EOF` line.
     fn metrics(&self, out: &mut String);

@@ -53,7 +53,8 @@ pub struct Demands {
     pub ceremony: bool,
 }
 
-const SINGLE_PARTY: &str = "the groth16 key was made by a single party, who could forge such proofs: good for development only";
+const SINGLE_PARTY: &str =
+    "the groth16 key was made by a single party, who could forge such proofs: good for development only";
 
 /// A receipt that proves nothing, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -285,7 +286,10 @@ fn prove(
                 }
             };
             let bytes = proof.0.len();
-            Ok((Some(provenance), format!("groth16, {bytes} bytes under {from}, bound to request, miner, input and output")))
+            Ok((
+                Some(provenance),
+                format!("groth16, {bytes} bytes under {from}, bound to request, miner, input and output"),
+            ))
         }
     }
 }

@@ -12,9 +12,7 @@ use assay::{
     home::{self, Config, Home, PeerAddress, Peers, Ports, Role},
     rpc::RpcClient,
 };
-use assay_chain_spec::{
-    ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, Params, presets::Preset,
-};
+use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, Params, presets::Preset};
 use assay_circuits::model::Model;
 use assay_primitives::{Amount, Keypair};
 use eyre::{bail, eyre};

@@ -49,9 +49,8 @@ fn a_compact_proof_holds_for_its_own_statement_and_key_and_says_who_made_the_key
     let keys = compact::dev_keys(&model).unwrap();
     let proof = compact::prove(&keys, &model, &good, &INPUT, &output).unwrap();
     assert_eq!(proof.len(), compact::PROOF_BYTES);
-    let check = |key: &[u8], binding: &Binding, proof: &[u8]| {
-        compact::verify(&outline, key, binding, &INPUT, &output, proof)
-    };
+    let check =
+        |key: &[u8], binding: &Binding, proof: &[u8]| compact::verify(&outline, key, binding, &INPUT, &output, proof);
     assert_eq!(check(keys.verifier_key(), &good, &proof).unwrap(), compact::Provenance::Dev);
     let later = Binding { epoch: 5, ..good.clone() };
     assert!(matches!(check(keys.verifier_key(), &later, &proof), Err(RefusedAnswer::Proof(_))));
@@ -87,7 +86,7 @@ fn groth16_bytes(relations: &Arc<Relations>, model: &Model, seed: &[u8]) -> Vec<
 
 #[test]
 fn costs_grow_with_the_model() {
-    let large = perceptron(&[&[1; 64]; 64], &[0; 64]);
+    let large = perceptron(&[&[1i64; 64][..]; 64], &[0; 64]);
     let large = Model::new(large.graph, large.weights, [0; 32]).unwrap();
     let (a, b) = (Cost::of(&small(10)).unwrap(), Cost::of(&large).unwrap());
     assert!(a.replay < b.replay && a.verify < b.verify, "{a:?} {b:?}");

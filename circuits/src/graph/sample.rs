@@ -74,7 +74,8 @@ pub fn perceptron(weights: &[&[i64]], bias: &[i64]) -> Sample {
     let reach = weights.iter().flat_map(|row| row.iter()).map(|w| w.abs()).max().unwrap_or(0);
     let offset = bias.iter().map(|b| b.abs()).max().unwrap_or(0);
     let sum = 128 * reach * i64::from(inputs) + offset;
-    let node = |name: &str, op, inputs: &[TensorId], output| Node { name: name.into(), op, inputs: inputs.into(), output };
+    let node =
+        |name: &str, op, inputs: &[TensorId], output| Node { name: name.into(), op, inputs: inputs.into(), output };
     let halve = Op::Rescale { multiplier: Multiplier::Uniform(1), shift: 1, low: i16::MIN, high: i16::MAX };
     let graph = Graph {
         tensors: vec![

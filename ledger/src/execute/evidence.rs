@@ -118,9 +118,7 @@ fn fault(
     response: &Response,
     proof: Option<&[u8]>,
 ) -> Result<SlashReason, ActionError> {
-    let input = |e: ExecError| {
-        ActionError::evidence(format!("the request's input is none of the model's: {e}"))
-    };
+    let input = |e: ExecError| ActionError::evidence(format!("the request's input is none of the model's: {e}"));
     let output = model.run_flat(&request.input).map_err(input)?;
     if response.model != request.model || response.input != binding.input || response.output != output {
         return Ok(SlashReason::WrongOutput);
@@ -135,7 +133,9 @@ fn fault(
     }
     match answer::verify(&model.outline(), binding, &request.input, &output, proof) {
         Ok(()) => Err(ActionError::evidence("the output is exact and the proof holds: nothing is refuted")),
-        Err(RefusedAnswer::Setup(e)) => Err(ActionError::evidence(format!("no proof of this model can be checked: {e}"))),
+        Err(RefusedAnswer::Setup(e)) => {
+            Err(ActionError::evidence(format!("no proof of this model can be checked: {e}")))
+        }
         Err(_) => Ok(SlashReason::InvalidProof),
     }
 }

@@ -66,9 +66,7 @@ pub(super) fn cost(
 ) -> Result<Option<u64>, StoreError> {
     let signer = tx.signer;
     let found = match &tx.action {
-        Action::Answer { challenge, .. } => {
-            evidence::may_answer(state, signer, challenge).map(|open| open.cost.verify)
-        }
+        Action::Answer { challenge, .. } => evidence::may_answer(state, signer, challenge).map(|open| open.cost.verify),
         Action::RegisterModel { subnet, name, bytes, groth16 } => {
             let fee = if *payer == signer { tx.fee } else { Amount::ZERO };
             let key = groth16.as_deref();

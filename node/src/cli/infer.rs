@@ -15,8 +15,8 @@ use serde_json::json;
 
 use super::global::{Global, pairs, table};
 use crate::{
-    rpc::Answer,
     roles::ReceiptSystem,
+    rpc::Answer,
     verify::{self, Check, Demands},
 };
 

@@ -194,7 +194,10 @@ async fn ask(cast: &Cast) -> eyre::Result<()> {
     };
     let genesis = cast.genesis;
     let class = answer.class;
-    let checks = tokio::task::spawn_blocking(move || verify::verify_receipt(&answer.receipt, &genesis, &verify::Demands::default())).await?;
+    let checks = tokio::task::spawn_blocking(move || {
+        verify::verify_receipt(&answer.receipt, &genesis, &verify::Demands::default())
+    })
+    .await?;
     match checks {
         Ok(checks) => {
             cast.progress.say(&format!("a client's scan is a {class}; its receipt holds in {} checks", checks.len()));

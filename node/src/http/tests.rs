@@ -63,7 +63,7 @@ async fn a_scan_is_classified_with_a_receipt_that_holds() {
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(answer["class"], json!(1));
     let receipt: assay_primitives::receipt::Receipt = serde_json::from_value(answer["receipt"].clone()).unwrap();
-    crate::verify::verify_receipt(&receipt, &node.genesis).unwrap();
+    crate::verify::verify_receipt(&receipt, &node.genesis, &crate::verify::Demands::default()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

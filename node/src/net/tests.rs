@@ -42,7 +42,11 @@ fn answer() -> Reply {
         output: vec![1, -2],
         proof: None,
     };
-    Reply::Answer { response: Box::new(Signed { body, signature: Signature([5; 64]) }), proof: Some(vec![7; 10_000]), compact: None }
+    Reply::Answer {
+        response: Box::new(Signed { body, signature: Signature([5; 64]) }),
+        proof: Some(vec![7; 10_000]),
+        compact: None,
+    }
 }
 
 const SOON: Duration = Duration::from_secs(20);

@@ -77,12 +77,7 @@ impl RpcBackend for Shared {
         self.prove_key(key)
     }
 
-    async fn infer(
-        &self,
-        model: &str,
-        input: Vec<f32>,
-        system: Option<ReceiptSystem>,
-    ) -> Result<Answer, BackendError> {
+    async fn infer(&self, model: &str, input: Vec<f32>, system: Option<ReceiptSystem>) -> Result<Answer, BackendError> {
         let gateway = self.gateway.get().ok_or_else(|| {
             BackendError::Unavailable("this node holds no owner key to ask miners with; ask a gateway".into())
         })?;

@@ -230,8 +230,7 @@ impl Miner {
         let done = tokio::task::spawn_blocking(move || {
             let output = engine.run(&body.input).map_err(|e| e.to_string())?;
             let binding = check::binding(&genesis, &body, id, &output);
-            let proof =
-                answer::prove(engine.model(), &binding, &body.input, &output).map_err(|e| e.to_string())?;
+            let proof = answer::prove(engine.model(), &binding, &body.input, &output).map_err(|e| e.to_string())?;
             let keys = registered.and_then(|key| match keys.of(engine.model(), &key) {
                 Ok(keys) => Some(keys),
                 Err(reason) => {

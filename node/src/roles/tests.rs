@@ -271,8 +271,16 @@ async fn an_honest_answer_holds_and_everything_that_may_not_be_answered_is_refus
         ask.request = Signed::new(ask.request.body, &genesis, &key(1));
         ask
     };
-    let unsigned = Ask { request: Signed { signature: Signature::EMPTY, ..good.request.clone() }, want_proof: true, want_compact: false };
-    let foreign = Ask { request: Signed::new(good.request.body.clone(), &Hash32([7; 32]), &key(1)), want_proof: true, want_compact: false };
+    let unsigned = Ask {
+        request: Signed { signature: Signature::EMPTY, ..good.request.clone() },
+        want_proof: true,
+        want_compact: false,
+    };
+    let foreign = Ask {
+        request: Signed::new(good.request.body.clone(), &Hash32([7; 32]), &key(1)),
+        want_proof: true,
+        want_compact: false,
+    };
     let mut edited = bed.ask(&key(1), 10, 2);
     edited.request.body.input[0] ^= 1;
     let cases = [
@@ -506,7 +514,10 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
     assert_eq!(finding(|r| r.input = Hash32::ZERO, None), Ok(WrongOutput));
     assert_eq!(finding(|r| r.model = ModelId([9; 32]), None), Ok(WrongOutput));
     assert!(finding(|r| r.request = Hash32::ZERO, None).is_err());
-    let unsigned =
-        Reply::Answer { response: Box::new(Signed { body: honest, signature: Signature::EMPTY }), proof: None, compact: None };
+    let unsigned = Reply::Answer {
+        response: Box::new(Signed { body: honest, signature: Signature::EMPTY }),
+        proof: None,
+        compact: None,
+    };
     assert!(check::check(&genesis, &engine, &request, unsigned).is_err());
 }

@@ -299,12 +299,7 @@ impl RpcBackend for TestNode {
         }))
     }
 
-    async fn infer(
-        &self,
-        model: &str,
-        input: Vec<f32>,
-        system: Option<ReceiptSystem>,
-    ) -> Result<Answer, BackendError> {
+    async fn infer(&self, model: &str, input: Vec<f32>, system: Option<ReceiptSystem>) -> Result<Answer, BackendError> {
         if model != "digits" {
             return Err(BackendError::NotFound(format!("there is no model {model:?}")));
         }

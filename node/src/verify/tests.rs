@@ -74,7 +74,11 @@ fn no_byte_of_a_receipt_can_be_changed() {
                 other => other ^ 1,
             };
             let changed = String::from_utf8(bytes).unwrap();
-            assert!(verify_text(&changed, genesis, &Demands::default()).is_err(), "byte {at} of {} can be changed", text.len());
+            assert!(
+                verify_text(&changed, genesis, &Demands::default()).is_err(),
+                "byte {at} of {} can be changed",
+                text.len()
+            );
         }
     };
     let (left, right) = places.split_at(places.len() / 2);

@@ -100,12 +100,8 @@ fn a_model_is_registered_once_under_a_plain_free_name_in_a_known_subnet() {
     let mut world = World::new();
     let owner = world.owners[4].clone();
     let model = tiny_model(11);
-    let register = |subnet, name: &str, bytes: Vec<u8>| Action::RegisterModel {
-        subnet,
-        name: name.into(),
-        bytes,
-        groth16: None,
-    };
+    let register =
+        |subnet, name: &str, bytes: Vec<u8>| Action::RegisterModel { subnet, name: name.into(), bytes, groth16: None };
     let bytes = model.to_bytes();
     for (action, reason) in [
         (register(9, "next", bytes.clone()), "no subnet 9"),

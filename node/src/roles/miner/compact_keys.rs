@@ -11,7 +11,7 @@ use std::{
 };
 
 use assay_circuits::{
-    answer::compact::{self, Prover, Provenance},
+    answer::compact::{self, Provenance, Prover},
     model::Model,
 };
 use assay_primitives::ModelId;

@@ -214,7 +214,7 @@ impl Bench {
     }
 
     fn judge(&self, task: &Task, label: u32, request: Signed<Request>, checked: Checked, latency_ms: u64) -> Outcome {
-        let Checked { response, proof, expected, finding } = checked;
+        let Checked { response, proof, expected, finding, .. } = checked;
         let outcome = match finding {
             Finding::Verified => ProofOutcome::Verified,
             Finding::InvalidProof(_) => ProofOutcome::Invalid,
