@@ -92,7 +92,7 @@ async fn a_malformed_classification_is_explained_in_words_of_the_api() {
     let (_node, server) = served().await;
     for (body, expected) in [
         (r#"{"model":"digits"}"#, "missing field `input`"),
-        (r#"["digits"]"#, "an object with `model` and `input`"),
+        (r#"["digits"]"#, "an object with `model`, `input` and"),
         (r#"{"model":"digits","input":["x"]}"#, "field `input[0]`"),
     ] {
         let (_, answer) = ask(&server, "POST", "/v1/classify", body).await;

@@ -337,10 +337,16 @@ async fn adversaries_score_nothing_and_are_slashed_while_the_honest_miner_is_not
     let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
     let running = bed.validator(&metrics, &stop);
     let me = key(1).account();
-    bed.blocks_until(|view| query::reveal(view, epoch, SUBNET, &me).unwrap().is_some()).await;
+    let mut scores = None;
+    bed.blocks_until(|view| {
+        // A revealed sheet stays until it is settled; a refutation may come a block after it.
+        scores = scores.take().or(query::reveal(view, epoch, SUBNET, &me).unwrap().map(|reveal| reveal.scores));
+        scores.is_some() && query::slashes(view).unwrap().len() >= 3
+    })
+    .await;
 
     let view = bed.chain.view();
-    let scores = query::reveal(&*view, epoch, SUBNET, &me).unwrap().unwrap().scores;
+    let scores = scores.unwrap();
     let of = |n: u8| -> ScoreEntry { scores.iter().find(|e| e.miner == key(n).account()).unwrap().clone() };
     let honest = of(10);
     assert!(honest.score >= Score::ratio(85, 100), "{honest:?}");
