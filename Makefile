@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale fuzz soundness onnx-conformance
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale fuzz soundness exactness onnx-conformance
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -77,6 +77,10 @@ bench-zk: build $(PYTHON) ## Prove the same networks with assay and with EZKL, a
 
 bench-zk-scale: build $(PYTHON) ## Measure proving time over width, depth and batch, and plot it.
 	$(PYTHON) tests/zk/scale.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md --plot docs/images/zk-scale.svg
+
+exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
+	ASSAY_EXACTNESS=full cargo test --locked -p assay-circuits --test pipeline exactness -- --nocapture --test-threads=1
+	$(PYTHON) tests/zk/agreement.py --assay $(ASSAY) --work $(BENCH_ZK)/agreement
 
 SECONDS_EACH ?= 30
 FUZZ_TARGETS := transaction chain_spec receipt model onnx state_proof

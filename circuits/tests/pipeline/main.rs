@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod exactness;
+
 use std::{fs, path::PathBuf};
 
 use assay_circuits::{
