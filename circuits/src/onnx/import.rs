@@ -236,7 +236,13 @@ fn cut(builder: Builder, inputs: Vec<ValueId>, outputs: Vec<ValueId>) -> Result<
     let mut constants = BTreeMap::new();
     for (id, data) in builder.constants.into_iter().filter(|(id, _)| needed[*id]) {
         if let Some(at) = data.iter().position(|v| !v.is_finite()) {
-            let reason = format!("holds {} at position {at}; expected finite numbers", data[at]);
+            // A constant of a mask is often unnamed; the node that reads it tells where it is.
+            let reader = builder.nodes.iter().find(|n| needed[n.output] && n.inputs.contains(&id));
+            let reader = reader.map_or(String::new(), |n| format!(", read by node '{}' ({})", n.name, n.source));
+            let reason = format!(
+                "holds {} at position {at}{reader}; expected finite numbers: for a mask, export one such as -10000",
+                data[at]
+            );
             return Err(OnnxError::Tensor { name: values[place[id]].name.clone(), reason });
         }
         constants.insert(place[id], data);

@@ -21,6 +21,28 @@ fn what_is_not_supported_is_named_with_its_node() {
 }
 
 #[test]
+fn a_mask_of_infinity_is_refused_with_the_node_that_reads_it_unless_it_is_never_taken() {
+    let masked = |condition: &str| {
+        let constants = vec![
+            floats("far", &[], &[f32::NEG_INFINITY]),
+            floats("zero", &[], &[0.0]),
+            TensorProto { data_type: 9, int32_data: vec![1], float_data: vec![], ..floats("always", &[1], &[]) },
+        ];
+        let nodes = vec![
+            node("Greater", &["x", "zero"], &["above"], vec![]),
+            node("Where", &[condition, "x", "far"], &["y"], vec![]),
+        ];
+        load(&model(13, &[2, 3], constants, nodes))
+    };
+    assert_eq!(
+        masked("above").unwrap_err().to_string(),
+        "tensor 'far': holds -inf at position 0, read by node 'y' (Where); expected finite numbers: for a mask, export one such as \
+         -10000"
+    );
+    assert!(masked("always").is_ok());
+}
+
+#[test]
 fn contradictions_are_named() {
     let nan = floats("c", &[1], &[f32::NAN]);
     let cases: Vec<(&str, String)> = vec![
