@@ -25,6 +25,53 @@
 //!
 //! Nothing here does IO or knows a network or a chain. Bytes from others (models, proofs) are refused with an
 //! error that says what was expected and found; nothing panics on them.
+//!
+//! # From a file to a verified proof
+//! ```
+//! use std::{fs, sync::Arc};
+//!
+//! use assay_circuits::{
+//!     compile::{Options, Samples, compile},
+//!     model::Outline,
+//!     proof::{ProofSystem, Statement, sumcheck::Sumcheck},
+//!     relation::Relations,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/digits");
+//! // Compile. Sample inputs choose the scales; more of them choose better.
+//! let onnx = fs::read(format!("{folder}/digits.onnx"))?;
+//! let samples = Samples::read(&fs::read(format!("{folder}/input-7.json"))?)?;
+//! let model = compile(&onnx, &samples, &Options::default())?.model;
+//!
+//! // Run: exact integers. The outline, which holds no weights, knows what they stand for.
+//! let outline = model.outline();
+//! let inputs = outline.quantise_inputs(&samples.one(&outline.input_lengths())?)?;
+//! let outputs = model.run(&inputs)?;
+//! let logits = &outline.dequantise_outputs(&outputs)[0];
+//! assert!(logits.iter().all(|&logit| logit <= logits[7]), "it is a seven");
+//!
+//! // Prove, bound to whatever the proof is for: `Binding` makes the digest of a request.
+//! let relations = Arc::new(Relations::of(model.graph())?);
+//! let (prover, verifier) = Sumcheck::set_up(Arc::clone(&relations), model.weights())?;
+//! let trace = relations.trace(model.graph(), model.weights(), &inputs)?;
+//! let statement = Statement { binding: &[7; 32], inputs: &inputs, outputs: &outputs };
+//! let proof = Sumcheck::prove(&prover, &trace, statement)?;
+//! let (outline, key) = (outline.to_bytes(), Sumcheck::verifier_key_to_bytes(&verifier));
+//!
+//! // Verify, elsewhere: from the outline and the key alone, whose commitment must be that of the outline.
+//! let outline = Outline::from_bytes(&outline)?;
+//! let relations = Arc::new(Relations::of(outline.graph())?);
+//! let verifier = Sumcheck::verifier_key_from_bytes(relations, &key)?;
+//! assert_eq!((outline.id(), verifier.commitment()), (model.id(), outline.commitment()));
+//! Sumcheck::verify(&verifier, statement, &proof)?;
+//! assert!(Sumcheck::verify(&verifier, Statement { binding: &[8; 32], ..statement }, &proof).is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `cargo run -p assay-circuits --example prove_digits` goes the same way with each proof system, tells times and sizes, and verifies
+//! many proofs at once.
 
 pub mod answer;
 pub mod binding;
