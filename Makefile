@@ -57,11 +57,11 @@ bench: build ## Measure, and print the lines of docs/benchmarks.md.
 
 CONFORMANCE := $(or $(CARGO_TARGET_DIR),target)/onnx-conformance
 
-onnx-conformance: setup ## Run ONNX's own node tests and write docs/onnx.md (needs python3 and PyPI).
+onnx-conformance: setup ## Run and prove ONNX's own node tests and write docs/onnx.md (needs python3 and PyPI).
 	@[ -x $(CONFORMANCE)/venv/bin/python ] || python3 -m venv $(CONFORMANCE)/venv
 	@$(CONFORMANCE)/venv/bin/pip install -q -r tests/onnx/requirements.txt
 	cargo build --locked -p assay-circuits --example onnx_node
-	$(CONFORMANCE)/venv/bin/python tests/onnx/conformance.py --work $(CONFORMANCE)/models --write docs/onnx.md \
+	$(CONFORMANCE)/venv/bin/python tests/onnx/conformance.py --prove --work $(CONFORMANCE)/models --write docs/onnx.md \
 	  --example $(dir $(ASSAY))examples/onnx_node
 
 # Python with the peer to compare with, and plots.
