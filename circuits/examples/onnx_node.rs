@@ -18,7 +18,7 @@ use assay_circuits::{
     model::Outline,
     network::Network,
     onnx,
-    proof::{ProofSystem, Statement, sumcheck::Sumcheck},
+    proof::{Commitments, ProofSystem, Statement, sumcheck::Sumcheck},
     quantise,
     relation::Relations,
 };
@@ -58,7 +58,7 @@ fn refused(reason: Box<dyn Error>) -> Value {
 /// Quantised on the inputs themselves, and run; the run proved.
 fn integers(network: &Network, inputs: Vec<Vec<f64>>, prove: bool) -> Result<Value, Box<dyn Error>> {
     let quantised = quantise::quantise(network, std::slice::from_ref(&inputs), &quantise::Options::default())?;
-    let outline = Outline::new(Arc::new(quantised.graph), [0; 32], [0; 32])?;
+    let outline = Outline::new(Arc::new(quantised.graph), Commitments::plain([0; 32]), [0; 32])?;
     let inputs = outline.quantise_inputs(&inputs)?;
     let outputs = exec::run(outline.graph(), &quantised.weights, &inputs)?;
     let steps: Vec<f64> = outline.outputs().iter().map(|port| port.scale).collect();

@@ -9,7 +9,7 @@ use assay_circuits::{
     answer::argmax,
     compile::{Compiled, Options, Samples, compile},
     model::{Model, Outline},
-    proof::{ProofSystem, Statement, groth16::Groth16, halo2::Halo2, sumcheck::Sumcheck},
+    proof::{ProofSystem, Statement, Systems, groth16::Groth16, halo2::Halo2, sumcheck::Sumcheck},
     relation::Relations,
 };
 use serde::Deserialize;
@@ -26,10 +26,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(serde_json::from_slice(&fs::read(folder.join(name))?)?)
     };
 
-    // Compile: floats to integers, on sample inputs. The report says what that cost.
+    // Compile: floats to integers, on sample inputs. The report says what that cost. The model's id is to tell halo2's key too.
     let samples = Samples::new(scans("calibration.json")?.into_iter().map(|scan| scan.pixels).collect());
+    let options = Options { systems: Systems { halo2: true, ..Systems::default() }, ..Options::default() };
     let onnx = fs::read(folder.join("digits.onnx"))?;
-    let Compiled { model, report, .. } = compile(&onnx, &samples, &Options::default())?;
+    let Compiled { model, report, .. } = compile(&onnx, &samples, &options)?;
     println!("model {}\n{report}", model.id());
 
     // Run: what this gives is what is served and what is proved.
@@ -65,9 +66,8 @@ fn prove_and_verify<S: ProofSystem>(model: &Model, outline: &Outline, pixels: &[
     let proof = S::prove(&prover, &trace, statement)?;
     let proved = begun.elapsed();
 
-    // The other side: the relations follow from the outline, the key came as bytes.
-    let relations = Arc::new(Relations::of(outline.graph())?);
-    let verifier = S::verifier_key_from_bytes(relations, &key)?;
+    // The other side: the outline tells whether the key, which came as bytes, is the model's own.
+    let verifier = outline.verifier_key::<S>(&key)?;
     let begun = Instant::now();
     S::verify(&verifier, statement, &proof)?;
     println!(

@@ -135,13 +135,16 @@ fn relations(outline: &Outline) -> Result<Arc<Relations>, SetupError> {
 fn prover(model: &Model) -> Result<Arc<Prover>, SetupError> {
     PROVERS.get(model.id(), || {
         let relations = relations(&model.outline())?;
+        // A plain proof of secret weights would tell of them.
+        Sumcheck::committed(model.outline().commitments())?;
         let (key, _) = Sumcheck::set_up(Arc::clone(&relations), model.weights())?;
         Ok(Prover { relations, key })
     })
 }
 
 fn verifier(outline: &Outline) -> Result<Arc<sumcheck::VerifierKey>, SetupError> {
-    VERIFIERS.get(outline.id(), || Ok(sumcheck::VerifierKey::new(relations(outline)?, outline.commitment())?))
+    VERIFIERS
+        .get(outline.id(), || Ok(sumcheck::VerifierKey::new(relations(outline)?, outline.commitments().plain_root()?)?))
 }
 
 /// Makes a model's keys now, so that the first answer need not wait for them.

@@ -1,7 +1,7 @@
 //! From an ONNX file and samples to a model that can be served and proved, and a report of what the integers cost.
 //!
 //! ```text
-//! ONNX --onnx::read--> Network --quantise, on samples--> graph + weights --Model::new--> Model, with its id
+//! ONNX --onnx::read--> Network --quantise, on samples--> graph + weights --Model::committed--> Model, with its id
 //! ```
 //!
 //! The same bytes, samples and options give the same model on every machine.
@@ -15,6 +15,7 @@ use crate::{
     model::{Model, ModelError},
     network::Network,
     onnx::{self, OnnxError},
+    proof::Systems,
     quantise::{self, QuantiseError, Report},
 };
 
@@ -28,6 +29,8 @@ pub struct Options<'a> {
     /// Hides secret weights in the model's commitment: 32 random bytes, to be kept. Zeros where the weights are public,
     /// so that anyone who compiles the same file finds the same id.
     pub salt: [u8; 32],
+    /// For which proof systems the weights are committed to.
+    pub systems: Systems,
 }
 
 /// A compiled model.
@@ -66,7 +69,7 @@ pub fn compile(onnx: &[u8], samples: &Samples, options: &Options<'_>) -> Result<
     let network = onnx::read(onnx, &options.onnx)?;
     let samples = samples.of(&network)?;
     let quantised = quantise::quantise(&network, &samples, &options.quantise)?;
-    let model = Model::new(quantised.graph, quantised.weights, options.salt)?;
+    let model = Model::committed(quantised.graph, quantised.weights, options.salt, options.systems)?;
     Ok(Compiled { model, report: quantised.report, network })
 }
 

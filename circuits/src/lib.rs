@@ -59,11 +59,10 @@
 //! let proof = Sumcheck::prove(&prover, &trace, statement)?;
 //! let (outline, key) = (outline.to_bytes(), Sumcheck::verifier_key_to_bytes(&verifier));
 //!
-//! // Verify, elsewhere: from the outline and the key alone, whose commitment must be that of the outline.
+//! // Verify, elsewhere: from the outline, whose id is trusted, and a key, which is taken only if it is the model's own.
 //! let outline = Outline::from_bytes(&outline)?;
-//! let relations = Arc::new(Relations::of(outline.graph())?);
-//! let verifier = Sumcheck::verifier_key_from_bytes(relations, &key)?;
-//! assert_eq!((outline.id(), verifier.commitment()), (model.id(), outline.commitment()));
+//! assert_eq!(outline.id(), model.id());
+//! let verifier = outline.verifier_key::<Sumcheck>(&key)?;
 //! Sumcheck::verify(&verifier, statement, &proof)?;
 //! assert!(Sumcheck::verify(&verifier, Statement { binding: &[8; 32], ..statement }, &proof).is_err());
 //! # Ok(())

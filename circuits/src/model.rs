@@ -3,13 +3,16 @@
 //! ```text
 //! Model   (graph, weights, salt)      --strict borsh--> bytes   what a miner holds
 //!   |outline
-//! Outline (graph, commitment, seal)   --strict borsh--> bytes   what a verifier holds: no weights
+//! Outline (graph, commitments, seal)  --strict borsh--> bytes   what a verifier holds: no weights
 //!   |id
 //! ModelId = BLAKE3(domain, proof parameters, outline's bytes)
 //! ```
 //!
 //! Bytes from anyone are checked as a compiled model is: size, then structure, then bounds, then (for a [`Model`]) that
-//! the weights keep every bound and are those of the commitment. Whoever holds either value needs no further check.
+//! the weights keep every bound and are those of the commitments. Whoever holds either value needs no further check.
+//!
+//! Each proof system whose keys hold a commitment to the weights has it in the outline ([`Commitments`]), so that the id tells
+//! which key is the model's own: [`Outline::verifier_key`] refuses every other.
 
 mod codec;
 mod flat;
@@ -22,7 +25,8 @@ use assay_primitives::{Hash32, ModelId, domain};
 use crate::{
     exec::{self, ExecError},
     graph::{Graph, GraphError, Work},
-    proof::sumcheck::commitment,
+    proof::{Commitments, ProofSystem, SetupError, Systems, sumcheck::commitment},
+    relation::Relations,
 };
 
 pub use units::{InputError, OutputError, Port};
@@ -79,10 +83,13 @@ pub enum ModelError {
         /// The most.
         most: Work,
     },
+    /// A model that is committed for more than the reader checks.
+    #[error("a model that is secret or committed for halo2; expected one for plain sumcheck alone")]
+    Systems,
     /// Weights that cannot be committed to.
-    #[error("weights: {reason}")]
+    #[error("commitment: {reason}")]
     Commitment {
-        /// What the commitment says.
+        /// What the proof system says.
         reason: String,
     },
 }
@@ -91,7 +98,7 @@ pub enum ModelError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     graph: Arc<Graph>,
-    commitment: [u8; 32],
+    commitments: Commitments,
     seal: [u8; 32],
     id: ModelId,
 }
@@ -99,12 +106,12 @@ pub struct Outline {
 impl Outline {
     /// Checks the graph and computes the id.
     ///
-    /// `commitment` is [`commitment::weight_commitment`] of the weights; `seal` is [`seal`] of the model's salt. A verifier
-    /// learns neither weights nor salt; but the commitment of proofs that hide nothing lets it test a guess of all weights.
+    /// `commitments` are to the weights; `seal` is [`seal`] of the model's salt. A verifier learns neither weights nor salt;
+    /// but a plain commitment lets it test a guess of all weights.
     ///
     /// # Errors
     /// [`ModelError`], as for bytes from outside.
-    pub fn new(graph: Arc<Graph>, commitment: [u8; 32], seal: [u8; 32]) -> Result<Self, ModelError> {
+    pub fn new(graph: Arc<Graph>, commitments: Commitments, seal: [u8; 32]) -> Result<Self, ModelError> {
         graph.check()?;
         for (output, &id) in graph.outputs.iter().enumerate() {
             let (low, high) = (graph.tensors[id as usize].low, graph.tensors[id as usize].high);
@@ -112,7 +119,7 @@ impl Outline {
                 return Err(ModelError::Output { output, low, high });
             }
         }
-        let mut outline = Self { graph, commitment, seal, id: ModelId::default() };
+        let mut outline = Self { graph, commitments, seal, id: ModelId::default() };
         let bytes = outline.to_bytes();
         codec::check_size(codec::OUTLINE, bytes.len())?;
         let committed = (commitment::parameter_bytes(), bytes);
@@ -130,9 +137,23 @@ impl Outline {
         &self.graph
     }
 
-    /// The root of the committed weights.
-    pub fn commitment(&self) -> [u8; 32] {
-        self.commitment
+    /// The commitments to the weights.
+    pub fn commitments(&self) -> &Commitments {
+        &self.commitments
+    }
+
+    /// Reads a verifier's key, from anyone, and takes it only if it is this model's own.
+    ///
+    /// # Errors
+    /// [`SetupError`]: bytes that are no key for this graph, a key that commits to other weights, or a system that the model
+    /// is not committed for. A `groth16` key is judged by its ceremony instead: see [`ProofSystem::check_key`].
+    pub fn verifier_key<S: ProofSystem>(&self, bytes: &[u8]) -> Result<S::VerifierKey, SetupError> {
+        S::committed(&self.commitments)?;
+        let relations =
+            Relations::of(&self.graph).map_err(|e| SetupError::Keys { system: S::NAME, reason: e.to_string() })?;
+        let key = S::verifier_key_from_bytes(Arc::new(relations), bytes)?;
+        S::check_key(&key, &self.commitments)?;
+        Ok(key)
     }
 
     /// What makes the ids of equal models differ: [`seal`] of the salt.
@@ -156,17 +177,30 @@ pub struct Model {
 }
 
 impl Model {
-    /// Checks graph and weights, commits to the weights and computes the id.
+    /// [`Self::committed`] for `sumcheck` alone.
+    ///
+    /// # Errors
+    /// [`ModelError`], as for bytes from outside.
+    pub fn new(graph: Graph, weights: Vec<Vec<i64>>, salt: [u8; 32]) -> Result<Self, ModelError> {
+        Self::committed(graph, weights, salt, Systems::default())
+    }
+
+    /// Checks graph and weights, commits to the weights for each of these systems and computes the id.
     ///
     /// `salt` is 32 random bytes where the weights are secret, to be kept so; any, as zeros, where they are public.
     ///
     /// # Errors
     /// [`ModelError`], as for bytes from outside.
-    pub fn new(graph: Graph, weights: Vec<Vec<i64>>, salt: [u8; 32]) -> Result<Self, ModelError> {
+    pub fn committed(
+        graph: Graph,
+        weights: Vec<Vec<i64>>,
+        salt: [u8; 32],
+        systems: Systems,
+    ) -> Result<Self, ModelError> {
         graph.check_weights(&weights)?;
-        let commitment =
-            commitment::weight_commitment(&weights).map_err(|e| ModelError::Commitment { reason: e.to_string() })?;
-        let outline = Outline::new(Arc::new(graph), commitment, seal(&salt))?;
+        let commitments = Commitments::of(&graph, &weights, &salt, systems)
+            .map_err(|e| ModelError::Commitment { reason: e.to_string() })?;
+        let outline = Outline::new(Arc::new(graph), commitments, seal(&salt))?;
         let model = Self { outline, salt, weights: Arc::new(weights), program: Arc::default() };
         codec::check_size(codec::MODEL, model.encoded_len())?;
         Ok(model)

@@ -3,9 +3,12 @@
 //! A proof states: the model committed to gives these outputs on these inputs, for this binding. The three systems prove
 //! the same [`Relations`]; they differ in what a proof weighs and costs and in who learns what.
 
+mod commitments;
 pub mod groth16;
 pub mod halo2;
 pub mod sumcheck;
+
+pub use commitments::{Commitments, SumcheckCommitment, Systems};
 
 use crate::relation::{Relations, Trace};
 
@@ -64,6 +67,20 @@ pub enum SetupError {
         system: &'static str,
         /// What the library says.
         reason: String,
+    },
+    /// A model that lacks what the system needs in its id.
+    #[error("the model is not committed for {system}: {reason}")]
+    NotCommitted {
+        /// The system.
+        system: &'static str,
+        /// Why, and how a model is that is.
+        reason: &'static str,
+    },
+    /// A key of the same graph that is not the one that the model's id tells.
+    #[error("the {system} key is another model's: it commits to other weights")]
+    OtherModel {
+        /// The system.
+        system: &'static str,
     },
 }
 
@@ -176,11 +193,25 @@ pub trait ProofSystem: Send + Sync {
         None
     }
 
+    /// Says whether models with these commitments are proved with the system, before any work.
+    ///
+    /// # Errors
+    /// [`SetupError::NotCommitted`].
+    fn committed(commitments: &Commitments) -> Result<(), SetupError>;
+
+    /// Says whether a verifier's key commits to the weights that the model's id covers. Only `groth16` takes every key:
+    /// weights are constants of its circuit, and whether a key is of these is for who holds them to
+    /// [check by its ceremony](groth16::ceremony).
+    ///
+    /// # Errors
+    /// [`SetupError::NotCommitted`], [`SetupError::OtherModel`].
+    fn check_key(key: &Self::VerifierKey, commitments: &Commitments) -> Result<(), SetupError>;
+
     /// The verifier's key as bytes.
     fn verifier_key_to_bytes(key: &Self::VerifierKey) -> Vec<u8>;
 
-    /// Reads a verifier's key made for these relations, from anyone: whether it is the model's own is for who knows
-    /// the model's id to check.
+    /// Reads a verifier's key made for these relations, from anyone. Whether it is a model's own is for [`Self::check_key`]
+    /// to say; [`crate::model::Outline::verifier_key`] does both.
     ///
     /// # Errors
     /// [`SetupError::Keys`].

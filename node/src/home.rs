@@ -27,7 +27,7 @@ use assay_ledger::tx::Endpoint;
 use assay_primitives::{AccountId, Hash32, Keypair};
 
 pub use config::{Config, DEFAULT_LOG, PeerAddress, Peers, Ports, Role};
-pub(crate) use files::{replace, write_new};
+pub(crate) use files::{replace, replace_secret, write_new};
 
 use crate::keyfile::{self, KeyFileError};
 

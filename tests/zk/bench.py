@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- bench-zk: begin -->", "<!-- bench-zk: end -->"
 PEER = ["settings", "calibrate", "compile", "parameters", "witness", "setup", "prove", "verify"]
-SYSTEMS = ["sumcheck", "groth16", "halo2"]
+SYSTEMS = ["sumcheck", "sumcheck-hiding", "groth16", "halo2"]
 
 
 def peer_stage(stage, model, sample, work):

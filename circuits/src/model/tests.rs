@@ -1,3 +1,5 @@
+mod keys;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -56,8 +58,8 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), head in 0usize..3) {
-        let head: &[u8] = [&b""[..], b"ASYM\x02\x00", b"ASYO\x02\x00"][head];
+    fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), head in 0usize..5) {
+        let head: &[u8] = [&b""[..], b"ASYM\x02\x00", b"ASYO\x02\x00", b"ASYM\x03\x00", b"ASYO\x03\x00"][head];
         bytes.splice(0..0, head.iter().copied());
         let _ = Model::from_bytes(&bytes);
         let _ = Outline::from_bytes(&bytes);
@@ -77,8 +79,8 @@ fn every_truncation_any_trailing_byte_and_other_versions_are_refused() {
         }
         assert!(read(&[&bytes[..], &[0]].concat()).is_some());
         let mut newer = bytes.clone();
-        newer[4] = 3;
-        assert!(read(&newer).unwrap().to_string().contains("version 3; expected 2"));
+        newer[4] = 4;
+        assert!(read(&newer).unwrap().to_string().contains("version 4; expected 2 or 3"));
         assert!(matches!(read(&vec![0; MAX_MODEL_BYTES + 1]), Some(ModelError::TooLarge { .. })));
     }
     assert!(Outline::from_bytes(&model.to_bytes()).is_err());

@@ -55,7 +55,7 @@ use self::{
     setup::Secrets,
 };
 use crate::{
-    proof::{Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError},
+    proof::{Commitments, Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError},
     relation::{Relations, Trace},
 };
 
@@ -154,6 +154,14 @@ impl ProofSystem for Groth16 {
 
     fn prover_key_bytes(key: &ProverKey) -> Option<usize> {
         Some(key.to_bytes().len())
+    }
+
+    fn committed(_: &Commitments) -> Result<(), SetupError> {
+        Ok(())
+    }
+
+    fn check_key(_: &VerifierKey, _: &Commitments) -> Result<(), SetupError> {
+        Ok(())
     }
 
     fn verifier_key_to_bytes(key: &VerifierKey) -> Vec<u8> {

@@ -16,7 +16,7 @@
 //! A verifier's key holds the commitment to the weights and nothing else. The circuit (which row demands what, copies, tables)
 //! is derived from the public relations by each verifier. So a key made by somebody else is always the key of the
 //! claimed graph, with some weights: a key that proves another circuit cannot be said. Which weights, is what the model's id
-//! covers. (Weights as fixed columns would prove faster, but each proof would tell one linear equation about each column, so
+//! covers: the key's digest is part of the outline of a model that was compiled for `halo2`. (Weights as fixed columns would prove faster, but each proof would tell one linear equation about each column, so
 //! enough proofs would tell them all; and the library takes no verifying key from outside: its parts are private.)
 //!
 //! # Limits
@@ -40,7 +40,7 @@ use halo2_proofs::poly::commitment::MSM;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 pub use self::keys::{ProverKey, VerifierKey};
-use super::{Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError};
+use super::{Commitments, Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError};
 use crate::relation::{Relations, Trace};
 
 pub(crate) const NAME: &str = "halo2";
@@ -73,7 +73,7 @@ fn plan(relations: &Relations) -> Result<layout::Layout, Unsupported> {
 
 impl Halo2 {
     /// As [`ProofSystem::set_up`], with a secret salt: the commitment then hides even weights that could be guessed. The same
-    /// salt gives the same keys.
+    /// salt gives the same keys; a model's own salt those that its id tells.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -83,6 +83,14 @@ impl Halo2 {
         salt: &[u8; 32],
     ) -> Result<(ProverKey, VerifierKey), SetupError> {
         keys::set_up(relations, weights, Some(salt))
+    }
+
+    /// The [digest](VerifierKey::digest) of the verifier's key of [`Self::set_up_salted`], without making the circuit's key.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn commitment(relations: &Relations, weights: &[Vec<i64>], salt: &[u8; 32]) -> Result<[u8; 32], SetupError> {
+        keys::commitment(relations, weights, salt)
     }
 }
 
@@ -139,6 +147,15 @@ impl ProofSystem for Halo2 {
             holds(sum).map_err(|e| (at, e))?;
         }
         Err((0, VerifyError::Invalid { reason: "the batch's sum is not zero".into() }))
+    }
+
+    fn committed(commitments: &Commitments) -> Result<(), SetupError> {
+        commitments.halo2_digest().map(drop)
+    }
+
+    fn check_key(key: &VerifierKey, commitments: &Commitments) -> Result<(), SetupError> {
+        let own = commitments.halo2_digest()? == key.digest();
+        if own { Ok(()) } else { Err(SetupError::OtherModel { system: NAME }) }
     }
 
     fn verifier_key_to_bytes(key: &VerifierKey) -> Vec<u8> {

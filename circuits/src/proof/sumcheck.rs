@@ -85,7 +85,7 @@ use std::sync::Arc;
 use p3_field::PrimeCharacteristicRing;
 use rayon::prelude::*;
 
-use super::{Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError};
+use super::{Commitments, Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError};
 use crate::relation::{Relations, Trace};
 use commitment::{Base, Claim, Commitment, Committed, Opening, Stack, commit_weights};
 use context::{Failure, Openings, Prover, Verifier};
@@ -135,7 +135,7 @@ impl VerifierKey {
     }
 }
 
-const NAME: &str = "sumcheck";
+pub(crate) const NAME: &str = "sumcheck";
 
 impl ProofSystem for Sumcheck {
     type ProverKey = ProverKey;
@@ -200,6 +200,15 @@ impl ProofSystem for Sumcheck {
         check(witness, &openings.witness, parts.witness_opening, "the witness")?;
         let weights = Some((&plan.weights_stack, &key.weights));
         check(weights, &openings.weights, parts.weights_opening, "the weights")
+    }
+
+    fn committed(commitments: &Commitments) -> Result<(), SetupError> {
+        commitments.plain_root().map(drop)
+    }
+
+    fn check_key(key: &VerifierKey, commitments: &Commitments) -> Result<(), SetupError> {
+        let own = commitments.plain_root()? == key.weights.0;
+        if own { Ok(()) } else { Err(SetupError::OtherModel { system: NAME }) }
     }
 
     fn verifier_key_to_bytes(key: &VerifierKey) -> Vec<u8> {

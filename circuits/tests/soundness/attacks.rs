@@ -6,14 +6,15 @@ use std::{
 };
 
 use assay_circuits::{
-    graph::sample::Rng,
-    proof::{ProofSystem, Statement},
+    graph::sample::{Rng, Sample},
+    proof::{Commitments, ProofSystem, Statement, Systems, halo2::Halo2, sumcheck::hiding::SumcheckHiding},
     relation::{COVERS, Definition, Relations, Trace},
 };
 
 use crate::{
     cases::{Case, full, other_values, some_cells},
     tally::{Fate, Tally},
+    uncounted,
 };
 
 /// How much is tried.
@@ -292,6 +293,17 @@ impl<S: ProofSystem> Attack<'_, S> {
         }
     }
 
+    /// A key that is well but for the name that it comes under.
+    fn rename_key(&mut self, other: &S::VerifierKey) {
+        let Sample { graph, weights, .. } = &self.case.sample;
+        let systems = Systems { secret: S::NAME == SumcheckHiding::NAME, halo2: S::NAME == Halo2::NAME };
+        let salt = if systems.secret { uncounted::SALT } else { [0; 32] };
+        let named = Commitments::of(graph, weights, &salt, systems).unwrap_or_else(|e| panic!("{e}"));
+        S::check_key(&self.verifier, &named).unwrap_or_else(|e| panic!("{}: {e}", self.case.name));
+        let fate = fate(S::check_key(other, &named).is_ok());
+        self.count("another model", fate, || "its key under this one's name".to_owned());
+    }
+
     /// A model with another weight: its proofs for this one's key, and this one's for its key.
     fn alter_models(&mut self, depth: Depth) {
         let case = self.case;
@@ -323,6 +335,9 @@ impl<S: ProofSystem> Attack<'_, S> {
             let statement = Statement { binding: &self.binding, inputs: &case.sample.inputs, outputs: &case.outputs };
             let fate_of_key = fate(S::verify(&verifier, statement, &self.proof).is_ok());
             self.count("another model", fate_of_key, || "its key".to_owned());
+            if depth.keys {
+                self.rename_key(&verifier);
+            }
         }
     }
 }

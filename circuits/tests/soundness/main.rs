@@ -11,3 +11,4 @@ mod relations;
 mod systems;
 mod tally;
 mod teeth;
+mod uncounted;

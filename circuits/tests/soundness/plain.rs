@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use assay_circuits::{
-    proof::{Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError},
+    proof::{
+        Commitments, Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError,
+        sumcheck::commitment::weight_commitment,
+    },
     relation::{Column, Definition, Relations, Trace},
 };
 
@@ -91,6 +94,15 @@ impl ProofSystem for Plain {
         let trace = key.relations.followed(&trace);
         let checked = key.relations.satisfied(&trace, &key.weights, statement.inputs, statement.outputs);
         checked.map_err(|e| invalid(&e))
+    }
+
+    fn committed(commitments: &Commitments) -> Result<(), SetupError> {
+        commitments.plain_root().map(drop)
+    }
+
+    fn check_key(key: &Key, commitments: &Commitments) -> Result<(), SetupError> {
+        let own = weight_commitment(&key.weights) == Ok(commitments.plain_root()?);
+        if own { Ok(()) } else { Err(SetupError::OtherModel { system: Self::NAME }) }
     }
 
     fn verifier_key_to_bytes(key: &Key) -> Vec<u8> {

@@ -7,6 +7,7 @@ use crate::{
     cases::{Case, every_operation, full},
     plain::Plain,
     tally::Tally,
+    uncounted::Uncounted,
 };
 
 /// Attacks a system on the first samples of each operation that have at most so many committed cells.
@@ -48,6 +49,18 @@ fn sumcheck_accepts_nothing_untrue() {
         keys: true,
     };
     attack_every_operation::<Sumcheck>(if full() { 6 } else { 1 }, 120, depth);
+}
+
+#[test]
+fn sumcheck_with_hidden_weights_accepts_nothing_untrue() {
+    let depth = Depth {
+        cells: 2,
+        proofs: if full() { 200 } else { 6 },
+        bytes: if full() { 40 } else { 2 },
+        models: 1,
+        keys: true,
+    };
+    attack_every_operation::<Uncounted>(if full() { 4 } else { 1 }, 120, depth);
 }
 
 /// Fewer attempts: keys and proofs of these cost more.

@@ -10,15 +10,16 @@
 mod bench;
 mod ceremony;
 mod compile;
+mod count;
 mod files;
 mod prove;
 mod show;
 
 use std::path::Path;
 
-use assay_circuits::model::Model;
+use assay_circuits::{model::Model, proof::Systems};
 use clap::Subcommand;
-use eyre::WrapErr as _;
+use eyre::{WrapErr as _, ensure};
 
 use super::global::Global;
 
@@ -52,12 +53,21 @@ pub(super) fn read_model(path: &Path, calibration: Option<&Path>) -> eyre::Resul
     if path.extension().is_some_and(|extension| extension == "onnx") {
         let samples =
             calibration.ok_or_else(|| eyre::eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
-        return Ok(files::compile_onnx(path, &files::samples(samples)?, &files::Quantising::default())?.model);
+        let (samples, how) = (files::samples(samples)?, files::Quantising::default());
+        return Ok(files::compile_onnx(path, &samples, &how, Systems::default(), [0; 32])?.model);
     }
-    if path.is_dir() {
-        return files::Folder::new(path).model();
-    }
-    Model::from_bytes(&files::read(path)?).wrap_err_with(|| format!("{}", path.display()))
+    let model = if path.is_dir() {
+        files::Folder::new(path).model()?
+    } else {
+        Model::from_bytes(&files::read(path)?).wrap_err_with(|| format!("{}", path.display()))?
+    };
+    // Said here, before the bytes and with them the weights leave the machine.
+    ensure!(
+        model.outline().commitments().systems() == Systems::default(),
+        "{}: a chain takes models that are neither secret nor committed for halo2; compile it without --secret and --systems",
+        path.display()
+    );
+    Ok(model)
 }
 
 /// `Ok(false)`: a proof that does not hold, already told.

@@ -36,6 +36,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     beside(path, bytes, 0o644)?.persist(path).map(drop).map_err(|e| e.error)
 }
 
+/// [`replace`], of a file that only its owner may read.
+///
+/// # Errors
+/// What the operating system refuses; then the old file stands.
+pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    beside(path, bytes, 0o600)?.persist(path).map(drop).map_err(|e| e.error)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -56,5 +64,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         replace(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        replace_secret(&path, b"own").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

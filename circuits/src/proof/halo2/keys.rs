@@ -26,6 +26,7 @@ use crate::{
 
 /// First byte of a verifier's key.
 const KEY_VERSION: u8 = 1;
+const DIGEST_DOMAIN: &str = "assay/halo2-key/1";
 const BLIND_DOMAIN: &str = "assay/halo2-weights-blind/1";
 
 /// Runs code with the circuit of a layout's shape.
@@ -156,6 +157,34 @@ fn blinds(weights: &[Vec<i64>], salt: Option<&[u8; 32]>, count: usize) -> Vec<Fp
     (0..count).map(column).collect()
 }
 
+/// The model's commitment and its blinds.
+fn commit(
+    layout: &Layout,
+    params: &Params<EqAffine>,
+    weights: &[Vec<i64>],
+    salt: Option<&[u8; 32]>,
+) -> Result<(Vec<EqAffine>, Vec<Fp>), SetupError> {
+    let values = weight_values(layout, weights)?;
+    let blinds = blinds(weights, salt, layout.shape.terms);
+    Ok((link::commit(params, layout, &values, &blinds), blinds))
+}
+
+/// A verifier's key as bytes.
+fn encode(commitments: &[EqAffine]) -> Vec<u8> {
+    std::iter::once(KEY_VERSION).chain(commitments.iter().flat_map(|point| point.to_bytes())).collect()
+}
+
+fn digest(commitments: &[EqAffine]) -> [u8; 32] {
+    blake3::derive_key(DIGEST_DOMAIN, &encode(commitments))
+}
+
+/// The digest of the verifier's key that [`set_up`] gives.
+pub(super) fn commitment(relations: &Relations, weights: &[Vec<i64>], salt: &[u8; 32]) -> Result<[u8; 32], SetupError> {
+    let layout = super::plan(relations)?;
+    let (commitments, _) = commit(&layout, &params(layout.k), weights, Some(salt))?;
+    Ok(digest(&commitments))
+}
+
 /// Both keys. Without a salt the commitment hides only what cannot be guessed whole.
 pub(super) fn set_up(
     relations: Arc<Relations>,
@@ -163,9 +192,7 @@ pub(super) fn set_up(
     salt: Option<&[u8; 32]>,
 ) -> Result<(ProverKey, VerifierKey), SetupError> {
     let (common, key) = Common::new(relations)?;
-    let values = weight_values(&common.layout, weights)?;
-    let blinds = blinds(weights, salt, common.layout.shape.terms);
-    let commitments = link::commit(&common.params, &common.layout, &values, &blinds);
+    let (commitments, blinds) = commit(&common.layout, &common.params, weights, salt)?;
     let proving = with_circuit!(&common.layout, None, |circuit| keygen_pk(&common.params, key.clone(), &circuit))
         .map_err(keys)?;
     let verifier = VerifierKey { common: Arc::clone(&common), key, commitments: commitments.clone() };
@@ -226,8 +253,12 @@ impl VerifierKey {
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let points = self.commitments.iter().flat_map(|point| point.to_bytes());
-        std::iter::once(KEY_VERSION).chain(points).collect()
+        encode(&self.commitments)
+    }
+
+    /// What stands for the key in a model's id: its bytes, hashed.
+    pub fn digest(&self) -> [u8; 32] {
+        digest(&self.commitments)
     }
 
     /// The length of every proof.

@@ -30,15 +30,22 @@
 //! are uniform; of each row no more cells are opened than its polynomial has random coefficients; the polynomials sent are
 //! uniform but for what the equations say of them; leaves of trees are salted. A simulator draws all of these at random.
 //! **A commitment to weights hides them in [`PROOFS`] proofs**, each of which opens other cells of the same rows: the key
-//! counts, and refuses to prove once more. A model then needs a new commitment, and so a new id. A prover that makes the same
-//! keys twice or restores an old count gives this up: keys are made from fresh randomness, and two keys of one model have
-//! different commitments.
+//! counts, and refuses to prove once more. A model then needs a new salt, and so a new id.
+//!
+//! A model's commitment is blinded from its salt, so that its id is found again from its bytes; the salt is as secret as the
+//! weights. Keys of it are made with [`SumcheckHiding::set_up_counted`], and a [`Count`] that outlasts the process; one that
+//! is set back gives the secrecy up. [`SumcheckHiding::set_up`](ProofSystem::set_up) draws a salt that dies with the key.
+//!
+//! Beside proofs the verifier has the outline: shapes, tables, scales and the bounds of each tensor, which follow from
+//! the weights and samples, are public.
 
 mod affine;
 mod argument;
+mod blinds;
 mod bytes;
 mod code;
 mod context;
+mod count;
 mod layout;
 mod script;
 mod session;
@@ -48,20 +55,22 @@ mod tests;
 mod tree;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use p3_field::PrimeCharacteristicRing;
-use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
+use rand::{SeedableRng, TryRng};
 
-use super::commitment::{Base, Commitment};
+use super::commitment::{Base, Commitment, Unfit, weight_stack};
 use super::context::{Context, Failure};
 use super::plan::Plan;
 use super::run::{Cells, Public, run};
 use super::{block, cells, encoding, plan, statement};
-use crate::proof::{Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError};
+use crate::proof::{Commitments, Estimate, ProofSystem, ProveError, SetupError, Statement, Unsupported, VerifyError};
 use crate::relation::{Relations, Trace};
+use blinds::Blinds;
 use context::Counts;
+pub use count::Count;
+use count::Passing;
 use layout::Layout;
 use script::Layouts;
 pub use script::PROOFS;
@@ -77,19 +86,23 @@ pub struct HidingProverKey {
     layouts: Layouts,
     counts: Counts,
     weights: HiddenWeights,
-    left: AtomicUsize,
+    count: Box<dyn Count>,
 }
 
 impl HidingProverKey {
     /// Proofs that the key may still make.
-    pub fn proofs_left(&self) -> usize {
-        self.left.load(Ordering::Relaxed)
+    ///
+    /// # Errors
+    /// [`ProveError::Library`] where its [`Count`] does not know.
+    pub fn proofs_left(&self) -> Result<usize, ProveError> {
+        let begun = self.count.begun().map_err(|reason| ProveError::Library { system: NAME, reason })?;
+        Ok(PROOFS.saturating_sub(begun))
     }
 }
 
 impl std::fmt::Debug for HidingProverKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HidingProverKey").field("proofs_left", &self.proofs_left()).finish_non_exhaustive()
+        f.debug_struct("HidingProverKey").finish_non_exhaustive()
     }
 }
 
@@ -108,7 +121,7 @@ impl HidingVerifierKey {
     }
 }
 
-const NAME: &str = "sumcheck-hiding";
+pub(crate) const NAME: &str = "sumcheck-hiding";
 /// Sets the keys of this mode apart.
 const KEY: u8 = 0x80 | encoding::VERSION;
 
@@ -132,8 +145,64 @@ fn layouts(plan: &Plan) -> Layouts {
     }
 }
 
-fn randomness() -> Result<StdRng, String> {
-    StdRng::try_from_rng(&mut SysRng).map_err(|e| format!("no randomness from the operating system: {e}"))
+fn no_randomness(error: impl std::fmt::Display) -> String {
+    format!("no randomness from the operating system: {error}")
+}
+
+/// Each tensor of weights as a block of cells.
+fn blocks(weights: &[Vec<i64>]) -> Vec<Vec<Base>> {
+    let number = |weights: &Vec<i64>| block(&weights.iter().map(|w| Base::from_i64(*w)).collect::<Vec<_>>());
+    weights.iter().map(number).collect()
+}
+
+fn commit(layouts: &Layouts, weights: &[Vec<i64>], salt: &[u8; 32]) -> HiddenWeights {
+    let blocks = blocks(weights);
+    let placed = layouts.weights.place(blocks.iter().map(Vec::as_slice));
+    HiddenWeights::commit(layouts, placed, &mut Blinds::new(salt, weights))
+}
+
+/// The root that stands for secret weights in a model's id.
+///
+/// # Errors
+/// [`Unfit`] where there are too many.
+pub fn commitment(weights: &[Vec<i64>], salt: &[u8; 32]) -> Result<[u8; 32], Unfit> {
+    let lengths: Vec<usize> = weights.iter().map(Vec::len).collect();
+    let layouts = Layouts { witness: None, weights: Layout::new(weight_stack(&lengths)?.sizes()) };
+    Ok(commit(&layouts, weights, salt).root())
+}
+
+impl SumcheckHiding {
+    /// The keys of the model that has this salt: the same again for the same weights and salt, so that they need not be kept.
+    /// What must be kept is the count of the proofs made with them, in this process or any other.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn set_up_counted(
+        relations: Arc<Relations>,
+        weights: &[Vec<i64>],
+        salt: &[u8; 32],
+        count: Box<dyn Count>,
+    ) -> Result<(HidingProverKey, HidingVerifierKey), SetupError> {
+        let plan = Arc::new(plan(relations)?);
+        let found: Vec<usize> = weights.iter().map(Vec::len).collect();
+        if found != plan.weights {
+            let reason = format!("lists of {found:?} numbers, expected {:?}", plan.weights);
+            return Err(SetupError::Weights { reason });
+        }
+        let refused = |reason: String| SetupError::Keys { system: NAME, reason };
+        let layouts = layouts(&plan);
+        let zeros = |length: &usize| vec![Base::ZERO; *length];
+        let public = Public {
+            inputs: plan.inputs.iter().map(zeros).collect(),
+            outputs: plan.relations.outputs.iter().map(|output| zeros(&plan.lengths[output.column])).collect(),
+        };
+        let counted = session::count(&ModelRun { plan: &plan, public: &public, cells: None }, &layouts);
+        let counts = counted.map_err(|failure| refused(failure.to_string()))?;
+        let committed = commit(&layouts, weights, salt);
+        let root = committed.root();
+        let verifier = HidingVerifierKey { plan: Arc::clone(&plan), layouts: layouts.clone(), weights: root };
+        Ok((HidingProverKey { plan, layouts, counts, weights: committed, count }, verifier))
+    }
 }
 
 impl ProofSystem for SumcheckHiding {
@@ -162,29 +231,9 @@ impl ProofSystem for SumcheckHiding {
         relations: Arc<Relations>,
         weights: &[Vec<i64>],
     ) -> Result<(HidingProverKey, HidingVerifierKey), SetupError> {
-        let plan = Arc::new(plan(relations)?);
-        let found: Vec<usize> = weights.iter().map(Vec::len).collect();
-        if found != plan.weights {
-            let reason = format!("lists of {found:?} numbers, expected {:?}", plan.weights);
-            return Err(SetupError::Weights { reason });
-        }
-        let refused = |reason: String| SetupError::Keys { system: NAME, reason };
-        let layouts = layouts(&plan);
-        let zeros = |length: &usize| vec![Base::ZERO; *length];
-        let public = Public {
-            inputs: plan.inputs.iter().map(zeros).collect(),
-            outputs: plan.relations.outputs.iter().map(|output| zeros(&plan.lengths[output.column])).collect(),
-        };
-        let counted = session::count(&ModelRun { plan: &plan, public: &public, cells: None }, &layouts);
-        let counts = counted.map_err(|failure| refused(failure.to_string()))?;
-        let number = |weights: &Vec<i64>| block(&weights.iter().map(|w| Base::from_i64(*w)).collect::<Vec<_>>());
-        let blocks: Vec<Vec<Base>> = weights.iter().map(number).collect();
-        let placed = layouts.weights.place(blocks.iter().map(Vec::as_slice));
-        let committed = HiddenWeights::commit(&layouts, placed, &mut randomness().map_err(refused)?);
-        let root = committed.root();
-        let verifier = HidingVerifierKey { plan: Arc::clone(&plan), layouts: layouts.clone(), weights: root };
-        let left = AtomicUsize::new(PROOFS);
-        Ok((HidingProverKey { plan, layouts, counts, weights: committed, left }, verifier))
+        let mut salt = [0; 32];
+        SysRng.try_fill_bytes(&mut salt).map_err(|e| SetupError::Keys { system: NAME, reason: no_randomness(e) })?;
+        Self::set_up_counted(relations, weights, &salt, Box::new(Passing::default()))
     }
 
     fn prove(key: &HidingProverKey, trace: &Trace, statement: Statement<'_>) -> Result<Vec<u8>, ProveError> {
@@ -192,15 +241,16 @@ impl ProofSystem for SumcheckHiding {
         let public = statement::read(plan, &statement).map_err(|reason| ProveError::Statement { reason })?;
         let cells = cells(plan, trace)?;
         let refused = |reason: String| ProveError::Library { system: NAME, reason };
-        let mut random = randomness().map_err(refused)?;
+        let mut random = StdRng::try_from_rng(&mut SysRng).map_err(|e| refused(no_randomness(e)))?;
         let mut blocks: Vec<Vec<Base>> = plan.witnesses.iter().map(|&c| block(&cells.columns[c])).collect();
         blocks.extend(cells.multiplicities.iter().cloned());
         let placed = key.layouts.witness.as_ref().map(|layout| layout.place(blocks.iter().map(Vec::as_slice)));
         let witness = placed.unwrap_or_default();
-        // Taken before anything is opened: what fails later has still used it up.
-        if key.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+        // Counted before anything is opened: what fails later has still used it up.
+        if key.count.begin().map_err(refused)? >= PROOFS {
             return Err(refused(format!(
-                "this commitment has hidden the weights in {PROOFS} proofs and cannot in another: set the model up again"
+                "this commitment has hidden the weights in {PROOFS} proofs and cannot in another: set the model up again, \
+                 with a new salt"
             )));
         }
         let transcript = statement::transcript(plan, &Commitment(key.weights.root()), &statement, None);
@@ -218,6 +268,15 @@ impl ProofSystem for SumcheckHiding {
             Refusal::Malformed(reason) => VerifyError::Malformed { system: NAME, reason },
             Refusal::Invalid(reason) => VerifyError::Invalid { reason },
         })
+    }
+
+    fn committed(commitments: &Commitments) -> Result<(), SetupError> {
+        commitments.hiding_root().map(drop)
+    }
+
+    fn check_key(key: &HidingVerifierKey, commitments: &Commitments) -> Result<(), SetupError> {
+        let own = commitments.hiding_root()? == key.weights;
+        if own { Ok(()) } else { Err(SetupError::OtherModel { system: NAME }) }
     }
 
     fn verifier_key_to_bytes(key: &HidingVerifierKey) -> Vec<u8> {

@@ -4,7 +4,15 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use assay_circuits::{
     network::Network,
-    proof::{ProofSystem, Statement, groth16::Groth16, halo2::Halo2, sumcheck::Sumcheck},
+    proof::{
+        ProofSystem, Statement,
+        groth16::Groth16,
+        halo2::Halo2,
+        sumcheck::{
+            Sumcheck,
+            hiding::{PROOFS, SumcheckHiding},
+        },
+    },
     relation::Relations,
 };
 use assay_primitives::ModelId;
@@ -116,7 +124,7 @@ impl Figures {
         prover_key_bytes: Option<usize>,
         error: Option<f64>,
     ) -> Value {
-        let commits_only = self.system == Sumcheck::NAME;
+        let commits_only = [Sumcheck::NAME, SumcheckHiding::NAME].contains(&self.system);
         let (setup, commit) = if commits_only { (0.0, self.setup) } else { (self.setup, 0.0) };
         json!({
             "model_id": model, "system": self.system, "setup_s": setup, "commit_s": commit,
@@ -144,6 +152,11 @@ pub(super) fn run(global: &Global, command: &Bench) -> eyre::Result<()> {
     ensure!(command.runs > 0, "--runs 0: expected at least 1");
     match command.system {
         System::Sumcheck => measure::<Sumcheck>(global, command),
+        System::SumcheckHiding => {
+            // The key is made for the bench, on a salt of its own: a secret model's proofs are not used up.
+            ensure!(command.runs <= PROOFS, "--runs {}: a hiding key makes at most {PROOFS} proofs", command.runs);
+            measure::<SumcheckHiding>(global, command)
+        }
         System::Groth16 => measure::<Groth16>(global, command),
         System::Halo2 => measure::<Halo2>(global, command),
     }

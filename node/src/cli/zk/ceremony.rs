@@ -17,6 +17,7 @@ use serde_json::json;
 use super::{
     super::global::{Global, pairs},
     files::{self, Folder, System},
+    prove::SECRET_CONSTANTS,
 };
 
 #[derive(Debug, Subcommand)]
@@ -107,6 +108,9 @@ fn start(global: &Global, command: &Start) -> eyre::Result<()> {
     global.show(&json!({ "transcript": command.out, "model_id": model.id(), "bytes": transcript.len() }), || {
         pairs([("transcript", command.out.display().to_string()), ("model", model.id().to_string())])
     });
+    if model.outline().commitments().systems().secret {
+        global.hint(format!("warning: {SECRET_CONSTANTS}."));
+    }
     global.hint(
         "each party in turn: assay zk ceremony contribute TRANSCRIPT --name WHO --out NEXT; then specialise, each party \
          again, then finish",

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use assay_circuits::proof::Systems;
 use clap::Args;
-use eyre::WrapErr as _;
+use eyre::{WrapErr as _, eyre};
+use rand::{RngCore as _, rngs::OsRng};
 use serde_json::json;
 
 use super::{
@@ -21,28 +23,55 @@ pub(in crate::cli) struct Compile {
     /// The folder to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Proof systems that the model's id tells the keys of. sumcheck is always among them; groth16 needs none, as its keys
+    /// come from a ceremony.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "sumcheck")]
+    systems: Vec<Committed>,
+    /// Hide the weights: the id then lets nobody test a guess of them, and `sumcheck-hiding` proofs tell nothing of them.
+    /// Such a model makes 32 of those proofs; compiled again it makes 32 more, under another id.
+    #[arg(long)]
+    secret: bool,
     #[command(flatten)]
     quantising: Quantising,
+}
+
+/// A system whose keys commit to the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Committed {
+    /// At no cost.
+    Sumcheck,
+    /// Takes as long as deriving its parameters: see `assay zk estimate`.
+    Halo2,
 }
 
 pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
     let bar = global.progress("quantising");
     let samples = files::samples(&command.calibration)?;
-    let compiled = files::compile_onnx(&command.model, &samples, &command.quantising)?;
+    let systems = Systems { secret: command.secret, halo2: command.systems.contains(&Committed::Halo2) };
+    let mut salt = [0; 32];
+    if command.secret {
+        OsRng.try_fill_bytes(&mut salt).wrap_err("no randomness from the operating system")?;
+    }
+    let compiled = files::compile_onnx(&command.model, &samples, &command.quantising, systems, salt)?;
     let (model, report) = (&compiled.model, &compiled.report);
     bar.set_message("writing");
     let folder = Folder::new(&command.out);
     let outline = model.outline();
-    files::write(&folder.onnx_path(), &files::read(&command.model)?)?;
+    // Open models are for everybody to read.
+    let write = if command.secret { files::write_secret } else { files::write };
+    write(&folder.onnx_path(), &files::read(&command.model)?)?;
     files::write(&folder.report_path(), &serde_json::to_vec_pretty(report).wrap_err("the report")?)?;
     files::write(&files::outline_path(&folder.verifier()), &outline.to_bytes())?;
+    if command.secret {
+        folder.count(model).start().map_err(|e| eyre!(e))?;
+    }
     // Last, so that a folder with a model is whole.
     let bytes = model.to_bytes();
-    files::write(&folder.model_path(), &bytes)?;
+    write(&folder.model_path(), &bytes)?;
     bar.finish_and_clear();
     let value = json!({
         "model_id": model.id(), "out": command.out, "model_bytes": bytes.len(), "outline_bytes": outline.to_bytes().len(),
-        "report": report,
+        "secret": command.secret, "report": report,
     });
     global.show(&value, || {
         let mut lines = pairs([
@@ -54,5 +83,12 @@ pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
         lines
     });
     global.hint(format!("prove with it: assay zk prove {} --input INPUT.json --out PROOF", command.out.display()));
+    if command.secret {
+        global.hint(format!(
+            "the weights stay secret as long as {} but for verifier/ does; a copy that proves elsewhere gives them away, as the \
+             proofs are counted in keys/",
+            command.out.display()
+        ));
+    }
     Ok(())
 }

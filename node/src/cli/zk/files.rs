@@ -11,10 +11,14 @@ use assay_circuits::{
     compile::{Compiled, Samples, compile},
     model::{Model, Outline},
     network::Network,
-    onnx, quantise,
+    onnx,
+    proof::Systems,
+    quantise,
 };
 use eyre::{WrapErr as _, bail, ensure, eyre};
 use serde::Deserialize;
+
+use super::count::CountFile;
 
 /// Larger files are no models, inputs or proofs.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -24,16 +28,26 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 pub(super) enum System {
     /// Sumchecks over a multilinear commitment: fast, no set-up.
     Sumcheck,
+    /// The same for models compiled with --secret: nothing is learned of the weights, in 32 proofs.
+    SumcheckHiding,
     /// 128-byte proofs, after a set-up for each model.
     Groth16,
     /// Small proofs without a trusted set-up.
     Halo2,
 }
 
+impl System {
+    /// The one to take for a model where none is named.
+    pub(super) fn of(model: &Model) -> Self {
+        if model.outline().commitments().systems().secret { Self::SumcheckHiding } else { Self::Sumcheck }
+    }
+}
+
 impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             System::Sumcheck => "sumcheck",
+            System::SumcheckHiding => "sumcheck-hiding",
             System::Groth16 => "groth16",
             System::Halo2 => "halo2",
         })
@@ -87,6 +101,14 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
     crate::home::replace(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
+/// [`write`], for the owner's eyes only.
+pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
+    }
+    crate::home::replace_secret(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
+}
+
 /// Reads inputs: `.npz`, JSON `{"input_data": [[...], ...]}`, or a JSON list of samples for a model with one input.
 pub(super) fn samples(path: &Path) -> eyre::Result<Samples> {
     let bytes = read(path)?;
@@ -120,8 +142,14 @@ fn beside(model: &Path) -> impl Fn(&str, u64, u64) -> Result<Vec<u8>, String> + 
     }
 }
 
-/// Compiles an ONNX file.
-pub(super) fn compile_onnx(path: &Path, samples: &Samples, how: &Quantising) -> eyre::Result<Compiled> {
+/// Compiles an ONNX file: on a salt, where the weights are secret.
+pub(super) fn compile_onnx(
+    path: &Path,
+    samples: &Samples,
+    how: &Quantising,
+    systems: Systems,
+    salt: [u8; 32],
+) -> eyre::Result<Compiled> {
     let external = beside(path);
     let options = assay_circuits::compile::Options {
         onnx: onnx::Options { batch: how.batch, external: Some(&external), ..onnx::Options::default() },
@@ -130,7 +158,8 @@ pub(super) fn compile_onnx(path: &Path, samples: &Samples, how: &Quantising) -> 
             method: how.method,
             minimum_agreement: how.min_agreement,
         },
-        ..assay_circuits::compile::Options::default()
+        systems,
+        salt,
     };
     compile(&read(path)?, samples, &options).wrap_err_with(|| format!("{}", path.display()))
 }
@@ -159,9 +188,19 @@ impl Folder {
         self.0.join("verifier")
     }
 
+    /// What a prover keeps beside the model.
+    pub(super) fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
     /// A prover's key.
     pub(super) fn key_path(&self, system: System) -> PathBuf {
-        self.0.join("keys").join(format!("{system}.key"))
+        self.keys().join(format!("{system}.key"))
+    }
+
+    /// How many proofs of a secret model were begun.
+    pub(super) fn count(&self, model: &Model) -> CountFile {
+        CountFile::of(&self.keys(), model.id())
     }
 
     pub(super) fn model(&self) -> eyre::Result<Model> {
@@ -230,6 +269,6 @@ pub(super) fn load(
     }
     let given = calibration.or(input);
     let given = given.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
-    let Compiled { model, network, .. } = compile_onnx(path, &samples(given)?, how)?;
+    let Compiled { model, network, .. } = compile_onnx(path, &samples(given)?, how, Systems::default(), [0; 32])?;
     Ok(Loaded { model: Arc::new(model), network: Some(network) })
 }

@@ -14,7 +14,10 @@ use assay_circuits::{
         ProofSystem, Statement,
         groth16::{self, Groth16},
         halo2::Halo2,
-        sumcheck::Sumcheck,
+        sumcheck::{
+            Sumcheck,
+            hiding::{HidingProverKey, SumcheckHiding},
+        },
     },
     relation::Relations,
 };
@@ -70,9 +73,9 @@ pub(in crate::cli) struct Prove {
     /// The input: JSON {"input_data": [[...], ...]} or .npz.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// The proof system.
-    #[arg(long, value_enum, default_value_t = System::Sumcheck)]
-    system: System,
+    /// The proof system; without, sumcheck, or sumcheck-hiding for a secret model.
+    #[arg(long, value_enum)]
+    system: Option<System>,
     /// Where to write the proof.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -169,17 +172,27 @@ trait Keyed: ProofSystem {
 
     /// Both keys, and a warning for whoever relies on them.
     fn keys(relations: &Arc<Relations>, model: &Model, folder: &Folder) -> eyre::Result<Keys<Self>>;
+
+    /// Proofs that the key may still make, where they are counted.
+    fn proofs_left(_: &Self::ProverKey) -> eyre::Result<Option<usize>> {
+        Ok(None)
+    }
 }
 
 /// A prover's and a verifier's key, and what must be said about them.
 pub(super) struct Keys<S: ProofSystem + ?Sized> {
     prover: S::ProverKey,
     verifier: S::VerifierKey,
-    warning: Option<&'static str>,
+    warning: Option<String>,
 }
 
 const DEV_KEYS: &str = "these groth16 keys were made by a single party, which could forge proofs: good for development only. \
                         Make them together with `assay zk ceremony`";
+
+/// What groth16 does with a secret model.
+pub(super) const SECRET_CONSTANTS: &str = "the weights are secret, and constants of groth16's circuit: its proofs tell nothing of \
+                                           them, but whoever takes part in its ceremony, or sees a transcript or the prover's \
+                                           key, learns them";
 
 impl Keyed for Sumcheck {
     const SYSTEM: System = System::Sumcheck;
@@ -190,11 +203,25 @@ impl Keyed for Sumcheck {
     }
 }
 
+impl Keyed for SumcheckHiding {
+    const SYSTEM: System = System::SumcheckHiding;
+
+    fn keys(relations: &Arc<Relations>, model: &Model, folder: &Folder) -> eyre::Result<Keys<Self>> {
+        let count = Box::new(folder.count(model));
+        let (prover, verifier) = Self::set_up_counted(Arc::clone(relations), model.weights(), model.salt(), count)?;
+        Ok(Keys { prover, verifier, warning: None })
+    }
+
+    fn proofs_left(key: &HidingProverKey) -> eyre::Result<Option<usize>> {
+        Ok(Some(key.proofs_left()?))
+    }
+}
+
 impl Keyed for Halo2 {
     const SYSTEM: System = System::Halo2;
 
     fn keys(relations: &Arc<Relations>, model: &Model, _: &Folder) -> eyre::Result<Keys<Self>> {
-        let (prover, verifier) = Self::set_up(Arc::clone(relations), model.weights())?;
+        let (prover, verifier) = Self::set_up_salted(Arc::clone(relations), model.weights(), model.salt())?;
         Ok(Keys { prover, verifier, warning: None })
     }
 }
@@ -217,28 +244,34 @@ impl Keyed for Groth16 {
             (prover, verifier)
         };
         let dev = matches!(verifier.provenance(), groth16::Provenance::Dev);
-        Ok(Keys { prover, verifier, warning: dev.then_some(DEV_KEYS) })
+        let secret = model.outline().commitments().systems().secret;
+        let said = [(secret, SECRET_CONSTANTS), (dev, DEV_KEYS)].into_iter().filter(|(said, _)| *said);
+        let said: Vec<&str> = said.map(|(_, text)| text).collect();
+        Ok(Keys { prover, verifier, warning: (!said.is_empty()).then(|| said.join("; ")) })
     }
 }
 
 pub(super) fn prove(global: &Global, command: &Prove) -> eyre::Result<()> {
-    match command.system {
-        System::Sumcheck => prove_with::<Sumcheck>(global, command),
-        System::Groth16 => prove_with::<Groth16>(global, command),
-        System::Halo2 => prove_with::<Halo2>(global, command),
+    let folder = Folder::new(&command.folder);
+    let model = folder.model()?;
+    match command.system.unwrap_or_else(|| System::of(&model)) {
+        System::Sumcheck => prove_with::<Sumcheck>(global, command, &folder, &model),
+        System::SumcheckHiding => prove_with::<SumcheckHiding>(global, command, &folder, &model),
+        System::Groth16 => prove_with::<Groth16>(global, command, &folder, &model),
+        System::Halo2 => prove_with::<Halo2>(global, command, &folder, &model),
     }
 }
 
-fn prove_with<S: Keyed>(global: &Global, command: &Prove) -> eyre::Result<()> {
-    let folder = Folder::new(&command.folder);
-    let model = folder.model()?;
+fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model: &Model) -> eyre::Result<()> {
     let outline = model.outline();
+    S::committed(outline.commitments()).wrap_err_with(|| format!("{}", command.folder.display()))?;
     let (values, inputs) = one_input(&command.input, &outline)?;
     let mut figures = Figures::begin(S::NAME);
     let bar = global.progress("keys");
     let relations = Arc::new(Relations::of(model.graph())?);
     S::supports(&relations)?;
-    let keys = figures.setup(|| S::keys(&relations, &model, &folder))?;
+    let keys = figures.setup(|| S::keys(&relations, model, folder))?;
+    S::check_key(&keys.verifier, outline.commitments())?;
     bar.set_message("running");
     let trace = figures.witness(|| relations.trace(model.graph(), model.weights(), &inputs))?;
     let outputs = relations.outputs_of(&trace);
@@ -252,15 +285,20 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove) -> eyre::Result<()> {
     files::write(&files::verifier_key_path(&folder.verifier(), S::SYSTEM), &key)?;
     files::write(&command.out, &[MAGIC, S::NAME.as_bytes(), &[0], &proof].concat())?;
     bar.finish_and_clear();
-    if let Some(warning) = keys.warning {
+    if let Some(warning) = &keys.warning {
         global.hint(format!("warning: {warning}."));
     }
     let outputs = outline.dequantise_outputs(&outputs);
     write_output(command.output.as_deref(), &outputs)?;
-    let error = bench::error_against_float(folder.network(&model).as_ref(), &values, &outputs)?;
+    let error = bench::error_against_float(folder.network(model).as_ref(), &values, &outputs)?;
     let mut value = figures.to_json(model.id(), &outputs, proof.len(), key.len(), None, error);
     value["warning"] = json!(keys.warning);
     value["proof"] = json!(command.out);
+    let left = S::proofs_left(&keys.prover)?;
+    value["proofs_left"] = json!(left);
+    if let Some(left) = left {
+        global.hint(format!("{left} more proofs hide the weights; then compile the model again, for a new id"));
+    }
     global.show(&value, || {
         pairs([
             ("output", words(&outputs)),
@@ -279,7 +317,7 @@ fn open(bytes: &[u8]) -> eyre::Result<(System, &[u8])> {
     let rest = bytes
         .strip_prefix(MAGIC)
         .ok_or_else(|| eyre::eyre!("not a proof that `assay zk prove` of this version wrote"))?;
-    for system in [System::Sumcheck, System::Groth16, System::Halo2] {
+    for system in [System::Sumcheck, System::SumcheckHiding, System::Groth16, System::Halo2] {
         if let Some(proof) = rest.strip_prefix(system.to_string().as_bytes()).and_then(|r| r.strip_prefix(&[0])) {
             return Ok((system, proof));
         }
@@ -291,15 +329,10 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     let bytes = files::read(&command.proof)?;
     let (system, proof) = open(&bytes).wrap_err_with(|| format!("{}", command.proof.display()))?;
     match system {
-        System::Sumcheck => verify_with::<Sumcheck>(global, command, proof, |key, outline| {
-            ensure!(
-                key.commitment() == outline.commitment(),
-                "its sumcheck key is another model's: get the right folder"
-            );
-            Ok(None)
-        }),
-        System::Halo2 => verify_with::<Halo2>(global, command, proof, |_, _| Ok(None)),
-        System::Groth16 => verify_with::<Groth16>(global, command, proof, |key, _| {
+        System::Sumcheck => verify_with::<Sumcheck>(global, command, proof, |_| Ok(None)),
+        System::SumcheckHiding => verify_with::<SumcheckHiding>(global, command, proof, |_| Ok(None)),
+        System::Halo2 => verify_with::<Halo2>(global, command, proof, |_| Ok(None)),
+        System::Groth16 => verify_with::<Groth16>(global, command, proof, |key| {
             let dev = matches!(key.provenance(), groth16::Provenance::Dev);
             ensure!(!(dev && command.require_ceremony), "{DEV_KEYS}");
             Ok(dev.then_some(DEV_KEYS))
@@ -311,7 +344,7 @@ fn verify_with<S: Keyed>(
     global: &Global,
     command: &Verify,
     proof: &[u8],
-    judge: impl FnOnce(&S::VerifierKey, &Outline) -> eyre::Result<Option<&'static str>>,
+    judge: impl FnOnce(&S::VerifierKey) -> eyre::Result<Option<&'static str>>,
 ) -> eyre::Result<bool> {
     let outline = files::outline(&command.verifier)?;
     let (_, inputs) = one_input(&command.input, &outline)?;
@@ -319,6 +352,7 @@ fn verify_with<S: Keyed>(
         .map_err(eyre::Report::from)
         .and_then(|values| Ok(outline.quantise_outputs(&values)?))
         .wrap_err_with(|| format!("{}", command.output.display()))?;
+    S::committed(outline.commitments()).wrap_err_with(|| format!("{}", command.verifier.display()))?;
     let path = files::verifier_key_path(&command.verifier, S::SYSTEM);
     ensure!(
         path.exists(),
@@ -326,10 +360,8 @@ fn verify_with<S: Keyed>(
         path.display(),
         S::NAME
     );
-    let relations = Arc::new(Relations::of(outline.graph())?);
-    let key =
-        S::verifier_key_from_bytes(relations, &files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
-    let warning = judge(&key, &outline).wrap_err_with(|| format!("{}", command.verifier.display()))?;
+    let key = outline.verifier_key::<S>(&files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+    let warning = judge(&key).wrap_err_with(|| format!("{}", command.verifier.display()))?;
     let binding = command.bound.digest(&outline, &inputs, &outputs)?;
     let statement = Statement { binding: &binding.0, inputs: &inputs, outputs: &outputs };
     let mut figures = Figures::begin(S::NAME);

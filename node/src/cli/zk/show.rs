@@ -3,8 +3,14 @@
 use std::path::PathBuf;
 
 use assay_circuits::{
+    model::Model,
     onnx,
-    proof::{Estimate as Cost, ProofSystem, groth16::Groth16, halo2::Halo2, sumcheck::Sumcheck},
+    proof::{
+        Estimate as Cost, ProofSystem,
+        groth16::Groth16,
+        halo2::Halo2,
+        sumcheck::{Sumcheck, hiding::SumcheckHiding},
+    },
     quantise,
     relation::Relations,
 };
@@ -55,11 +61,30 @@ pub(in crate::cli) struct Estimate {
 }
 
 /// What a verifier of each system learns and what it rests on; as the modules' own documents say.
-const LEARNS: [(System, &str); 3] = [
+const LEARNS: [(System, &str); 4] = [
     (System::Sumcheck, "sound; weights never sent, but a proof's messages tell linear functionals of them. No set-up."),
+    (
+        System::SumcheckHiding,
+        "sound; nothing is learned of the weights, in 32 proofs of a model compiled with --secret. No set-up.",
+    ),
     (System::Groth16, "zero-knowledge; who makes the keys sees the weights, and alone could forge: hold a ceremony."),
-    (System::Halo2, "zero-knowledge, weights included. No trusted set-up."),
+    (
+        System::Halo2,
+        "zero-knowledge, weights included, of a model compiled with --systems sumcheck,halo2. No trusted set-up.",
+    ),
 ];
+
+/// What the model's id tells of its weights, and for which systems it tells the key.
+fn committed(model: &Model) -> (Vec<System>, &'static str) {
+    let systems = model.outline().commitments().systems();
+    let mut list = vec![System::of(model)];
+    list.extend(systems.halo2.then_some(System::Halo2));
+    let told = match systems.secret {
+        true => "secret: outline and id tell of the weights only what shapes, scales, tables and bounds do",
+        false => "open: who can guess all weights can test the guess against the outline",
+    };
+    (list, told)
+}
 
 pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
     let Loaded { model, .. } = files::load(&command.model, command.calibration.as_deref(), None, &command.quantising)?;
@@ -75,10 +100,21 @@ pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
     let relations = Relations::of(graph)?;
     let learns: Value =
         LEARNS.iter().map(|(s, text)| (s.to_string(), json!(text))).collect::<serde_json::Map<_, _>>().into();
-    let value = json!({ "model_id": model.id(), "graph": graph.describe(&relations), "who_learns_what": learns });
+    let (systems, weights) = committed(&model);
+    let systems: Vec<String> = systems.iter().map(System::to_string).collect();
+    let value = json!({
+        "model_id": model.id(), "graph": graph.describe(&relations), "committed_for": systems, "weights": weights,
+        "who_learns_what": learns,
+    });
     global.show(&value, || {
-        let learned: Vec<String> = LEARNS.iter().map(|(system, text)| format!("  {system:<9} {text}")).collect();
-        format!("model {}\n\n{}\n\nwho learns what\n{}", model.id(), graph.show(&relations), learned.join("\n"))
+        let learned: Vec<String> = LEARNS.iter().map(|(system, text)| format!("  {system:<16} {text}")).collect();
+        format!(
+            "model {}, committed for {}\nweights {weights}\n\n{}\n\nwho learns what\n{}",
+            model.id(),
+            systems.join(" and "),
+            graph.show(&relations),
+            learned.join("\n")
+        )
     });
     Ok(())
 }
@@ -106,6 +142,7 @@ pub(super) fn estimate(global: &Global, command: &Estimate) -> eyre::Result<()> 
     let relations = Relations::of(model.graph())?;
     let answers = [
         (System::Sumcheck, ask::<Sumcheck>(&relations)),
+        (System::SumcheckHiding, ask::<SumcheckHiding>(&relations)),
         (System::Groth16, ask::<Groth16>(&relations)),
         (System::Halo2, ask::<Halo2>(&relations)),
     ];

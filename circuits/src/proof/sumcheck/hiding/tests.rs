@@ -1,6 +1,6 @@
 //! The hiding mode on a small protocol of its own: complete, sound, and alike for every secret.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use p3_field::PrimeCharacteristicRing;
 use rand::SeedableRng;
@@ -11,7 +11,7 @@ use super::context::Counts;
 use super::layout::Layout;
 use super::script::Layouts;
 use super::session::{HiddenWeights, Protocol, Refusal, count, prove, verify};
-use super::{PROOFS, SumcheckHiding};
+use super::{Count, PROOFS, SumcheckHiding, commitment};
 use crate::graph::sample::{KINDS, Sample, one, random};
 use crate::proof::sumcheck::commitment::{Base, Ext, Transcript};
 use crate::proof::sumcheck::context::{Context, Failure, Polynomial};
@@ -245,7 +245,7 @@ fn keys_of_one_model_differ_and_a_key_makes_so_many_proofs_and_no_more() {
     let statement = Statement { binding: &[7; 32], inputs: &sample.inputs, outputs: &outputs };
     for left in (0..PROOFS).rev() {
         let proof = SumcheckHiding::prove(&prover, &trace, statement).unwrap();
-        assert_eq!(prover.proofs_left(), left);
+        assert_eq!(prover.proofs_left(), Ok(left));
         if left == 0 {
             assert_eq!(SumcheckHiding::verify(&verifier, statement, &proof), Ok(()));
             assert!(SumcheckHiding::verify(&other, statement, &proof).is_err());
@@ -267,4 +267,54 @@ fn a_verifier_key_survives_its_encoding_and_is_for_its_relations_only() {
     for wrong in [&bytes[..64], &[&bytes[..], &[0]].concat(), &[]] {
         assert!(SumcheckHiding::verifier_key_from_bytes(Arc::clone(&relations), wrong).is_err());
     }
+}
+
+/// A count that somebody else keeps, as [`Count`] asks; it may fail.
+struct Kept(Arc<Mutex<Result<usize, String>>>);
+
+impl Count for Kept {
+    fn begun(&self) -> Result<usize, String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn begin(&self) -> Result<usize, String> {
+        let mut begun = self.0.lock().unwrap();
+        let before = begun.clone()?;
+        *begun = Ok(before + 1);
+        Ok(before)
+    }
+}
+
+#[test]
+fn keys_of_one_salt_are_the_same_and_share_the_count_that_is_kept_for_them() {
+    let (sample, relations, trace, outputs) = model(24);
+    let count = Arc::new(Mutex::new(Ok(PROOFS - 2)));
+    let keys = |salt| {
+        let count = Box::new(Kept(Arc::clone(&count)));
+        SumcheckHiding::set_up_counted(Arc::clone(&relations), &sample.weights, &[salt; 32], count).unwrap()
+    };
+    let (one, verifier) = keys(5);
+    let (other, again) = keys(5);
+    assert_eq!(again.commitment(), verifier.commitment());
+    assert_eq!(commitment(&sample.weights, &[5; 32]), Ok(verifier.commitment()));
+    assert_ne!(keys(6).1.commitment(), verifier.commitment());
+
+    let statement = Statement { binding: &[7; 32], inputs: &sample.inputs, outputs: &outputs };
+    let proofs = [&one, &other].map(|key| SumcheckHiding::prove(key, &trace, statement).unwrap());
+    assert_ne!(proofs[0], proofs[1]);
+    for proof in &proofs {
+        assert_eq!(SumcheckHiding::verify(&verifier, statement, proof), Ok(()));
+    }
+    assert_eq!((one.proofs_left(), other.proofs_left()), (Ok(0), Ok(0)));
+    assert!(SumcheckHiding::prove(&one, &trace, statement).is_err());
+    *count.lock().unwrap() = Err("the count is lost".into());
+    let refused = SumcheckHiding::prove(&one, &trace, statement).unwrap_err();
+    assert!(refused.to_string().contains("the count is lost"));
+}
+
+#[test]
+fn a_models_hiding_commitment_is_the_same_on_every_machine_and_in_every_version() {
+    let weights = [vec![1, -2, 3], vec![127; 300], vec![]];
+    let root = blake3::Hash::from_bytes(commitment(&weights, &[5; 32]).unwrap());
+    assert_eq!(root.to_hex().as_str(), "df55985149d57fd2afd5bbb6e6e62e713b0e48c112d1008785e0a2babeae3cb3");
 }
