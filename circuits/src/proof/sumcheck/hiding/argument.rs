@@ -24,6 +24,7 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::code::{Code, QUERIES};
+use super::lazy::LazySum;
 use super::tree::{Paths, Tree};
 use crate::proof::sumcheck::commitment::{Base, Ext, Transcript};
 
@@ -125,18 +126,19 @@ impl Demand<'_> {
         random: &Random,
     ) -> [Ext; 3] {
         let masks: Vec<Ext> = mask.chunks_exact(2).map(pair).collect();
-        let (mut plain, mut shifted) = (Ext::ZERO, Ext::ZERO);
-        for (at, cell) in row.iter().enumerate() {
-            plain += random.rows[at] * *cell;
-            shifted += random.rows[self.rows + at] * *cell;
+        let (mut plain, mut shifted) = (LazySum::default(), LazySum::default());
+        let (coefficients, others) = random.rows.split_at(self.rows);
+        for ((cell, coefficient), other) in row.iter().zip(coefficients).zip(others) {
+            plain.add(*coefficient, *cell);
+            shifted.add(*other, *cell);
         }
-        let mut near = masks[0] + plain + shifted * x.exp_u64(self.shift());
+        let mut near = masks[0] + plain.value() + shifted.value() * x.exp_u64(self.shift());
         for (mask, power) in masks[1..].iter().zip(&random.rows[2 * self.rows..]) {
             near += *mask * *power;
         }
         let mut linear = masks[1];
         for (term, value) in self.terms.iter().zip(terms) {
-            linear += value * term.rows.iter().map(|(at, c)| *c * row[*at]).sum::<Ext>();
+            linear += value * LazySum::of(term.rows.iter().map(|(at, c)| (*c, row[*at]))).value();
         }
         let mut vanishing = masks.get(2).copied().unwrap_or_default();
         for (triple, power) in self.products.iter().zip(&random.products) {
@@ -230,7 +232,8 @@ impl Demand<'_> {
         let fits = positions.par_iter().enumerate().all(|(at, &position)| {
             let x = code.point(position);
             let weights = code.weights(x);
-            let terms = self.terms.iter().map(|term| term.vector.iter().zip(&weights).map(|(v, w)| *v * *w).sum());
+            let products = |term: &Term| LazySum::of(term.vector.iter().copied().zip(weights.iter().copied())).value();
+            let terms = self.terms.iter().map(products);
             let values = self.values(x, &argument.rows[at], &argument.masks[at], terms, &random);
             values[..] == claimed.values[position * 3..][..3]
         });
