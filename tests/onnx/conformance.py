@@ -197,7 +197,8 @@ def document(names, every, modes):
         "Made by `make onnx-conformance`; do not edit. The tests are ONNX's own node tests (`onnx.backend.test`, "
         f"onnx {onnx.__version__}), those whose operations are all in the table. Operands that models hold as constants (weights,",
         "shapes, axes, scales) are given as constants. A test passes where every output has the right shape and lies within "
-        "max(2 % of the output's range, one quantisation step).",
+        "max(2 % of the output's range, one quantisation step). The integer graph is calibrated on the test's input, and compiled again with "
+        "`--precision 16` where the calibrator's own choice is off by more than 2 %.",
         "",
         "| tests | " + " | ".join(modes.values()) + " |",
         "|---|" + "---|" * len(modes),
