@@ -35,7 +35,7 @@ impl CompactKeys {
     pub(super) fn of(&self, model: &Model, registered: &[u8]) -> Result<Arc<Prover>, String> {
         let found = match compact::provenance(&model.outline(), registered).map_err(|e| e.to_string())? {
             Provenance::Dev => compact::dev_keys(model).map_err(|e| e.to_string())?,
-            Provenance::Ceremony { .. } => self.from_ceremony(model, registered)?,
+            Provenance::Ceremony { .. } => self.read_ceremony(model, registered)?,
         };
         if found.verifier_key() != registered {
             return Err("the registered key was made by a single party, from numbers that nobody else has".into());
@@ -43,7 +43,7 @@ impl CompactKeys {
         Ok(found)
     }
 
-    fn from_ceremony(&self, model: &Model, registered: &[u8]) -> Result<Arc<Prover>, String> {
+    fn read_ceremony(&self, model: &Model, registered: &[u8]) -> Result<Arc<Prover>, String> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(&model.id()) {
             return Ok(Arc::clone(known));
