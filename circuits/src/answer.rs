@@ -10,6 +10,7 @@
 //! keys were made. Keys follow from the model and cost more to make than a verification takes: a bounded, process-wide
 //! memory holds them.
 
+#[cfg(feature = "groth16")]
 pub mod compact;
 
 use std::sync::Arc;

@@ -23,6 +23,9 @@
 //! | [`answer`] | one answer of a served model: proved and verified with keys kept in memory |
 //! | [`binding`] | what a proof is bound to |
 //!
+//! The features `compile`, `groth16`, `halo2` and `hiding`, all on by default, bring what their names say; without them, running,
+//! proving and verifying by plain `sumcheck` is left, which asks the operating system for nothing.
+//!
 //! Nothing here does IO or knows a network or a chain. Bytes from others (models, proofs) are refused with an
 //! error that says what was expected and found; nothing panics on them.
 //!
@@ -74,14 +77,18 @@
 
 pub mod answer;
 pub mod binding;
+#[cfg(feature = "compile")]
 pub mod compile;
 pub mod exec;
 pub mod graph;
 mod kept;
 pub mod model;
+#[cfg(feature = "compile")]
 pub mod network;
+#[cfg(feature = "compile")]
 pub mod onnx;
 pub mod proof;
+#[cfg(feature = "compile")]
 pub mod quantise;
 pub mod relation;
 

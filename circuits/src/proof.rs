@@ -4,7 +4,9 @@
 //! the same [`Relations`]; they differ in what a proof weighs and costs and in who learns what.
 
 mod commitments;
+#[cfg(feature = "groth16")]
 pub mod groth16;
+#[cfg(feature = "halo2")]
 pub mod halo2;
 pub mod sumcheck;
 

@@ -92,7 +92,7 @@ impl Keypair {
     }
 
     /// A fresh key from a cryptographic random source of the caller's.
-    pub fn generate(random: &mut (impl rand::CryptoRng + rand::RngCore)) -> Self {
+    pub fn generate(random: &mut (impl rand_core::CryptoRng + rand_core::RngCore)) -> Self {
         let mut secret = zeroize::Zeroizing::new([0u8; 32]);
         random.fill_bytes(secret.as_mut());
         Self(SigningKey::from_bytes(&secret))

@@ -13,10 +13,14 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{
-    SetupError, halo2,
-    sumcheck::{self, commitment, hiding},
+    SetupError,
+    sumcheck::{self, commitment},
 };
-use crate::{graph::Graph, relation::Relations};
+use crate::graph::Graph;
+
+/// Names of systems that a program may have been built without.
+const HIDING: &str = "sumcheck-hiding";
+const HALO2: &str = "halo2";
 
 /// For which systems a model's weights are committed to. `sumcheck` is always among them, in one of its modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,16 +62,11 @@ impl Commitments {
                 let reason = "secret weights need a salt of 32 random bytes, to be kept secret".into();
                 return Err(SetupError::Weights { reason });
             }
-            SumcheckCommitment::Hiding(hiding::commitment(weights, salt).map_err(unfit)?)
+            SumcheckCommitment::Hiding(hide(weights, salt)?)
         } else {
             SumcheckCommitment::Plain(commitment::weight_commitment(weights).map_err(unfit)?)
         };
-        let mut halo2 = None;
-        if systems.halo2 {
-            let refused = |reason: String| SetupError::Keys { system: halo2::NAME, reason };
-            let relations = Relations::of(graph).map_err(|e| refused(e.to_string()))?;
-            halo2 = Some(halo2::Halo2::commitment(&relations, weights, salt)?);
-        }
+        let halo2 = systems.halo2.then(|| halo2_digest(graph, weights, salt)).transpose()?;
         Ok(Self { sumcheck, halo2 })
     }
 
@@ -103,7 +102,7 @@ impl Commitments {
         match self.sumcheck {
             SumcheckCommitment::Hiding(root) => Ok(root),
             SumcheckCommitment::Plain(_) => Err(SetupError::NotCommitted {
-                system: hiding::NAME,
+                system: HIDING,
                 reason: "its id holds the plain root of its weights, which hides nothing. Compile it with `--secret`",
             }),
         }
@@ -115,8 +114,30 @@ impl Commitments {
     /// [`SetupError::NotCommitted`].
     pub fn halo2_digest(&self) -> Result<[u8; 32], SetupError> {
         self.halo2.ok_or(SetupError::NotCommitted {
-            system: halo2::NAME,
+            system: HALO2,
             reason: "its id does not tell which halo2 key is its own. Compile it with `--systems sumcheck,halo2`",
         })
     }
+}
+
+#[cfg(feature = "hiding")]
+fn hide(weights: &[Vec<i64>], salt: &[u8; 32]) -> Result<[u8; 32], SetupError> {
+    sumcheck::hiding::commitment(weights, salt).map_err(|e| SetupError::Weights { reason: e.to_string() })
+}
+
+#[cfg(not(feature = "hiding"))]
+fn hide(_: &[Vec<i64>], _: &[u8; 32]) -> Result<[u8; 32], SetupError> {
+    Err(SetupError::Keys { system: HIDING, reason: "this program was built without the feature `hiding`".into() })
+}
+
+#[cfg(feature = "halo2")]
+fn halo2_digest(graph: &Graph, weights: &[Vec<i64>], salt: &[u8; 32]) -> Result<[u8; 32], SetupError> {
+    let refused = |reason: String| SetupError::Keys { system: HALO2, reason };
+    let relations = crate::relation::Relations::of(graph).map_err(|e| refused(e.to_string()))?;
+    super::halo2::Halo2::commitment(&relations, weights, salt)
+}
+
+#[cfg(not(feature = "halo2"))]
+fn halo2_digest(_: &Graph, _: &[Vec<i64>], _: &[u8; 32]) -> Result<[u8; 32], SetupError> {
+    Err(SetupError::Keys { system: HALO2, reason: "this program was built without the feature `halo2`".into() })
 }

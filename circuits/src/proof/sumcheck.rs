@@ -58,6 +58,7 @@
 //! weights they can be solved for. Where weights are secret, use [the hiding mode](hiding).
 
 pub mod commitment;
+#[cfg(feature = "hiding")]
 pub mod hiding;
 
 mod context;

@@ -31,6 +31,7 @@ use p3_field::extension::BinomialExtensionField;
 use p3_goldilocks::Goldilocks;
 
 pub use codec::Opening;
+#[cfg(feature = "hiding")]
 pub(in crate::proof::sumcheck) use codec::Reader;
 pub use scheme::{GRINDING, SECURITY, parameter_bytes};
 pub use stack::{Committed, Stack};
