@@ -60,7 +60,7 @@ CONFORMANCE := $(or $(CARGO_TARGET_DIR),target)/onnx-conformance
 onnx-conformance: setup ## Run and prove ONNX's own node tests and write docs/onnx.md (needs python3 and PyPI).
 	@[ -x $(CONFORMANCE)/venv/bin/python ] || python3 -m venv $(CONFORMANCE)/venv
 	@$(CONFORMANCE)/venv/bin/pip install -q -r tests/onnx/requirements.txt
-	cargo build --locked -p assay-circuits --example onnx_node
+	cargo build --locked --workspace --example onnx_node
 	$(CONFORMANCE)/venv/bin/python tests/onnx/conformance.py --prove --work $(CONFORMANCE)/models --write docs/onnx.md \
 	  --example $(dir $(ASSAY))examples/onnx_node
 
@@ -79,7 +79,7 @@ bench-zk-scale: build $(PYTHON) ## Measure proving time over width, depth and ba
 	$(PYTHON) tests/zk/scale.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md --plot docs/images/zk-scale.svg
 
 exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
-	ASSAY_EXACTNESS=full cargo test --locked -p assay-circuits --test pipeline exactness -- --nocapture --test-threads=1
+	ASSAY_EXACTNESS=full cargo test --locked --workspace --test pipeline exactness -- --nocapture --test-threads=1
 	$(PYTHON) tests/zk/agreement.py --assay $(ASSAY) --work $(BENCH_ZK)/agreement
 
 SECONDS_EACH ?= 30
@@ -88,7 +88,7 @@ FUZZ_CHAIN := transaction chain_spec state_proof
 FUZZ_TARGETS := $(FUZZ_CHAIN) receipt model onnx proof_sumcheck proof_groth16 proof_halo2 proof_hiding
 
 soundness: setup ## Attack every proof system at length, and print what was tried.
-	ASSAY_SOUNDNESS=full cargo test --locked -p assay-circuits --test soundness -- --nocapture --test-threads=1
+	ASSAY_SOUNDNESS=full cargo test --locked --workspace --test soundness -- --nocapture --test-threads=1
 
 # The workspace denies unsafe code: panics, overflows, memory and time are watched, which needs no sanitizer. Edits of a proof are
 # long at once: nothing in a verifier leads from a short input to a longer one.

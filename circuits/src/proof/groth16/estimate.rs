@@ -26,10 +26,10 @@ fn of_counts(counts: Counts) -> Estimate {
     let points = domain_size(counts.constraints, counts.public) as f64;
     let (variables, public) = (counts.variables as f64, counts.public as f64);
     Estimate {
-        setup_s: 0.06 + (points + 6.0 * variables) * 7e-6,
-        prove_s: 0.01 + points * 8e-6 + variables * 2.5e-6,
-        verify_s: 1.1e-3 + public * 6e-6,
-        memory_mib: 20.0 + (points * 300.0 + variables * 700.0) / f64::from(1 << 20),
+        setup_s: 0.06 + (points + 6.0 * variables) * 5e-6,
+        prove_s: 0.01 + points * 4.2e-6 + variables * 1.3e-6,
+        verify_s: 1.9e-3 + public * 6e-6,
+        memory_mib: 56.0 + (points * 417.0 + variables * 973.0) / f64::from(1 << 20),
         proof_bytes: PROOF_BYTES,
     }
 }

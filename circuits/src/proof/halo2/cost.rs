@@ -63,7 +63,7 @@ const PROVE_BESIDES: f64 = 50.0;
 const PARAMETERS_ROW: f64 = 5e-4;
 const KEY_CELL: f64 = 1.7e-5;
 /// Seconds of processor for each point of the sum that a verifier computes.
-const VERIFY_POINT: f64 = 1.3e-5;
+const VERIFY_POINT: f64 = 8.2e-6;
 /// How much faster two cores are than one.
 const TWO_CORES: f64 = 1.7;
 
@@ -87,7 +87,7 @@ pub(super) fn estimate(layout: &Layout) -> Estimate {
         setup_s: (parameters + rows * keyed * KEY_CELL) / TWO_CORES,
         prove_s: prove_seconds(layout),
         verify_s: points * VERIFY_POINT / TWO_CORES,
-        memory_mib: 30.0 + cells * 32.0 / f64::from(1u32 << 20),
+        memory_mib: 42.0 + cells * 48.5 / f64::from(1u32 << 20),
         proof_bytes,
     }
 }
