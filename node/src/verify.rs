@@ -226,9 +226,15 @@ fn run(
         require(response.body.input == input, || {
             format!("the miner ran an input with hash {}, the request's hashes to {input}", response.body.input)
         })?;
-        Ok(((), format!("{} values, hash {}", request.body.input.len(), input.short())))
+        outline.split_input(&request.body.input).map_err(text)?;
+        Ok(((), format!("{} values of the model's, hash {}", request.body.input.len(), input.short())))
     })?;
     let output = task::output_hash(&response.body.output);
+    checks.check("output binding", || {
+        outline.split_output(&response.body.output).map_err(text)?;
+        let count = response.body.output.len();
+        Ok(((), format!("{count} values of the model's, hash {}, which the proof is about", output.short())))
+    })?;
     let binding = Binding {
         genesis: *genesis,
         model: request.body.model,

@@ -5,7 +5,7 @@ use assay_primitives::Signed;
 use super::*;
 use crate::rpc::fixture::{self, MINER, PAYER, key};
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "canonical form",
     "genesis",
     "request signature",
@@ -14,6 +14,7 @@ const NAMES: [&str; 9] = [
     "model commitment",
     "miner registration",
     "input binding",
+    "output binding",
     "proof",
 ];
 
@@ -114,6 +115,8 @@ fn what_a_cheating_miner_signs_anew_is_found_by_the_check_it_is_for() {
     let genesis = fixture::receipt().1;
     let other_output = resigned(|r| r.response.body.output[0] += 1);
     assert_eq!(failing(&other_output, genesis), "proof");
+    let no_output = resigned(|r| r.response.body.output.truncate(9));
+    assert_eq!(failing(&no_output, genesis), "output binding");
     let other_input = resigned(|r| r.response.body.input = Hash32([1; 32]));
     assert_eq!(failing(&other_input, genesis), "input binding");
     let sumcheck = |change: fn(&mut Vec<u8>)| {
