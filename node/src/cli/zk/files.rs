@@ -101,7 +101,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
     crate::home::replace(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
-/// [`write`], for the owner's eyes only.
+/// [`write()`], for the owner's eyes only.
 pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
