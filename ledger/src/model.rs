@@ -53,9 +53,15 @@ pub enum ModelFault {
     /// The `groth16` key is none of this model's.
     #[error("its groth16 key: {0}")]
     Key(SetupError),
-    /// The `groth16` key was made by one party, who could forge receipts.
-    #[error("its groth16 key was made by a single party; only a genesis may carry such a key: hold a ceremony")]
+    /// A development key that is not the one that everybody makes.
+    #[error("its groth16 key was made by a single party, and not from the development networks' public seed")]
     SingleParty,
+    /// A `groth16` key in a transaction.
+    #[error(
+        "a groth16 key may stand in a genesis only: it rests on a ceremony that the chain cannot check, so everybody must \
+         agree to it; without one, receipts are by sumcheck"
+    )]
+    KeyInTransaction,
 }
 
 /// A model that a chain may keep.
@@ -73,7 +79,7 @@ impl Examined {
     /// Reads a model and its `groth16` key, from anyone. `max_tx_bytes` is the chain's parameter.
     ///
     /// # Errors
-    /// [`ModelFault`]; a key of a single party is none here, as a genesis may carry it.
+    /// [`ModelFault`]. That a ceremony was sound is for those to check who agree to the genesis that carries its key.
     pub fn new(bytes: &[u8], groth16: Option<&[u8]>, max_tx_bytes: u64) -> Result<Self, ModelFault> {
         let model = Model::from_bytes_within(bytes, MOST_WORK)?;
         let Cost { verify, replay, proof_bytes } = Cost::of(&model).map_err(ModelFault::Unprovable)?;
@@ -88,7 +94,12 @@ impl Examined {
         }
         let judge = |key: &[u8]| {
             let provenance = compact::provenance(&model.outline(), key).map_err(ModelFault::Key)?;
-            Ok::<_, ModelFault>((Hash32::digest(key), provenance))
+            if provenance == Provenance::Dev
+                && compact::dev_keys(&model).map_err(ModelFault::Key)?.verifier_key() != key
+            {
+                return Err(ModelFault::SingleParty);
+            }
+            Ok((Hash32::digest(key), provenance))
         };
         let groth16 = groth16.map(judge).transpose()?;
         Ok(Self { model, cost: WorkCost { verify, replay }, groth16 })

@@ -110,7 +110,7 @@ pub enum Action {
         name: String,
         /// The compiled model.
         bytes: Vec<u8>,
-        /// The `groth16` verifier's key that a ceremony gave for it, if there was one: what receipts are checked with.
+        /// A `groth16` verifier's key. Refused: a chain cannot check the ceremony that one rests on, so keys stand in a genesis.
         groth16: Option<Vec<u8>>,
     },
     /// A validator's operator binds itself to its scores of the current epoch without showing them.

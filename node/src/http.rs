@@ -21,6 +21,7 @@ use std::{
 };
 
 use assay_ledger::query;
+use assay_primitives::{AccountId, ModelId, receipt::Receipt};
 use axum::{
     Router,
     body::Bytes,
@@ -37,12 +38,14 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use crate::roles::ReceiptSystem;
-use crate::rpc::{self, BackendError, RpcBackend, ServeError};
+use crate::{
+    roles::ReceiptSystem,
+    rpc::{self, BackendError, RpcBackend, ServeError},
+};
 
 /// Largest body of a classification.
 const MAX_CLASSIFY_BYTES: usize = 256 * 1024;
@@ -166,8 +169,9 @@ async fn admit(
     response
 }
 
-fn reply(status: StatusCode, value: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+fn reply(status: StatusCode, value: &impl Serialize) -> Response {
+    let text = serde_json::to_string(value).expect("answers hold only strings, numbers and lists");
+    (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 fn failure(status: StatusCode, kind: &str, message: &str) -> Response {
@@ -240,6 +244,16 @@ struct Classify {
     proof: Option<ReceiptSystem>,
 }
 
+/// The answer; a type of its own, as a receipt's fields have an order.
+#[derive(Serialize)]
+struct Classified<'a> {
+    class: u32,
+    output: &'a [i32],
+    model_id: ModelId,
+    miner: AccountId,
+    receipt: &'a Receipt,
+}
+
 async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, BytesRejection>) -> Response {
     let body = match read(body) {
         Ok(body) => body,
@@ -252,20 +266,22 @@ async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, Bytes
     let asked = match parsed {
         Ok(asked) => asked,
         Err(reason) => {
-            let words = format!(r#"{reason}; expected {{"model": "digits", "input": [numbers]}}"#);
+            let words = format!(
+                r#"{reason}; expected {{"model": "digits", "input": [numbers], "proof": "sumcheck" or "groth16" or left out}}"#
+            );
             return failure(StatusCode::BAD_REQUEST, "invalid_request", &words);
         }
     };
     match gateway.backend.infer(&asked.model, asked.input, asked.proof).await {
         Ok(answer) => {
             let response = &answer.receipt.response.body;
-            let value = json!({
-                "class": answer.class,
-                "output": response.output,
-                "model_id": response.model,
-                "miner": response.miner,
-                "receipt": answer.receipt,
-            });
+            let value = Classified {
+                class: answer.class,
+                output: &response.output,
+                model_id: response.model,
+                miner: response.miner,
+                receipt: &answer.receipt,
+            };
             reply(StatusCode::OK, &value)
         }
         Err(error) => error.into_response(),

@@ -37,7 +37,7 @@ pub struct Systems {
 pub enum SumcheckCommitment {
     /// [`commitment::weight_commitment`].
     Plain([u8; 32]),
-    /// [`hiding::commitment`].
+    /// [`sumcheck::hiding::commitment`].
     Hiding([u8; 32]),
 }
 
@@ -46,7 +46,7 @@ pub enum SumcheckCommitment {
 pub struct Commitments {
     /// For `sumcheck`.
     pub sumcheck: SumcheckCommitment,
-    /// For `halo2`, if the model was compiled for it: the [digest](halo2::VerifierKey::digest) of its verifier's key.
+    /// For `halo2`, if the model was compiled for it: the [digest](super::halo2::VerifierKey::digest) of its verifier's key.
     pub halo2: Option<[u8; 32]>,
 }
 

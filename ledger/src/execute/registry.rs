@@ -1,7 +1,6 @@
 //! Who runs what: validators, miners, their endpoints, and models.
 
 use assay_chain_spec::{MAX_KEY_BYTES, MAX_MODEL_BYTES};
-use assay_circuits::answer::compact::Provenance;
 use assay_primitives::{AccountId, Amount, Score, Signature, domain, task::SubnetId};
 
 use super::{Env, burn, money::debit, stake};
@@ -223,10 +222,10 @@ pub(super) fn register_model(
 ) -> Result<(), ActionError> {
     let mut market = model_is_welcome(state, env, signer, Amount::ZERO, (subnet, name, bytes, groth16))?;
     let fault = |e: ModelFault| ActionError::malformed("the model", e.to_string());
-    let model = Examined::new(bytes, groth16, env.params.max_tx_bytes).map_err(fault)?;
-    if let Some((_, Provenance::Dev)) = model.groth16 {
-        return Err(fault(ModelFault::SingleParty));
+    if groth16.is_some() {
+        return Err(fault(ModelFault::KeyInTransaction));
     }
+    let model = Examined::new(bytes, None, env.params.max_tx_bytes).map_err(fault)?;
     let id = model.model.id();
     if query::model(state, &id)?.is_some() {
         return Err(ActionError::exists("model", id));

@@ -1,11 +1,10 @@
 //! `assay model`: what miners may serve.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use assay_ledger::tx::Action;
 use assay_primitives::task::SubnetId;
 use clap::{Args, Subcommand};
-use eyre::WrapErr as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -36,9 +35,6 @@ pub(super) struct Add {
     /// Sample inputs to quantise an ONNX file with.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
-    /// The groth16 verifier's key that a ceremony gave for the model; its receipts then have 128 bytes.
-    #[arg(long, value_name = "FILE")]
-    groth16: Option<PathBuf>,
     /// The subnet whose miners serve it.
     #[arg(long, value_name = "ID", default_value_t = 1)]
     subnet: SubnetId,
@@ -50,10 +46,8 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
     match command {
         Model::Add(add) => {
             let model = read_model(&add.file, add.calibration.as_deref())?;
-            let read = |path: &PathBuf| fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()));
-            let groth16 = add.groth16.as_ref().map(read).transpose()?;
             let (name, bytes) = (add.name.clone(), model.to_bytes());
-            let action = Action::RegisterModel { subnet: add.subnet, name, bytes, groth16 };
+            let action = Action::RegisterModel { subnet: add.subnet, name, bytes, groth16: None };
             let what = format!("register model {} ({}) in subnet {}", add.name, model.id(), add.subnet);
             global.send(&add.sending, action, &what).await
         }

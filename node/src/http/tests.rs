@@ -5,6 +5,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use serde_json::Value;
+
 use super::*;
 use crate::rpc::{
     RpcClient,
@@ -64,6 +66,8 @@ async fn a_scan_is_classified_with_a_receipt_that_holds() {
     assert_eq!(answer["class"], json!(1));
     let receipt: assay_primitives::receipt::Receipt = serde_json::from_value(answer["receipt"].clone()).unwrap();
     crate::verify::verify_receipt(&receipt, &node.genesis, &crate::verify::Demands::default()).unwrap();
+    // In the order that a kept receipt has, so that indenting is all a client must do.
+    assert!(body.contains(r#""receipt":{"version":2,"genesis":""#), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

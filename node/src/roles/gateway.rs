@@ -282,7 +282,8 @@ fn worth(
     let proof = match key {
         None => ReceiptProof::Sumcheck { proof: Blob(proof) },
         Some(key) => {
-            let compact = checked.compact.ok_or("it gave no groth16 proof for the receipt")?;
+            let compact =
+                checked.compact.ok_or("it gave no groth16 proof for the receipt; one by sumcheck can be asked for")?;
             check_compact(genesis, engine, key, request, &outputs, &compact)
                 .map_err(|reason| format!("its groth16 proof does not hold: {reason}"))?;
             ReceiptProof::Groth16 { key: Blob(key.to_vec()), proof: Blob(compact) }

@@ -17,7 +17,10 @@ use crate::{proof::SetupError, relation::Relations};
 /// First byte of a key's bytes.
 const VERSION: u8 = 1;
 
-/// How keys came to be.
+/// Most contributions to a phase of a ceremony.
+pub(super) const MOST_CONTRIBUTORS: u32 = 1024;
+
+/// How keys came to be, by their own word: whoever hands out a key vouches for it, or shows the ceremony's transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum Provenance {
     /// One party drew the numbers and could prove anything: for development only.
@@ -170,8 +173,10 @@ impl Provenance {
             [1] => {
                 let transcript = take(rest, 32)?.try_into().expect("32 bytes were taken");
                 let contributors = u32::from_le_bytes(take(rest, 4)?.try_into().expect("4 bytes were taken"));
-                if contributors == 0 {
-                    return Err("a ceremony that nobody contributed to".into());
+                if contributors == 0 || contributors > MOST_CONTRIBUTORS {
+                    return Err(format!(
+                        "a ceremony of {contributors}; expected 1 to {MOST_CONTRIBUTORS} contributors"
+                    ));
                 }
                 Ok(Self::Ceremony { transcript, contributors })
             }

@@ -1,6 +1,12 @@
 //! Validators, miners, endpoints and models.
 
-use assay_circuits::{answer::compact, graph::sample::perceptron, model::Model};
+use assay_circuits::{
+    answer::compact,
+    graph::sample::perceptron,
+    model::Model,
+    proof::{ProofSystem as _, groth16::Groth16},
+    relation::Relations,
+};
 use assay_primitives::{Amount, Hash32, Score, Signature, receipt::Blob};
 
 use crate::{
@@ -125,7 +131,7 @@ fn a_model_is_registered_once_under_a_plain_free_name_in_a_known_subnet() {
 }
 
 #[test]
-fn a_single_partys_groth16_key_may_stand_in_a_genesis_and_in_no_transaction() {
+fn a_groth16_key_may_stand_in_a_genesis_and_in_no_transaction() {
     let model = tiny_model(11);
     let key = compact::dev_keys(&model).unwrap().verifier_key().to_vec();
     let mut spec = crate::world::spec(quick_params());
@@ -144,6 +150,13 @@ fn a_single_partys_groth16_key_may_stand_in_a_genesis_and_in_no_transaction() {
     let error = crate::genesis::genesis(&spec).unwrap_err().to_string();
     assert!(error.contains("next") && error.contains("groth16 key"), "{error}");
 
+    // A single party's own numbers, which it alone could forge with.
+    let relations = std::sync::Arc::new(Relations::of(model.graph()).unwrap());
+    let (_, own) = Groth16::set_up(relations, model.weights()).unwrap();
+    spec.subnets[0].models[1].groth16 = Some(Blob(Groth16::verifier_key_to_bytes(&own)));
+    let error = crate::genesis::genesis(&spec).unwrap_err().to_string();
+    assert!(error.contains("public seed"), "{error}");
+
     let mut world = World::new();
     let owner = world.owners[4].clone();
     let register = |groth16| Action::RegisterModel {
@@ -152,7 +165,9 @@ fn a_single_partys_groth16_key_may_stand_in_a_genesis_and_in_no_transaction() {
         bytes: model.to_bytes(),
         groth16: Some(groth16),
     };
-    for (key, reason) in [(key, "single party"), (vec![1; 100], "groth16 key"), (vec![0; 20_000], "must lie in")] {
+    for (key, reason) in
+        [(key, "in a genesis only"), (vec![1; 100], "in a genesis only"), (vec![0; 20_000], "must lie in")]
+    {
         let error = world.run(&owner, register(key)).unwrap_err();
         assert!(error.contains(reason), "{error}");
     }

@@ -103,7 +103,7 @@ fn start(global: &Global, command: &Start) -> eyre::Result<()> {
     let bar = global.progress("starting");
     let (relations, model) = circuit(&Folder::new(&command.folder))?;
     let transcript = ceremony::start(&relations, model.weights())?;
-    files::write(&command.out, &transcript)?;
+    files::write_secret(&command.out, &transcript)?;
     bar.finish_and_clear();
     global.show(&json!({ "transcript": command.out, "model_id": model.id(), "bytes": transcript.len() }), || {
         pairs([("transcript", command.out.display().to_string()), ("model", model.id().to_string())])
@@ -124,7 +124,7 @@ fn contribute(global: &Global, command: &Contribute) -> eyre::Result<()> {
     let before = files::read(&command.transcript)?;
     let after = ceremony::contribute(&before, &command.name, command.entropy.as_bytes())
         .wrap_err_with(|| format!("{}", command.transcript.display()))?;
-    files::write(&command.out, &after)?;
+    files::write_secret(&command.out, &after)?;
     bar.finish_and_clear();
     global.show(&json!({ "transcript": command.out, "name": command.name, "bytes": after.len() }), || {
         format!("{} contributed; the transcript is {}", command.name, command.out.display())
@@ -138,7 +138,7 @@ fn specialise(global: &Global, command: &Specialise) -> eyre::Result<()> {
     let (relations, model) = circuit(&Folder::new(&command.folder))?;
     let after = ceremony::specialise(&relations, model.weights(), &files::read(&command.transcript)?)
         .wrap_err_with(|| format!("{}", command.transcript.display()))?;
-    files::write(&command.out, &after)?;
+    files::write_secret(&command.out, &after)?;
     bar.finish_and_clear();
     global.show(&json!({ "transcript": command.out, "model_id": model.id(), "bytes": after.len() }), || {
         format!("the transcript is now for model {}: {}", model.id(), command.out.display())
@@ -151,7 +151,9 @@ fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
     let (relations, model) = circuit(&Folder::new(&command.folder))?;
     let found = ceremony::verify(&relations, model.weights(), &files::read(&command.transcript)?);
     bar.finish_and_clear();
-    let reason = found.as_ref().err().map(ToString::to_string);
+    let nobody = found.as_ref().is_ok_and(|s| s.first.is_empty());
+    let nobody = nobody.then(|| "nobody has contributed yet".to_owned());
+    let reason = found.as_ref().err().map(ToString::to_string).or(nobody);
     let names: Vec<String> =
         found.as_ref().map(|s| s.first.iter().chain(s.second.iter().flatten()).cloned().collect()).unwrap_or_default();
     let value =
@@ -170,7 +172,7 @@ fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
     let (prover, verifier) = ceremony::finish(&relations, model.weights(), &files::read(&command.transcript)?)?;
     let (private, public) =
         (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
-    files::write(&private, &prover.to_bytes())?;
+    files::write_secret(&private, &prover.to_bytes())?;
     files::write(&public, &Groth16::verifier_key_to_bytes(&verifier))?;
     bar.finish_and_clear();
     global.show(&json!({ "prover_key": private, "verifier_key": public, "model_id": model.id() }), || {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use assay_circuits::proof::Systems;
 use clap::Args;
-use eyre::{WrapErr as _, eyre};
+use eyre::{WrapErr as _, ensure, eyre};
 use rand::{RngCore as _, rngs::OsRng};
 use serde_json::json;
 
@@ -57,6 +57,14 @@ pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
     bar.set_message("writing");
     let folder = Folder::new(&command.out);
     let outline = model.outline();
+    if folder.model_path().exists() {
+        let kept = folder.model().map(|kept| kept.id());
+        ensure!(
+            kept.as_ref().is_ok_and(|id| *id == model.id()),
+            "{} holds another model, whose keys and secrets would be lost; give another --out, or remove it",
+            command.out.display()
+        );
+    }
     // Open models are for everybody to read.
     let write = if command.secret { files::write_secret } else { files::write };
     write(&folder.onnx_path(), &files::read(&command.model)?)?;

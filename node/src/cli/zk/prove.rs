@@ -240,7 +240,7 @@ impl Keyed for Groth16 {
             (prover, verifier)
         } else {
             let (prover, verifier) = Self::set_up(Arc::clone(relations), model.weights())?;
-            files::write(&kept, &prover.to_bytes())?;
+            files::write_secret(&kept, &prover.to_bytes())?;
             (prover, verifier)
         };
         let dev = matches!(verifier.provenance(), groth16::Provenance::Dev);
