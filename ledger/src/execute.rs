@@ -313,8 +313,8 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         }
         Action::RetireMiner { operator } => registry::retire_miner(state, env, signer, *operator),
         Action::SetEndpoint { operator, endpoint } => registry::set_endpoint(state, signer, *operator, endpoint),
-        Action::RegisterModel { subnet, name, bytes, groth16 } => {
-            registry::register_model(state, env, signer, *subnet, name, bytes, groth16.as_deref())
+        Action::RegisterModel { subnet, name, bytes } => {
+            registry::register_model(state, env, signer, *subnet, name, bytes)
         }
         Action::CommitScores { subnet, epoch, commitment } => {
             scores::commit(state, env, signer, *subnet, *epoch, *commitment)

@@ -56,12 +56,6 @@ pub enum ModelFault {
     /// A development key that is not the one that everybody makes.
     #[error("its groth16 key was made by a single party, and not from the development networks' public seed")]
     SingleParty,
-    /// A `groth16` key in a transaction.
-    #[error(
-        "a groth16 key may stand in a genesis only: it rests on a ceremony that the chain cannot check, so everybody must \
-         agree to it; without one, receipts are by sumcheck"
-    )]
-    KeyInTransaction,
 }
 
 /// A model that a chain may keep.

@@ -110,8 +110,6 @@ pub enum Action {
         name: String,
         /// The compiled model.
         bytes: Vec<u8>,
-        /// A `groth16` verifier's key. Refused: a chain cannot check the ceremony that one rests on, so keys stand in a genesis.
-        groth16: Option<Vec<u8>>,
     },
     /// A validator's operator binds itself to its scores of the current epoch without showing them.
     CommitScores {

@@ -59,7 +59,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
         Action::RegisterMiner { subnet: 1, operator: account, consent, endpoint: endpoint.clone() },
         Action::RetireMiner { operator: account },
         Action::SetEndpoint { operator: account, endpoint },
-        Action::RegisterModel { subnet: 1, name: "digits".into(), bytes: vec![1, 2, 3], groth16: Some(vec![4, 5]) },
+        Action::RegisterModel { subnet: 1, name: "digits".into(), bytes: vec![1, 2, 3] },
         Action::CommitScores { subnet: 1, epoch: 8, commitment: sheet.commitment(&GENESIS) },
         Action::RevealScores { sheet },
         Action::Refute { request: request.clone(), response: response.clone(), proof: Some(vec![1]) },

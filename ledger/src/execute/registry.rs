@@ -1,6 +1,6 @@
 //! Who runs what: validators, miners, their endpoints, and models.
 
-use assay_chain_spec::{MAX_KEY_BYTES, MAX_MODEL_BYTES};
+use assay_chain_spec::MAX_MODEL_BYTES;
 use assay_primitives::{AccountId, Amount, Score, Signature, domain, task::SubnetId};
 
 use super::{Env, burn, money::debit, stake};
@@ -188,15 +188,13 @@ pub(super) fn model_is_welcome(
     env: &Env<'_>,
     signer: AccountId,
     other_fee: Amount,
-    (subnet, name, bytes, groth16): (SubnetId, &str, &[u8], Option<&[u8]>),
+    (subnet, name, bytes): (SubnetId, &str, &[u8]),
 ) -> Result<SubnetRecord, ActionError> {
     ActionError::limit("characters in the model's name", 1, 32, name.len() as u64)?;
     if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         return Err(ActionError::malformed("the model's name", format!("only a-z, 0-9 and -, found {name:?}")));
     }
     ActionError::limit("bytes of the model", 1, MAX_MODEL_BYTES as u64, bytes.len() as u64)?;
-    let key = groth16.map_or(0, |key| key.len() as u64);
-    ActionError::limit("bytes of the groth16 key", 0, MAX_KEY_BYTES as u64, key)?;
     let market = known_subnet(state, subnet)?;
     ActionError::limit("the number of the subnet's models", 1, MAX_SUBNET_MODELS, market.models.len() as u64 + 1)?;
     if query::model_by_name(state, name)?.is_some() {
@@ -218,13 +216,9 @@ pub(super) fn register_model(
     subnet: SubnetId,
     name: &str,
     bytes: &[u8],
-    groth16: Option<&[u8]>,
 ) -> Result<(), ActionError> {
-    let mut market = model_is_welcome(state, env, signer, Amount::ZERO, (subnet, name, bytes, groth16))?;
+    let mut market = model_is_welcome(state, env, signer, Amount::ZERO, (subnet, name, bytes))?;
     let fault = |e: ModelFault| ActionError::malformed("the model", e.to_string());
-    if groth16.is_some() {
-        return Err(fault(ModelFault::KeyInTransaction));
-    }
     let model = Examined::new(bytes, None, env.params.max_tx_bytes).map_err(fault)?;
     let id = model.model.id();
     if query::model(state, &id)?.is_some() {
@@ -233,7 +227,7 @@ pub(super) fn register_model(
     let fee = Amount(env.params.registration_fee);
     debit(state, &signer, fee, "the model's registration")?;
     burn(state, fee)?;
-    write_model(state, &mut market, &model, name, (bytes, groth16), Some(signer), env.block.height);
+    write_model(state, &mut market, &model, name, (bytes, None), Some(signer), env.block.height);
     state.emit(Event::ModelRegistered { model: id, name: name.into(), subnet });
     Ok(())
 }

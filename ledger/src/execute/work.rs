@@ -67,10 +67,9 @@ pub(super) fn cost(
     let signer = tx.signer;
     let found = match &tx.action {
         Action::Answer { challenge, .. } => evidence::may_answer(state, signer, challenge).map(|open| open.cost.verify),
-        Action::RegisterModel { subnet, name, bytes, groth16 } => {
+        Action::RegisterModel { subnet, name, bytes } => {
             let fee = if *payer == signer { tx.fee } else { Amount::ZERO };
-            let key = groth16.as_deref();
-            registry::model_is_welcome(state, env, signer, fee, (*subnet, name, bytes, key)).map(|_| reading(bytes))
+            registry::model_is_welcome(state, env, signer, fee, (*subnet, name, bytes)).map(|_| reading(bytes))
         }
         Action::Refute { request, response, proof } => {
             let verify = |cost: u64| if proof.is_some() { cost } else { 0 };

@@ -47,7 +47,7 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
         Model::Add(add) => {
             let model = read_model(&add.file, add.calibration.as_deref())?;
             let (name, bytes) = (add.name.clone(), model.to_bytes());
-            let action = Action::RegisterModel { subnet: add.subnet, name, bytes, groth16: None };
+            let action = Action::RegisterModel { subnet: add.subnet, name, bytes };
             let what = format!("register model {} ({}) in subnet {}", add.name, model.id(), add.subnet);
             global.send(&add.sending, action, &what).await
         }

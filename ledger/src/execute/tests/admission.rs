@@ -74,8 +74,7 @@ fn a_low_or_unpayable_fee_and_an_oversize_transaction_stand_in_no_block() {
     let poor = world.sign(&key("poor", 0), transfer(&world, 5));
     assert!(matches!(refusal(&world, &poor), Refusal::Funds { found: Amount::ZERO, .. }));
     let bytes = vec![0; 300_000];
-    let large =
-        world.sign(&world.owners[0], Action::RegisterModel { subnet: 0, name: "x".into(), bytes, groth16: None });
+    let large = world.sign(&world.owners[0], Action::RegisterModel { subnet: 0, name: "x".into(), bytes });
     assert!(matches!(refusal(&world, &large), Refusal::TooLarge { .. }));
 }
 
@@ -118,8 +117,7 @@ fn an_operator_cannot_burn_its_owners_money_as_fees() {
 
 /// A model that is none, under a free name.
 fn junk_model(world: &World, owner: usize, nonce: u64) -> crate::SignedTransaction {
-    let action =
-        Action::RegisterModel { subnet: 0, name: format!("junk-{owner}-{nonce}"), bytes: vec![1], groth16: None };
+    let action = Action::RegisterModel { subnet: 0, name: format!("junk-{owner}-{nonce}"), bytes: vec![1] };
     world.sign_with(&world.owners[owner], action, nonce, Amount(100 * FEE.0))
 }
 
@@ -158,8 +156,7 @@ fn what_fails_before_its_work_takes_no_room() {
         (0..100).map(|nonce| world.sign_with(&world.owners[0], action(nonce), nonce, Amount(fee))).collect()
     };
     let nobodys = many(&|_| Action::Answer { challenge: Hash32::ZERO, proof: vec![] }, FEE.0);
-    let taken =
-        many(&|_| Action::RegisterModel { subnet: 0, name: "tiny".into(), bytes: vec![1], groth16: None }, 100 * FEE.0);
+    let taken = many(&|_| Action::RegisterModel { subnet: 0, name: "tiny".into(), bytes: vec![1] }, 100 * FEE.0);
     let (request, response) = world.exchange(&key("nobody", 0), 1, None, None);
     let nobody = many(
         &|_| Action::Refute { request: request.clone(), response: response.clone(), proof: Some(vec![]) },

@@ -106,8 +106,7 @@ fn a_model_is_registered_once_under_a_plain_free_name_in_a_known_subnet() {
     let mut world = World::new();
     let owner = world.owners[4].clone();
     let model = tiny_model(11);
-    let register =
-        |subnet, name: &str, bytes: Vec<u8>| Action::RegisterModel { subnet, name: name.into(), bytes, groth16: None };
+    let register = |subnet, name: &str, bytes: Vec<u8>| Action::RegisterModel { subnet, name: name.into(), bytes };
     let bytes = model.to_bytes();
     for (action, reason) in [
         (register(9, "next", bytes.clone()), "no subnet 9"),
@@ -131,7 +130,7 @@ fn a_model_is_registered_once_under_a_plain_free_name_in_a_known_subnet() {
 }
 
 #[test]
-fn a_groth16_key_may_stand_in_a_genesis_and_in_no_transaction() {
+fn a_groth16_key_in_a_genesis_is_the_models_and_of_a_ceremony_or_the_public_seed() {
     let model = tiny_model(11);
     let key = compact::dev_keys(&model).unwrap().verifier_key().to_vec();
     let mut spec = crate::world::spec(quick_params());
@@ -156,21 +155,6 @@ fn a_groth16_key_may_stand_in_a_genesis_and_in_no_transaction() {
     spec.subnets[0].models[1].groth16 = Some(Blob(Groth16::verifier_key_to_bytes(&own)));
     let error = crate::genesis::genesis(&spec).unwrap_err().to_string();
     assert!(error.contains("public seed"), "{error}");
-
-    let mut world = World::new();
-    let owner = world.owners[4].clone();
-    let register = |groth16| Action::RegisterModel {
-        subnet: 0,
-        name: "next".into(),
-        bytes: model.to_bytes(),
-        groth16: Some(groth16),
-    };
-    for (key, reason) in
-        [(key, "in a genesis only"), (vec![1; 100], "in a genesis only"), (vec![0; 20_000], "must lie in")]
-    {
-        let error = world.run(&owner, register(key)).unwrap_err();
-        assert!(error.contains(reason), "{error}");
-    }
 }
 
 #[test]
