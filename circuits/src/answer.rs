@@ -156,7 +156,8 @@ pub fn warm_up(model: &Model) -> Result<(), SetupError> {
     prover(model).map(drop)
 }
 
-/// The model with this id, whose bytes were checked to be its own when they were first taken: read once, then kept in memory.
+/// The model that is kept in memory under this id, or else that of these bytes, read now. Whether it has the id is for the
+/// caller to check.
 ///
 /// # Errors
 /// [`ModelError`] of bytes that are no model.

@@ -44,21 +44,22 @@ pub struct OutOfRange {
     pub high: i64,
 }
 
+/// All values, one after another, as narrower integers.
+fn narrow<T: TryFrom<i64>>(
+    what: &'static str,
+    (low, high): (i64, i64),
+    values: &[Vec<i64>],
+) -> Result<Vec<T>, OutOfRange> {
+    let one = |&found: &i64| T::try_from(found).map_err(|_| OutOfRange { what, found, low, high });
+    values.iter().flatten().map(one).collect()
+}
+
 /// The hash of a model's inputs, one after another: [`input_hash`] of 16-bit integers.
 ///
 /// # Errors
 /// [`OutOfRange`].
 pub fn hash_inputs(inputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
-    let narrow = |&found: &i64| {
-        i16::try_from(found).map_err(|_| OutOfRange {
-            what: "input",
-            found,
-            low: i16::MIN.into(),
-            high: i16::MAX.into(),
-        })
-    };
-    let values: Result<Vec<i16>, _> = inputs.iter().flatten().map(narrow).collect();
-    Ok(input_hash(&values?))
+    Ok(input_hash(&narrow("input", (i16::MIN.into(), i16::MAX.into()), inputs)?))
 }
 
 /// The hash of a model's outputs, one after another: [`output_hash`] of 32-bit integers.
@@ -66,16 +67,7 @@ pub fn hash_inputs(inputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
 /// # Errors
 /// [`OutOfRange`].
 pub fn hash_outputs(outputs: &[Vec<i64>]) -> Result<Hash32, OutOfRange> {
-    let narrow = |&found: &i64| {
-        i32::try_from(found).map_err(|_| OutOfRange {
-            what: "output",
-            found,
-            low: i32::MIN.into(),
-            high: i32::MAX.into(),
-        })
-    };
-    let values: Result<Vec<i32>, _> = outputs.iter().flatten().map(narrow).collect();
-    Ok(output_hash(&values?))
+    Ok(output_hash(&narrow("output", (i32::MIN.into(), i32::MAX.into()), outputs)?))
 }
 
 impl Binding {

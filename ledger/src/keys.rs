@@ -26,7 +26,7 @@
 //! | `model/` | model | [`ModelRecord`](crate::records::ModelRecord) |
 //! | `modelname/` | name | [`ModelId`] |
 //! | `modelbytes/` | model | the compiled model's bytes as they are |
-//! | `modelgroth16/` | model | its `groth16` verifier's key as it is, where one was registered |
+//! | `modelgroth16/` | model | its `groth16` verifier's key as it is, where the genesis has one |
 //! | `commitment/` | epoch, subnet, validator | [`Commitment`](crate::records::Commitment), until settled |
 //! | `reveal/` | epoch, subnet, validator | [`Reveal`](crate::records::Reveal), until settled |
 //! | `bonds/` | subnet, validator | `Vec<(AccountId, u16)>` by ascending miner |

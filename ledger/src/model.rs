@@ -65,8 +65,8 @@ pub struct Examined {
     pub model: Model,
     /// What its answers cost to check.
     pub cost: WorkCost,
-    /// Hash of its `groth16` key, and how that came to be.
-    pub groth16: Option<(Hash32, Provenance)>,
+    /// Hash of its `groth16` key.
+    pub groth16: Option<Hash32>,
 }
 
 impl Examined {
@@ -93,7 +93,7 @@ impl Examined {
             {
                 return Err(ModelFault::SingleParty);
             }
-            Ok((Hash32::digest(key), provenance))
+            Ok(Hash32::digest(key))
         };
         let groth16 = groth16.map(judge).transpose()?;
         Ok(Self { model, cost: WorkCost { verify, replay }, groth16 })

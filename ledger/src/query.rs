@@ -146,7 +146,7 @@ pub fn model_bytes(view: &dyn StateRead, id: &ModelId) -> Result<Option<Vec<u8>>
     view.get(&keys::model_bytes(id))
 }
 
-/// The `groth16` verifier's key of a model, where one was registered.
+/// The `groth16` verifier's key of a model, where the genesis has one.
 pub fn model_groth16(view: &dyn StateRead, id: &ModelId) -> Result<Option<Vec<u8>>> {
     view.get(&keys::model_groth16(id))
 }

@@ -96,7 +96,7 @@ pub struct ModelRecord {
     pub subnet: SubnetId,
     /// Size of the compiled model.
     pub bytes: u64,
-    /// Hash of the `groth16` verifier's key that receipts are checked with, if one was registered.
+    /// Hash of the `groth16` verifier's key that receipts are checked with, if the genesis has one.
     pub groth16: Option<Hash32>,
     /// What checking an answer takes, by the ledger's reckoning.
     pub cost: WorkCost,

@@ -249,7 +249,7 @@ pub(crate) fn write_model(
         name: name.into(),
         subnet: market.id,
         bytes: bytes.len() as u64,
-        groth16: model.groth16.map(|(hash, _)| hash),
+        groth16: model.groth16,
         cost: model.cost,
         registrant,
         registered: height,

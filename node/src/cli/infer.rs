@@ -2,10 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Instant};
 
-use assay_circuits::{
-    answer::argmax,
-    model::{Model, Outline},
-};
+use assay_circuits::{answer::argmax, model::Outline};
 use assay_ledger::records::ModelRecord;
 use assay_primitives::{Hash32, ModelId, receipt::Receipt};
 use clap::Args;
@@ -13,7 +10,10 @@ use eyre::{WrapErr as _, bail, ensure};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::global::{Global, pairs, table};
+use super::{
+    global::{Global, pairs, table},
+    zk::read_model,
+};
 use crate::{
     roles::ReceiptSystem,
     rpc::Answer,
@@ -49,8 +49,8 @@ pub(super) struct Verify {
     /// The genesis hash of the chain it must be of.
     #[arg(long, value_name = "HASH")]
     genesis: Hash32,
-    /// The compiled model with its weights: the input is then run again too.
-    #[arg(long, value_name = "FILE")]
+    /// The compiled model with its weights, or the folder of `assay zk compile`: the input is then run again too.
+    #[arg(long, value_name = "FILE|DIR")]
     model: Option<PathBuf>,
     /// Refuse a groth16 key that a single party made.
     #[arg(long)]
@@ -131,11 +131,7 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     if size > MAX_RECEIPT_BYTES {
         bail!("{} has {size} bytes; a receipt has at most {MAX_RECEIPT_BYTES}", path.display());
     }
-    let read = |path: &PathBuf| {
-        let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-        Model::from_bytes(&bytes).wrap_err_with(|| format!("{}", path.display()))
-    };
-    let model = command.model.as_ref().map(read).transpose()?;
+    let model = command.model.as_ref().map(|path| read_model(path, None)).transpose()?;
     let demands = Demands { model, ceremony: command.require_ceremony };
     let start = Instant::now();
     let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;

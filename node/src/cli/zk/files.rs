@@ -93,19 +93,22 @@ pub(super) fn read(path: &Path) -> eyre::Result<Vec<u8>> {
     fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))
 }
 
+fn make_folder_of(path: &Path) -> eyre::Result<()> {
+    match path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        Some(folder) => fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display())),
+        None => Ok(()),
+    }
+}
+
 /// Writes a whole file or none, and the folder before it.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
-    }
+    make_folder_of(path)?;
     crate::home::replace(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
 /// [`write()`], for the owner's eyes only.
 pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
-    }
+    make_folder_of(path)?;
     crate::home::replace_secret(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
