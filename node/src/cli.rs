@@ -7,11 +7,12 @@
 //! ```
 //!
 //! stdout carries the result and nothing else; progress, questions and errors go to stderr. Exit status: 0 done,
-//! 1 failed (with `--json` the error is `{"error": {"message"}}` on stderr), 2 wrong usage.
+//! 1 failed, 2 wrong usage; with `--json` the error is `{"error": {"message"}}` on stderr.
 
 mod check;
 mod devnet;
 mod explain;
+mod files;
 mod global;
 mod gov;
 mod infer;
@@ -26,13 +27,20 @@ mod subnet;
 mod wallet;
 mod zk;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use serde_json::json;
 
 pub use devnet::{Adversary, DevnetArgs};
 
 use global::Global;
+
+/// The exit status of wrong usage, as clap has it.
+const WRONG_USAGE: u8 = 2;
 
 /// Assay: a network whose miners serve AI models and prove what they ran, and whose validators score and pay them.
 #[derive(Debug, Parser)]
@@ -100,8 +108,15 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    // clap ends the process by itself: 2 for wrong usage, 0 for --help and --version.
-    let cli = Cli::parse();
+    // clap prints by itself and ends the process: wrong usage, --help and --version.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
+            let _ = writeln!(io::stderr(), "{}", json!({ "error": { "message": error.to_string().trim_end() } }));
+            return ExitCode::from(WRONG_USAGE);
+        }
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return cli.global.failed(&error.into()),

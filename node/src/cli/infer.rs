@@ -1,16 +1,20 @@
 //! `assay infer` and `assay verify`: an answer with its receipt, and the receipt's check.
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use assay_circuits::{answer::argmax, model::Outline};
 use assay_ledger::records::ModelRecord;
 use assay_primitives::{Hash32, ModelId, receipt::Receipt};
 use clap::Args;
-use eyre::{WrapErr as _, bail, ensure};
+use eyre::ensure;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
+    files,
     global::{Global, pairs, table},
     zk::read_model,
 };
@@ -22,13 +26,15 @@ use crate::{
 
 /// Larger files are no receipts.
 const MAX_RECEIPT_BYTES: u64 = 64 * 1024 * 1024;
+/// Nor inputs.
+const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Args, Debug)]
 pub(super) struct Infer {
     /// The model's name or id.
     #[arg(long)]
     model: String,
-    /// The input: a JSON list of numbers in the model's own units, or {"pixels": [0, 12, ...]}.
+    /// The input in the model's own units: a JSON list of numbers, {"pixels": [0, 12, ...]}, or {"input_data": [[...], ...]}.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Where to write the receipt.
@@ -62,6 +68,24 @@ pub(super) struct Verify {
 enum Input {
     Bare(Vec<f32>),
     Scan { pixels: Vec<f32> },
+    Lists { input_data: Vec<Vec<f32>> },
+}
+
+impl Input {
+    fn read(path: &Path) -> eyre::Result<Vec<f32>> {
+        let bytes = files::read_at_most(path, MAX_INPUT_BYTES)?;
+        let input = serde_json::from_slice(&bytes).map_err(|_| {
+            eyre::eyre!(
+                "{}: expected a JSON list of numbers, {{\"pixels\": [numbers]}} or {{\"input_data\": [[numbers], ...]}}",
+                path.display()
+            )
+        })?;
+        Ok(match input {
+            Input::Bare(values) | Input::Scan { pixels: values } => values,
+            // One list an input, flat as a request has them.
+            Input::Lists { input_data } => input_data.concat(),
+        })
+    }
 }
 
 /// What the receipt's own checks cannot know: that it is about what *we* asked.
@@ -76,12 +100,8 @@ fn about_our_question(receipt: &Receipt, model: &str, input: &[f32]) -> eyre::Re
 }
 
 pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<()> {
-    let path = &command.input;
-    let file = fs::read_to_string(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-    let input: Input = serde_json::from_str(&file).map_err(|_| {
-        eyre::eyre!("{}: expected a JSON list of numbers, or {{\"pixels\": [numbers]}}", path.display())
-    })?;
-    let (Input::Bare(input) | Input::Scan { pixels: input }) = input;
+    files::apart(&[("--input", Some(&command.input)), ("--receipt", command.receipt.as_deref())])?;
+    let input = Input::read(&command.input)?;
     let client = global.client()?;
     let bar = global.progress("asking");
     let genesis = match command.genesis {
@@ -101,7 +121,7 @@ pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<()> 
         argmax(&response.output)
     );
     if let Some(path) = &command.receipt {
-        crate::home::replace(path, text.as_bytes()).wrap_err_with(|| format!("cannot write {}", path.display()))?;
+        files::write(path, text.as_bytes())?;
     }
     let value = json!({
         "class": class, "output": response.output, "model_id": response.model, "miner": response.miner,
@@ -127,14 +147,10 @@ fn lines(checks: &[Check]) -> impl Iterator<Item = [String; 3]> {
 
 pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     let path = &command.receipt;
-    let size = fs::metadata(path).wrap_err_with(|| format!("cannot read {}", path.display()))?.len();
-    if size > MAX_RECEIPT_BYTES {
-        bail!("{} has {size} bytes; a receipt has at most {MAX_RECEIPT_BYTES}", path.display());
-    }
     let model = command.model.as_ref().map(|path| read_model(path, None)).transpose()?;
     let demands = Demands { model, ceremony: command.require_ceremony };
     let start = Instant::now();
-    let bytes = fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    let bytes = files::read_at_most(path, MAX_RECEIPT_BYTES)?;
     // A byte that makes the text no text is one of the changes that must be found and named.
     let outcome = match std::str::from_utf8(&bytes) {
         Ok(text) => verify::verify_text(text, &command.genesis, &demands),

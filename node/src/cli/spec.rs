@@ -15,6 +15,7 @@ use eyre::{WrapErr as _, bail, ensure, eyre};
 use serde_json::json;
 
 use super::{
+    files,
     global::{Global, pairs},
     zk::read_model,
 };
@@ -131,9 +132,7 @@ fn model_of(command: &New, text: &str) -> eyre::Result<GenesisModel> {
     };
     let given = command.groth16.iter().find(|(named, _)| named == name);
     let key = match given {
-        Some((_, path)) => {
-            ReceiptKey::Given(fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?)
-        }
+        Some((_, path)) => ReceiptKey::Given(files::read(path)?),
         None if command.preset == Preset::Dev => ReceiptKey::Development,
         None => ReceiptKey::None,
     };

@@ -31,11 +31,15 @@ use self::{
     transcript::Transcript,
 };
 use super::{
+    Groth16,
     circuit::Circuit,
     key::{Provenance, ProverKey, VerifierKey, pair},
     random,
 };
-use crate::{proof::SetupError, relation::Relations};
+use crate::{
+    proof::{ProofSystem as _, SetupError},
+    relation::Relations,
+};
 
 /// Longest name of a contributor, in bytes.
 pub const LONGEST_NAME: usize = 64;
@@ -84,6 +88,8 @@ pub struct Summary {
     pub second: Option<Vec<String>>,
     /// Hash of the transcript.
     pub transcript: [u8; 32],
+    /// BLAKE3 hash of the verifier's key that it gives, as bytes; none until both phases have a contribution.
+    pub verifier_key: Option<[u8; 32]>,
 }
 
 /// Starts a ceremony for a model: a transcript that nobody has contributed to.
@@ -159,13 +165,7 @@ pub fn specialise(
 /// # Errors
 /// [`CeremonyError`] says what does not hold.
 pub fn verify(relations: &Arc<Relations>, weights: &[Vec<i64>], transcript: &[u8]) -> Result<Summary, CeremonyError> {
-    let hash = *blake3::hash(transcript).as_bytes();
-    let (circuit, transcript) = read(relations, weights, transcript)?;
-    transcript.verify_first()?;
-    if let Some(second) = &transcript.second {
-        second.verify(&transcript.digest_first(), &Initial::new(&circuit.system, &transcript.powers))?;
-    }
-    Ok(transcript.summary(hash))
+    check(relations, weights, transcript).map(|(summary, _)| summary)
 }
 
 /// Checks everything and makes the keys.
@@ -177,18 +177,32 @@ pub fn finish(
     weights: &[Vec<i64>],
     transcript: &[u8],
 ) -> Result<(ProverKey, VerifierKey), CeremonyError> {
+    let (_, keys) = check(relations, weights, transcript)?;
+    keys.ok_or(CeremonyError::OutOfTurn { reason: "the second phase has no contribution yet" })
+}
+
+/// What a transcript that holds says, and the keys that it gives once both phases have a contribution.
+fn check(
+    relations: &Arc<Relations>,
+    weights: &[Vec<i64>],
+    transcript: &[u8],
+) -> Result<(Summary, Option<(ProverKey, VerifierKey)>), CeremonyError> {
     let hash = *blake3::hash(transcript).as_bytes();
     let (circuit, transcript) = read(relations, weights, transcript)?;
-    let Some(second) = transcript.second.as_ref().filter(|second| !second.contributions.is_empty()) else {
-        return Err(CeremonyError::OutOfTurn { reason: "the second phase has no contribution yet" });
-    };
     transcript.verify_first()?;
+    let mut summary = transcript.summary(hash);
+    let Some(second) = &transcript.second else { return Ok((summary, None)) };
     let initial = Initial::new(&circuit.system, &transcript.powers);
     second.verify(&transcript.digest_first(), &initial)?;
+    if second.contributions.is_empty() {
+        return Ok((summary, None));
+    }
     let fewest = transcript.first.len().min(second.contributions.len());
     let contributors = u32::try_from(fewest).expect("a transcript has at most 1,024 contributions");
     let key = second.key(initial, &transcript.powers);
-    Ok(pair(circuit, key, Provenance::Ceremony { transcript: hash, contributors }))
+    let (prover, verifier) = pair(circuit, key, Provenance::Ceremony { transcript: hash, contributors });
+    summary.verifier_key = Some(*blake3::hash(&Groth16::verifier_key_to_bytes(&verifier)).as_bytes());
+    Ok((summary, Some((prover, verifier))))
 }
 
 fn read(

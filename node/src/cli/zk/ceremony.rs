@@ -1,6 +1,6 @@
 //! `assay zk ceremony`: groth16 keys that are sound as long as one contributor forgot his secret.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use assay_circuits::{
     model::Model,
@@ -10,6 +10,7 @@ use assay_circuits::{
     },
     relation::Relations,
 };
+use assay_primitives::Hash32;
 use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, ensure};
 use serde_json::json;
@@ -17,7 +18,7 @@ use serde_json::json;
 use super::{
     super::global::{Global, pairs},
     files::{self, Folder, System},
-    prove::SECRET_CONSTANTS,
+    prove::{SECRET_CONSTANTS, key_hash},
 };
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +48,7 @@ pub(in crate::cli) struct Start {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Contribute {
     /// The transcript so far.
+    #[arg(long, value_name = "FILE")]
     transcript: PathBuf,
     /// Who contributes, for the record.
     #[arg(long)]
@@ -112,7 +114,7 @@ fn start(global: &Global, command: &Start) -> eyre::Result<()> {
         global.hint(format!("warning: {SECRET_CONSTANTS}."));
     }
     global.hint(
-        "each party in turn: assay zk ceremony contribute TRANSCRIPT --name WHO --out NEXT; then specialise, each party \
+        "each party in turn: assay zk ceremony contribute --transcript FILE --name WHO --out NEXT; then specialise, each party \
          again, then finish",
     );
     Ok(())
@@ -156,10 +158,17 @@ fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
     let reason = found.as_ref().err().map(ToString::to_string).or(nobody);
     let names: Vec<String> =
         found.as_ref().map(|s| s.first.iter().chain(s.second.iter().flatten()).cloned().collect()).unwrap_or_default();
-    let value =
-        json!({ "verified": reason.is_none(), "contributors": names, "reason": reason, "model_id": model.id() });
+    let key = found.ok().and_then(|s| s.verifier_key).map(Hash32);
+    let value = json!({
+        "verified": reason.is_none(), "contributors": names, "reason": reason, "model_id": model.id(), "key": key,
+    });
     global.show(&value, || match &reason {
-        None => format!("the transcript holds: {} contributions ({})", names.len(), names.join(", ")),
+        None => {
+            let distinct = names.iter().collect::<BTreeSet<_>>().len();
+            let who = format!("the transcript holds: {} contributions ({})", names.len(), names.join(", "));
+            let key = key.map_or("none yet: both phases need a contribution".into(), |key| key.to_string());
+            format!("{who} under {distinct} different names\nthe verifier's key that it gives: {key}")
+        }
         Some(reason) => format!("REFUSED: {reason}"),
     });
     Ok(reason.is_none())
@@ -169,14 +178,24 @@ fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
     let bar = global.progress("finishing");
     let folder = Folder::new(&command.folder);
     let (relations, model) = circuit(&folder)?;
-    let (prover, verifier) = ceremony::finish(&relations, model.weights(), &files::read(&command.transcript)?)?;
+    let (prover, verifier) = ceremony::finish(&relations, model.weights(), &files::read(&command.transcript)?)
+        .wrap_err_with(|| format!("{}", command.transcript.display()))?;
     let (private, public) =
         (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
+    let key = Groth16::verifier_key_to_bytes(&verifier);
+    let lock = folder.lock()?;
     files::write_secret(&private, &prover.to_bytes())?;
-    files::write(&public, &Groth16::verifier_key_to_bytes(&verifier))?;
+    files::write(&public, &key)?;
+    drop(lock);
     bar.finish_and_clear();
-    global.show(&json!({ "prover_key": private, "verifier_key": public, "model_id": model.id() }), || {
-        pairs([("prover's key", private.display().to_string()), ("verifier's key", public.display().to_string())])
+    let hash = key_hash(&key);
+    let value = json!({ "prover_key": private, "verifier_key": public, "model_id": model.id(), "key": hash });
+    global.show(&value, || {
+        pairs([
+            ("prover's key", private.display().to_string()),
+            ("verifier's key", public.display().to_string()),
+            ("its hash", hash.to_string()),
+        ])
     });
     Ok(())
 }

@@ -34,7 +34,8 @@ impl CountFile {
         let remedy =
             "how many proofs were made is not known, and one too many would tell of the weights. Compile it again";
         let text = fs::read_to_string(&self.0).map_err(|e| format!("{shown}: {e}: {remedy}"))?;
-        text.trim().parse().map_err(|_| format!("{shown} holds no number: {remedy}"))
+        let begun = text.trim_end().parse::<usize>().ok().filter(|begun| begun.to_string() == text.trim_end());
+        begun.ok_or_else(|| format!("{shown} holds no number: {remedy}"))
     }
 
     fn write(&self, begun: usize) -> Result<(), String> {
@@ -105,7 +106,7 @@ mod tests {
         file.start().unwrap();
         let other = CountFile::of(&folder.path().join("keys"), ModelId([8; 32]));
         assert!(other.begin().unwrap_err().contains("Compile it again"));
-        for spoilt in ["", "-1", "x"] {
+        for spoilt in ["", "-1", "+3", "03", "x"] {
             fs::write(&file.0, spoilt).unwrap();
             assert!(file.begin().unwrap_err().contains("holds no number"));
         }

@@ -1,7 +1,8 @@
 //! What `assay zk` keeps on disk, and reads with an error that names the file.
 
 use std::{
-    fmt, fs,
+    fmt,
+    fs::{self, File},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -18,10 +19,8 @@ use assay_circuits::{
 use eyre::{WrapErr as _, bail, ensure, eyre};
 use serde::Deserialize;
 
+pub(super) use super::super::files::{apart, place, read, write, write_secret};
 use super::count::CountFile;
-
-/// Larger files are no models, inputs or proofs.
-const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// The proof systems by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -58,7 +57,7 @@ impl fmt::Display for System {
 #[derive(clap::Args, Debug, Clone)]
 pub(super) struct Quantising {
     /// Size of the named batch dimension, fixed in the model.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = batch)]
     batch: usize,
     /// Bits of activations: 8, 16, or auto, which chooses for each tensor.
     #[arg(long, value_name = "BITS", default_value = "auto", value_parser = quantise::Precision::from_str)]
@@ -67,8 +66,17 @@ pub(super) struct Quantising {
     #[arg(long, value_name = "METHOD", default_value = "max", value_parser = quantise::Method::from_str)]
     method: quantise::Method,
     /// Refuse a model that names the float network's class on fewer than this share of the samples.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
     min_agreement: f64,
+}
+
+fn batch(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&size| size > 0).ok_or_else(|| "expected a whole number of at least 1".into())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a share from 0 to 1".into())
 }
 
 impl Default for Quantising {
@@ -84,32 +92,6 @@ impl Default for Quantising {
 enum Sample {
     Bare(Vec<f64>),
     Scan { pixels: Vec<f64> },
-}
-
-/// Reads a whole file.
-pub(super) fn read(path: &Path) -> eyre::Result<Vec<u8>> {
-    let size = fs::metadata(path).wrap_err_with(|| format!("cannot read {}", path.display()))?.len();
-    ensure!(size <= MAX_FILE_BYTES, "{} has {size} bytes; at most {MAX_FILE_BYTES} are read", path.display());
-    fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))
-}
-
-fn make_folder_of(path: &Path) -> eyre::Result<()> {
-    match path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        Some(folder) => fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display())),
-        None => Ok(()),
-    }
-}
-
-/// Writes a whole file or none, and the folder before it.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
-    make_folder_of(path)?;
-    crate::home::replace(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
-}
-
-/// [`write()`], for the owner's eyes only.
-pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
-    make_folder_of(path)?;
-    crate::home::replace_secret(path, bytes).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
 /// Reads inputs: `.npz`, JSON `{"input_data": [[...], ...]}`, or a JSON list of samples for a model with one input.
@@ -199,6 +181,27 @@ impl Folder {
     /// A prover's key.
     pub(super) fn key_path(&self, system: System) -> PathBuf {
         self.keys().join(format!("{system}.key"))
+    }
+
+    /// Keeps others from making keys here at the same time, until it is dropped.
+    pub(super) fn lock(&self) -> eyre::Result<File> {
+        let path = self.keys().join("lock");
+        let failed = || format!("cannot lock {}", path.display());
+        fs::create_dir_all(self.keys()).wrap_err_with(failed)?;
+        let file = File::create(&path).wrap_err_with(failed)?;
+        file.lock().wrap_err_with(failed)?;
+        Ok(file)
+    }
+
+    /// Refuses a place for an output where part of the model or of its keys lies.
+    pub(super) fn spare(&self, path: &Path) -> eyre::Result<()> {
+        let place = place(path);
+        let files = [self.model_path(), self.onnx_path(), self.report_path()];
+        let folders = [self.keys(), self.verifier()];
+        let own = files.iter().any(|own| place == self::place(own))
+            || folders.iter().any(|own| place.starts_with(self::place(own)));
+        ensure!(!own, "{} is a place of the model's own; write elsewhere", path.display());
+        Ok(())
     }
 
     /// How many proofs of a secret model were begun.

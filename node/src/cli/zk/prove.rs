@@ -99,9 +99,12 @@ pub(in crate::cli) struct Verify {
     /// The proof.
     #[arg(long, value_name = "FILE")]
     proof: PathBuf,
-    /// Refuse groth16 keys that a single party made.
+    /// Refuse groth16 keys that say that a single party made them.
     #[arg(long)]
     require_ceremony: bool,
+    /// Refuse any verifier's key but the one of this hash, as `zk ceremony verify` prints it.
+    #[arg(long, value_name = "HASH")]
+    key: Option<Hash32>,
     #[command(flatten)]
     bound: Bound,
 }
@@ -154,6 +157,7 @@ fn words(outputs: &[Vec<f64>]) -> String {
 }
 
 pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
+    files::apart(&[("--input", Some(&command.input)), ("--output", command.output.as_deref())])?;
     let Loaded { model, network, .. } =
         files::load(&command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
     let outline = model.outline();
@@ -254,6 +258,9 @@ impl Keyed for Groth16 {
 pub(super) fn prove(global: &Global, command: &Prove) -> eyre::Result<()> {
     let folder = Folder::new(&command.folder);
     let model = folder.model()?;
+    let (input, out, output) = (command.input.as_path(), command.out.as_path(), command.output.as_deref());
+    files::apart(&[("--input", Some(input)), ("--out", Some(out)), ("--output", output)])?;
+    [Some(out), output].into_iter().flatten().try_for_each(|path| folder.spare(path))?;
     match command.system.unwrap_or_else(|| System::of(&model)) {
         System::Sumcheck => prove_with::<Sumcheck>(global, command, &folder, &model),
         System::SumcheckHiding => prove_with::<SumcheckHiding>(global, command, &folder, &model),
@@ -270,8 +277,12 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     let bar = global.progress("keys");
     let relations = Arc::new(Relations::of(model.graph())?);
     S::supports(&relations)?;
+    let lock = folder.lock()?;
     let keys = figures.setup(|| S::keys(&relations, model, folder))?;
     S::check_key(&keys.verifier, outline.commitments())?;
+    let key = S::verifier_key_to_bytes(&keys.verifier);
+    files::write(&files::verifier_key_path(&folder.verifier(), S::SYSTEM), &key)?;
+    drop(lock);
     bar.set_message("running");
     let trace = figures.witness(|| relations.trace(model.graph(), model.weights(), &inputs))?;
     let outputs = relations.outputs_of(&trace);
@@ -281,8 +292,6 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     let proof = figures.prove(|| S::prove(&keys.prover, &trace, statement))?;
     bar.set_message("checking the proof");
     figures.verify(|| S::verify(&keys.verifier, statement, &proof))?;
-    let key = S::verifier_key_to_bytes(&keys.verifier);
-    files::write(&files::verifier_key_path(&folder.verifier(), S::SYSTEM), &key)?;
     files::write(&command.out, &[MAGIC, S::NAME.as_bytes(), &[0], &proof].concat())?;
     bar.finish_and_clear();
     if let Some(warning) = &keys.warning {
@@ -310,6 +319,11 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
         ])
     });
     Ok(())
+}
+
+/// What tells one verifier's key from others: the BLAKE3 hash of its file.
+pub(super) fn key_hash(bytes: &[u8]) -> Hash32 {
+    Hash32(*blake3::hash(bytes).as_bytes())
 }
 
 /// The system that a proof file names, and the proof.
@@ -360,7 +374,12 @@ fn verify_with<S: Keyed>(
         path.display(),
         S::NAME
     );
-    let key = outline.verifier_key::<S>(&files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+    let bytes = files::read(&path)?;
+    let hash = key_hash(&bytes);
+    if let Some(expected) = command.key.filter(|expected| *expected != hash) {
+        bail!("{} is another key: expected {expected}, found {hash}", path.display());
+    }
+    let key = outline.verifier_key::<S>(&bytes).wrap_err_with(|| format!("{}", path.display()))?;
     let warning = judge(&key).wrap_err_with(|| format!("{}", command.verifier.display()))?;
     let binding = command.bound.digest(&outline, &inputs, &outputs)?;
     let statement = Statement { binding: &binding.0, inputs: &inputs, outputs: &outputs };
@@ -372,7 +391,7 @@ fn verify_with<S: Keyed>(
     let reason = verdict.err().map(|e| e.to_string());
     let value = json!({
         "verified": reason.is_none(), "system": S::NAME, "model_id": outline.id(), "verify_s": figures.verify_s(),
-        "reason": reason, "warning": warning,
+        "reason": reason, "warning": warning, "key": hash,
     });
     global.show(&value, || match &reason {
         None => format!(

@@ -94,7 +94,7 @@ impl Transcript {
     pub(super) fn summary(&self, transcript: [u8; 32]) -> Summary {
         let names = |list: &[Contribution]| list.iter().map(|c| c.name.clone()).collect();
         let second = self.second.as_ref().map(|second| names(&second.contributions));
-        Summary { first: names(&self.first), second, transcript }
+        Summary { first: names(&self.first), second, transcript, verifier_key: None }
     }
 
     /// The canonical bytes.

@@ -1,0 +1,123 @@
+//! Files that a person names on the command line: read up to a size, written whole, and never over what is no plain file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use eyre::{WrapErr as _, bail, ensure};
+
+use crate::home;
+
+/// Larger files are no models, inputs or proofs.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads a whole file, pipe or device of at most [`MAX_BYTES`].
+pub(super) fn read(path: &Path) -> eyre::Result<Vec<u8>> {
+    read_at_most(path, MAX_BYTES)
+}
+
+/// Reads a whole file, pipe or device of at most so many bytes.
+pub(super) fn read_at_most(path: &Path, most: u64) -> eyre::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more tells a file that is too large, whatever it says of its size.
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    read.wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    ensure!(bytes.len() as u64 <= most, "{} has more than {most} bytes, the most that are read", path.display());
+    Ok(bytes)
+}
+
+/// Writes a whole file or none, and the folder before it. A device or pipe is written to, a link is followed.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
+    put(path, bytes, home::replace)
+}
+
+/// [`write()`], for the owner's eyes only.
+pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
+    put(path, bytes, home::replace_secret)
+}
+
+fn put(path: &Path, bytes: &[u8], replace: impl FnOnce(&Path, &[u8]) -> io::Result<()>) -> eyre::Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
+    }
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => bail!("{} is a folder; expected a file to write", path.display()),
+        Ok(found) if found.is_file() => path.canonicalize().and_then(|place| replace(&place, bytes)),
+        Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)),
+        Err(_) if path.is_symlink() => bail!("{} is a link to nothing", path.display()),
+        Err(_) => replace(path, bytes),
+    }
+    .wrap_err_with(failed)
+}
+
+/// Where a path leads: links resolved as far as there is something.
+pub(super) fn place(path: &Path) -> PathBuf {
+    let whole = path.canonicalize();
+    let in_its_folder = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(folder.canonicalize().ok()?.join(path.file_name()?))
+    };
+    whole.ok().or_else(in_its_folder).unwrap_or_else(|| path.to_owned())
+}
+
+/// Refuses flags that name one file, of which one would be lost.
+pub(super) fn apart(named: &[(&str, Option<&Path>)]) -> eyre::Result<()> {
+    let named: Vec<_> = named.iter().filter_map(|(flag, path)| Some((flag, place((*path)?)))).collect();
+    for (at, (flag, path)) in named.iter().enumerate() {
+        if let Some((other, _)) = named[..at].iter().find(|(_, before)| before == path) {
+            bail!("{other} and {flag} both name {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_harms_no_folder_link_or_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("new/file"), b"one").unwrap();
+        symlink(at("new/file"), at("link")).unwrap();
+        write(&at("link"), b"two").unwrap();
+        assert!(at("link").is_symlink());
+        assert_eq!(fs::read(at("new/file")).unwrap(), b"two");
+
+        assert!(write(&at("new"), b"x").unwrap_err().to_string().contains("is a folder"));
+        symlink(at("nothing"), at("dangling")).unwrap();
+        assert!(write(&at("dangling"), b"x").unwrap_err().to_string().contains("link to nothing"));
+        write(Path::new("/dev/null"), b"x").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn what_is_read_has_an_end() {
+        let error = read_at_most(Path::new("/dev/zero"), 1000).unwrap_err().to_string();
+        assert!(error.contains("more than 1000 bytes"), "{error}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, [7; 1000]).unwrap();
+        assert_eq!(read_at_most(&path, 1000).unwrap(), [7; 1000]);
+        assert!(read_at_most(&path, 999).is_err());
+    }
+
+    #[test]
+    fn two_flags_do_not_name_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        apart(&[("--out", Some(&a)), ("--output", Some(&b)), ("--input", None)]).unwrap();
+        let roundabout = dir.path().join("../").join(dir.path().file_name().unwrap()).join("a");
+        for same in [&a, &roundabout] {
+            let error = apart(&[("--out", Some(&a)), ("--output", Some(same))]).unwrap_err().to_string();
+            assert!(error.starts_with("--out and --output both name"), "{error}");
+        }
+    }
+}
