@@ -131,8 +131,14 @@ impl Params {
                 self.challenge_epochs()
                     .is_some_and(|epochs| self.evidence_epochs.saturating_add(epochs) <= self.unbonding_epochs),
                 "evidence_epochs",
-                "and the epochs that challenge_window can span must together not exceed unbonding_epochs, \
+                "and the epochs that challenge_window can span (one more than the tempos in it) must together not exceed \
+                 unbonding_epochs, \
                  or stake or bond escapes its slashing",
+            ),
+            (
+                self.min_reports <= self.max_validators,
+                "min_reports",
+                "must not exceed max_validators, or no score ever settles",
             ),
             (self.latency_full_ms < self.latency_zero_ms, "latency_full_ms", "must be below latency_zero_ms"),
             (weights.iter().any(|w| *w > 0), "weight_exact", "must be above zero where all other weights are zero"),

@@ -111,6 +111,9 @@ pub enum SpecError {
     Decode(#[from] assay_primitives::DecodeError),
 }
 
+/// Where an error in no field of the spec's own lies.
+const TOP: &str = "(top level)";
+
 fn field(field: impl Into<String>, reason: impl ToString) -> SpecError {
     SpecError::Field { field: field.into(), reason: reason.to_string() }
 }
@@ -123,8 +126,11 @@ impl ChainSpec {
         }
         let mut json = serde_json::Deserializer::from_str(text);
         let spec: ChainSpec =
-            serde_path_to_error::deserialize(&mut json).map_err(|e| field(e.path().to_string(), e.inner()))?;
-        json.end().map_err(|e| field(".", e))?;
+            serde_path_to_error::deserialize(&mut json).map_err(|e| match e.path().to_string().as_str() {
+                "." => field(TOP, e.inner()),
+                path => field(path, e.inner()),
+            })?;
+        json.end().map_err(|e| field(TOP, e))?;
         spec.check()?;
         Ok(spec)
     }

@@ -112,7 +112,9 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
-            let _ = writeln!(io::stderr(), "{}", json!({ "error": { "message": error.to_string().trim_end() } }));
+            let text = error.to_string();
+            let message = text.trim_start_matches("error: ").trim_end();
+            let _ = writeln!(io::stderr(), "{}", json!({ "error": { "message": message } }));
             return ExitCode::from(WRONG_USAGE);
         }
         Err(error) => error.exit(),

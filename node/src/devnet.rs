@@ -46,7 +46,7 @@ pub async fn run(args: DevnetArgs) -> eyre::Result<()> {
         layout.dir.display()
     ));
     if !layout.ignored.is_empty() {
-        progress.say(&format!("kept as this home has it, whatever was asked for now: {}", layout.ignored.join(", ")));
+        progress.say(&format!("this home was made with {}, and goes on with that", layout.ignored.join(", ")));
     }
     let mut nodes = Nodes(Vec::new());
     let started = tokio::select! {
@@ -104,10 +104,11 @@ impl Goal {
     }
 }
 
-/// A fresh network's miners register in epoch 0 and are first scored in epoch 1; a continued one counts from now on.
+/// Miners that register in this epoch, as in epoch 0 of a new network, are first scored in the next; where all are
+/// registered already it counts from now on.
 fn first_scored_epoch(layout: &Layout, shared: &Shared) -> eyre::Result<u64> {
     let epoch = query::chain(&shared.store().snapshot())?.epoch;
-    Ok(if layout.fresh { 1 } else { epoch })
+    Ok(if layout.played { epoch } else { epoch + 1 })
 }
 
 /// Plays the script and follows the chain until the goal is reached; without a goal it never ends by itself.

@@ -231,6 +231,11 @@ impl Home {
         self.dir.join("data")
     }
 
+    /// Where blocks and state lie.
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir().join("store")
+    }
+
     /// Where a miner keeps the `groth16` keys that ceremonies gave: `MODEL_ID.key`.
     pub fn groth16_dir(&self) -> PathBuf {
         self.dir.join("groth16")

@@ -112,7 +112,15 @@ impl Mempool {
     ///
     /// `snapshot` is called with the lanes locked: a state older than the lanes would miscount what waits.
     pub fn submit<S: StateRead>(&self, snapshot: impl FnOnce() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
-        let tx: SignedTransaction = decode("transaction", bytes)?;
+        let tx: SignedTransaction = match decode("transaction", bytes) {
+            Ok(tx) => tx,
+            Err(malformed) => {
+                // What is far too large is often nothing else either.
+                let (limit, found) =
+                    (query::params(&snapshot()).map_err(Refusal::from)?.max_tx_bytes, bytes.len() as u64);
+                return Err(if found > limit { Refusal::TooLarge { limit, found }.into() } else { malformed.into() });
+            }
+        };
         let mut lanes = self.lanes();
         let view = snapshot();
         let sender = tx.body.signer;

@@ -126,7 +126,7 @@ impl Node {
     /// Starts every part. An error names what could not start; nothing is left running then.
     pub async fn start(home: &Home, options: Options) -> eyre::Result<Self> {
         let spec = Arc::new(home.spec.clone());
-        let store = Arc::new(Store::open(&home.data_dir().join("store"), &spec)?);
+        let store = Arc::new(Store::open(&home.store_dir(), &spec)?);
         let mempool = Arc::new(Mempool::new(home.genesis));
         let (chain, feeds) = Chain::new(store.clone(), mempool.clone(), spec.clone())?;
         let ChainFeeds { heights, committed, misbehaviour } = feeds;

@@ -75,7 +75,8 @@ pub enum WatermarkError {
     /// A later height or round was already signed.
     #[error(
         "refusing to sign a {kind} for height {height} round {round}: height {last_height} round {last_round} was already signed. \
-         An old database was probably restored; let the node sync past that height before it validates again"
+         An old database was probably restored, or lost. Let this home catch up without signing, with `assay node run`, \
+         and start the validator again once it is past that height"
     )]
     Lower {
         /// Proposal, prevote or precommit.

@@ -16,10 +16,14 @@ use super::global::{Global, date, rpc_url, table};
 use crate::{
     home::{Home, HomeError, Role},
     rpc::RpcClient,
+    store::{OpenError, Store},
 };
 
 /// Free space under which a node should not start, in bytes.
 const LEAST_FREE: u64 = 1 << 30;
+
+/// How far ahead a chain's start may lie for a home to be ready, in milliseconds: a day.
+const FAR_MS: u128 = 86_400_000;
 
 #[derive(Args, Debug)]
 pub(super) struct Preflight {
@@ -49,7 +53,10 @@ pub(super) async fn run(global: &Global, command: &Preflight) -> eyre::Result<bo
     match opened {
         Ok(home) => {
             lines.push(Line { name: "owner key", found: owner(&home) });
-            lines.push(Line { name: "ports", found: ports(&home).await });
+            lines.push(Line { name: "genesis time", found: genesis_time(&home) });
+            let running = runs(&home).await;
+            lines.push(Line { name: "ports", found: ports(&home, running) });
+            lines.push(Line { name: "store", found: store(&home, running) });
             let (model, prover) = models(&home, command.no_prover, global);
             lines.push(Line { name: "models", found: model });
             lines.extend(prover.map(|found| Line { name: "prover", found }));
@@ -119,10 +126,37 @@ fn owner(home: &Home) -> Result<String, String> {
     }
 }
 
-async fn ports(home: &Home) -> Result<String, String> {
+/// Until a chain's genesis time its validators wait.
+fn genesis_time(home: &Home) -> Result<String, String> {
+    let starts = home.spec.genesis_time_ms;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    if u128::from(starts) > now + FAR_MS {
+        return Err(format!("the chain spec has it start at {}; set genesis_time_ms in a new one", date(starts)));
+    }
+    Ok(date(starts))
+}
+
+fn ports(home: &Home, running: bool) -> Result<String, String> {
     match free_ports(home) {
-        Err(_) if runs(home).await => Ok("this home's node is running".into()),
+        Err(_) if running => Ok("a node with this home's key is running".into()),
         found => found,
+    }
+}
+
+/// Opens the store as a node does, if there is one and no node has it.
+fn store(home: &Home, running: bool) -> Result<String, String> {
+    let path = home.store_dir();
+    let opened = path.exists().then(|| Store::open(&path, &home.spec));
+    match opened {
+        Some(Err(OpenError::InUse { .. })) if running => Ok("in use by this home's node".into()),
+        Some(Err(error)) => Err(error.to_string()),
+        _ if running => {
+            Err("the node that answers on this home's ports keeps its store elsewhere: another home has the \
+                             same key. Run one of them only: who signs twice is slashed"
+                .into())
+        }
+        Some(Ok(store)) => store.tip().map(|tip| format!("height {}", tip.height)).map_err(|e| e.to_string()),
+        None => Ok("none yet".into()),
     }
 }
 

@@ -55,12 +55,9 @@ fn put(path: &Path, bytes: &[u8], replace: impl FnOnce(&Path, &[u8]) -> io::Resu
 
 /// Where a path leads: links resolved as far as there is something.
 pub(super) fn place(path: &Path) -> PathBuf {
-    let whole = path.canonicalize();
-    let in_its_folder = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some(folder.canonicalize().ok()?.join(path.file_name()?))
-    };
-    whole.ok().or_else(in_its_folder).unwrap_or_else(|| path.to_owned())
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let resolved = |above: &Path| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?));
+    path.ancestors().find_map(resolved).unwrap_or(path.clone())
 }
 
 /// Refuses flags that name one file, of which one would be lost.

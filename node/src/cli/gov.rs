@@ -90,6 +90,10 @@ fn kind_words(proposal: &Value) -> String {
     }
 }
 
+fn status_words(proposal: &Value) -> String {
+    text(&proposal["status"]).replace('_', " ")
+}
+
 /// A share of the eligible stake for people, one decimal.
 fn percent(part: &Value, whole: &Value) -> String {
     let tenths = u128::from(part.as_u64().unwrap_or(0)) * 1000 / u128::from(whole.as_u64().unwrap_or(0)).max(1);
@@ -98,22 +102,27 @@ fn percent(part: &Value, whole: &Value) -> String {
 
 fn outcome_words(proposal: &Value) -> String {
     let outcome = &proposal["outcome"];
+    let (eligible, quorum) = (&proposal["eligible"], &proposal["quorum"]);
+    let weight = |v: &Value| u128::from(v.as_u64().unwrap_or(0));
+    // As the ledger counts it: a vote of nobody never has a quorum.
+    let missed = |voted: &Value| {
+        let missed = weight(voted) == 0 || weight(voted) * 10_000 < weight(quorum) * weight(eligible);
+        let needed = percent(quorum, &json!(10_000));
+        missed.then(|| format!("quorum {needed} not reached: {} voted", percent(voted, eligible)))
+    };
     if !outcome["choice"].is_null() {
         let tally = &outcome["choice"]["tally"];
-        return ["yes", "no", "abstain", "veto"]
-            .map(|answer| format!("{answer} {}", amount(&tally[answer])))
-            .join(", ");
+        const ANSWERS: [&str; 4] = ["yes", "no", "abstain", "veto"];
+        let counted = ANSWERS.map(|answer| format!("{answer} {}", amount(&tally[answer]))).join(", ");
+        let voted: u64 = ANSWERS.iter().filter_map(|answer| tally[*answer].as_u64()).sum();
+        return missed(&json!(voted)).map_or(counted.clone(), |missed| format!("{missed} ({counted})"));
     }
     let settled = &outcome["parameter"];
     if settled.is_null() {
         return "-".into();
     }
-    let (voted, eligible, quorum) = (&settled["voted"], &proposal["eligible"], &proposal["quorum"]);
-    let weight = |v: &Value| u128::from(v.as_u64().unwrap_or(0));
-    // As the ledger counts it: a vote of nobody never has a quorum.
-    if weight(voted) == 0 || weight(voted) * 10_000 < weight(quorum) * weight(eligible) {
-        let needed = percent(quorum, &json!(10_000));
-        return format!("quorum {needed} not reached: {} voted", percent(voted, eligible));
+    if let Some(missed) = missed(&settled["voted"]) {
+        return missed;
     }
     let value = if settled["value"].is_null() { "no robust value".into() } else { text(&settled["value"]) };
     let (previous, confidence) = (text(&settled["previous"]), share(&settled["confidence"]));
@@ -153,7 +162,7 @@ async fn show(global: &Global, id: u64) -> eyre::Result<()> {
         let mut head = vec![
             ("proposal", format!("{id}: {}", text(&p["title"]))),
             ("kind", kind_words(p)),
-            ("status", text(&p["status"])),
+            ("status", status_words(p)),
             ("proposer", text(&p["proposer"])),
             ("deposit", amount(&p["deposit"])),
             ("snapshot", format!("height {}, {} may vote", text(&p["snapshot"]), amount(&p["eligible"]))),
@@ -228,7 +237,7 @@ pub(super) async fn run(global: &Global, command: &Gov) -> eyre::Result<()> {
                     [
                         text(&p["id"]),
                         kind_words(p),
-                        text(&p["status"]),
+                        status_words(p),
                         text(&p["voting_end"]),
                         outcome_words(p),
                         text(&p["title"]),

@@ -93,6 +93,9 @@ pub struct Plan {
 #[serde(deny_unknown_fields)]
 struct Manifest {
     nodes: Vec<Plan>,
+    /// Whether the script was played to its end.
+    #[serde(default)]
+    played: bool,
 }
 
 /// A devnet's folder, ready to start.
@@ -103,8 +106,8 @@ pub(super) struct Layout {
     pub(super) spec: ChainSpec,
     /// The nodes, with their homes.
     pub(super) nodes: Vec<(Plan, Home)>,
-    /// True if the folder was made by this start.
-    pub(super) fresh: bool,
+    /// Whether an earlier start played the script to its end.
+    pub(super) played: bool,
     /// What was asked for now and differs from what the folder was made with, in words.
     pub(super) ignored: Vec<String>,
     /// Removes the folder on drop, when nobody asked to keep it.
@@ -123,15 +126,25 @@ impl Layout {
         };
         let manifest = dir.join("devnet.json");
         let fresh = !manifest.exists();
-        let plans = if fresh { plan(args) } else { read_manifest(&manifest)? };
+        let (plans, played) = if fresh {
+            (plan(args), false)
+        } else {
+            let Manifest { nodes, played } = read_manifest(&manifest)?;
+            (nodes, played)
+        };
         let spec = if fresh { make(&dir, &plans)? } else { home::read_spec(&dir.join("chain-spec.json"))? };
         let ignored = differences(&plan(args), &plans);
         let nodes = open_homes(&dir, &plans, &spec, args.base_port)?;
         if fresh {
             // Written last: a start that died half-way left no manifest, and is made anew in a clean folder.
-            fs::write(&manifest, serde_json::to_string_pretty(&Manifest { nodes: plans })? + "\n")?;
+            write_manifest(&manifest, &Manifest { nodes: plans, played })?;
         }
-        Ok(Self { dir, spec, nodes, fresh, ignored, _temporary: temporary })
+        Ok(Self { dir, spec, nodes, played, ignored, _temporary: temporary })
+    }
+
+    /// Where the folder remembers what it holds.
+    pub(super) fn manifest(&self) -> PathBuf {
+        self.dir.join("devnet.json")
     }
 
     /// The first node of a role.
@@ -140,11 +153,20 @@ impl Layout {
     }
 }
 
-fn read_manifest(path: &Path) -> eyre::Result<Vec<Plan>> {
+/// Remembers that the script was played to its end.
+pub(super) fn remember_played(manifest: &Path) -> eyre::Result<()> {
+    write_manifest(manifest, &Manifest { played: true, ..read_manifest(manifest)? })
+}
+
+fn write_manifest(path: &Path, manifest: &Manifest) -> eyre::Result<()> {
+    let text = serde_json::to_string_pretty(manifest)? + "\n";
+    home::replace(path, text.as_bytes()).wrap_err_with(|| format!("cannot write {}", path.display()))
+}
+
+fn read_manifest(path: &Path) -> eyre::Result<Manifest> {
     let text = fs::read_to_string(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-    let manifest: Manifest = serde_json::from_str(&text)
-        .wrap_err_with(|| format!("{} is damaged; remove the folder to start a new devnet", path.display()))?;
-    Ok(manifest.nodes)
+    serde_json::from_str(&text)
+        .wrap_err_with(|| format!("{} is damaged; remove the folder to start a new devnet", path.display()))
 }
 
 fn plan(args: &DevnetArgs) -> Vec<Plan> {

@@ -132,12 +132,19 @@ impl Report {
         text + &self.footer()
     }
 
+    /// A miner's behaviour, and that it cost it its place, where it did.
+    fn does(&self, miner: &MinerLine, epoch: u64) -> String {
+        let behaviour = miner.behaviour.map_or("-", Behaviour::name);
+        let slashed = self.slashes.iter().any(|s| s.account == miner.account && s.epoch <= epoch);
+        if slashed { format!("{behaviour}, slashed") } else { behaviour.to_owned() }
+    }
+
     fn miners(&self, epoch: &Epoch) -> Table {
         let mut table = table(&["miner", "does", "answers", "proofs", "rejected", "score", "incentive", "earned"]);
         for m in &epoch.miners {
             table.add_row([
                 self.name(&m.account),
-                m.behaviour.map_or("-", Behaviour::name).to_owned(),
+                self.does(m, epoch.epoch),
                 m.responses.to_string(),
                 m.proofs_verified.to_string(),
                 m.proofs_rejected.to_string(),

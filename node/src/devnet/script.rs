@@ -1,6 +1,6 @@
 //! What people would do on a fresh network: register miners, propose, vote, ask a question and check the answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use assay_ledger::{
     query,
@@ -12,7 +12,7 @@ use eyre::{WrapErr as _, bail, eyre};
 
 use super::{
     SUBNET,
-    layout::{Behaviour, Layout, Plan, owner},
+    layout::{Behaviour, Layout, Plan, owner, remember_played},
     progress::Progress,
 };
 use crate::{
@@ -49,7 +49,8 @@ struct Actor {
 
 /// Everybody who acts in the script.
 pub(super) struct Cast {
-    fresh: bool,
+    /// The devnet's manifest, where it is remembered that all was done; `None` where it is.
+    unplayed: Option<PathBuf>,
     genesis: Hash32,
     actors: Vec<Actor>,
     progress: Progress,
@@ -62,7 +63,8 @@ impl Cast {
             Ok(Actor { plan, node, operator, owner, endpoint })
         };
         let actors = nodes.into_iter().zip(&layout.nodes).map(actor).collect::<eyre::Result<_>>()?;
-        Ok(Self { fresh: layout.fresh, genesis: layout.spec.genesis_hash(), actors, progress })
+        let unplayed = (!layout.played).then(|| layout.manifest());
+        Ok(Self { unplayed, genesis: layout.spec.genesis_hash(), actors, progress })
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Actor> {
@@ -74,11 +76,9 @@ impl Cast {
     }
 }
 
-/// Plays the whole script. On a network that was started before, everybody is registered and has voted already.
+/// Plays the script, once for a network: what a start that was interrupted has done already is not done again.
 pub(super) async fn play(cast: Cast) -> eyre::Result<()> {
-    if !cast.fresh {
-        return Ok(());
-    }
+    let Some(manifest) = &cast.unplayed else { return Ok(()) };
     register_miners(&cast, SUBNET).await.wrap_err("registering the miners")?;
     let choice = propose(&cast, "Keep the vision market open", ProposalKind::Choice).await?;
     let kind = ProposalKind::Parameter { name: PARAMETER.into() };
@@ -90,7 +90,7 @@ pub(super) async fn play(cast: Cast) -> eyre::Result<()> {
     for id in [choice, number] {
         executed(&cast, id).await?;
     }
-    Ok(())
+    remember_played(manifest)
 }
 
 /// Waits until `found` sees what it looks for in the first validator's state.
@@ -121,7 +121,11 @@ async fn confirmed(cast: &Cast, what: &str, id: Hash32) -> eyre::Result<()> {
 
 async fn register_miners(cast: &Cast, subnet: SubnetId) -> eyre::Result<()> {
     let mut sent = Vec::new();
+    let view = cast.first(Role::Validator)?.node.store().snapshot();
     for miner in cast.of(Role::Miner) {
+        if query::miner(&view, &miner.operator.account())?.is_some() {
+            continue;
+        }
         let action = Action::RegisterMiner {
             subnet,
             operator: miner.operator.account(),
@@ -140,19 +144,26 @@ async fn register_miners(cast: &Cast, subnet: SubnetId) -> eyre::Result<()> {
 
 async fn propose(cast: &Cast, title: &str, kind: ProposalKind) -> eyre::Result<u64> {
     let proposer = cast.first(Role::Validator)?;
+    let found = |view: &dyn assay_ledger::StateRead| -> eyre::Result<Option<u64>> {
+        Ok(query::proposals(view)?.into_iter().find(|p| p.title == title).map(|p| p.id))
+    };
+    if let Some(number) = found(&proposer.node.store().snapshot())? {
+        return Ok(number);
+    }
     let action = Action::Propose { title: title.into(), text: "Opened by the devnet's script.".into(), kind };
     let id = proposer.node.chain().submit(action, &proposer.owner).await?;
     confirmed(cast, "a proposal", id).await?;
-    let number = wait_for(cast, "a proposal", |view| {
-        Ok(query::proposals(view)?.into_iter().find(|p| p.title == title).map(|p| p.id))
-    })
-    .await?;
+    let number = wait_for(cast, "a proposal", found).await?;
     cast.progress.say(&format!("proposal {number} is open: {title}"));
     Ok(number)
 }
 
-/// The validators' owners vote, the last ballot standing for any beyond the list.
+/// The validators' owners vote, the last ballot standing for any beyond the list; a second vote replaces the first.
 async fn vote(cast: &Cast, proposal: u64, ballots: &[Ballot]) -> eyre::Result<()> {
+    let found = query::proposal(&cast.first(Role::Validator)?.node.store().snapshot(), proposal)?;
+    if found.is_none_or(|p| p.status != ProposalStatus::Voting) {
+        return Ok(());
+    }
     let mut sent = Vec::new();
     for (i, voter) in cast.of(Role::Validator).enumerate() {
         let ballot = ballots[i.min(ballots.len() - 1)];
@@ -170,10 +181,12 @@ async fn executed(cast: &Cast, id: u64) -> eyre::Result<()> {
         Ok(status.filter(|s| !matches!(s, ProposalStatus::Voting | ProposalStatus::Passed)))
     })
     .await?;
-    if status != ProposalStatus::Executed {
-        bail!("proposal {id} ended as {status:?}");
+    match status {
+        ProposalStatus::Executed => cast.progress.say(&format!("proposal {id} is in force")),
+        // The network was down while votes were due.
+        ProposalStatus::NoQuorum => cast.progress.say(&format!("proposal {id} missed its quorum")),
+        other => bail!("proposal {id} ended as {other:?}"),
     }
-    cast.progress.say(&format!("proposal {id} is in force"));
     Ok(())
 }
 

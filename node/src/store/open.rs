@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use assay_chain_spec::ChainSpec;
 use assay_ledger::{genesis::GenesisError, tree};
 use assay_primitives::{Hash32, decode, encode};
-use rocksdb::{ColumnFamilyDescriptor, DB, Options, WriteBatch};
+use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, Options, WriteBatch};
 
 use super::{FAMILIES, META, SCHEMA_VERSION, SETS, Store, StoreFault, TIP, TipRecord};
 
@@ -20,6 +20,17 @@ pub enum OpenError {
     InUse {
         /// Where.
         path: String,
+    },
+    /// What lies there is no whole store.
+    #[error(
+        "the store at {path} is damaged: {reason}; move this one folder away and keep the rest of the home. Then let it catch up \
+         with `assay node run` before a validator signs again"
+    )]
+    Damaged {
+        /// Where.
+        path: String,
+        /// What RocksDB says.
+        reason: String,
     },
     /// The disk refuses.
     #[error(
@@ -82,7 +93,11 @@ impl Store {
         });
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|e| {
             let reason = e.to_string();
-            if reason.contains("lock") { OpenError::InUse { path: shown.clone() } } else { disk(reason) }
+            match e.kind() {
+                _ if reason.contains("lock") => OpenError::InUse { path: shown.clone() },
+                ErrorKind::Corruption => OpenError::Damaged { path: shown.clone(), reason },
+                _ => disk(reason),
+            }
         })?;
         let genesis = spec.genesis_hash();
         let store = Store { db: Arc::new(db), path: path.to_path_buf(), genesis };

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use assay_tests::binary;
@@ -69,6 +70,38 @@ fn three_epochs_pay_the_honest_and_slash_the_tamperer_and_the_books_balance() {
     assert_eq!(parameter["value"], parameter["in_force"]);
     assert_ne!(parameter["value"], parameter["previous"]);
     assert_eq!(parameter["outliers"], 1, "the voter far from the others is named: {parameter}");
+}
+
+#[test]
+fn a_start_that_was_killed_at_once_is_made_up_for_by_the_next() {
+    let home = tempfile::tempdir().unwrap();
+    let arguments = ["devnet", "--home", home.path().to_str().unwrap(), "--base-port", "11600", "--json"];
+    let mut first = Command::new(binary().unwrap())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Made, and at best begun to register.
+    let manifest = home.path().join("devnet.json");
+    while !manifest.exists() {
+        assert!(first.try_wait().unwrap().is_none(), "the devnet ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let report = run(&[&arguments[..], &["--epochs", "1"]].concat());
+    assert_eq!(report["epochs"][0]["miners"].as_array().unwrap().len(), 4, "{report}");
+    let earned: Vec<f64> = miners(&report, "honest").map(|miner| number(&miner["incentive"])).collect();
+    assert!(earned.len() >= 2 && earned.iter().all(|incentive| *incentive > 0.3), "{earned:?}");
+    assert_eq!(report["proposals"].as_array().unwrap().len(), 2);
+    // What is done is remembered, and not done again.
+    assert!(std::fs::read_to_string(&manifest).unwrap().contains("\"played\": true"));
+    let again = run(&[&arguments[..], &["--epochs", "1"]].concat());
+    assert_eq!(again["proposals"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -3,3 +3,4 @@
 
 mod devnet;
 mod processes;
+mod zk;

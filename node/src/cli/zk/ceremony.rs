@@ -166,8 +166,9 @@ fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
         None => {
             let distinct = names.iter().collect::<BTreeSet<_>>().len();
             let who = format!("the transcript holds: {} contributions ({})", names.len(), names.join(", "));
+            let distinct = if distinct < names.len() { format!(", {distinct} by name") } else { String::new() };
             let key = key.map_or("none yet: both phases need a contribution".into(), |key| key.to_string());
-            format!("{who} under {distinct} different names\nthe verifier's key that it gives: {key}")
+            format!("{who}{distinct}\nthe verifier's key that it gives: {key}")
         }
         Some(reason) => format!("REFUSED: {reason}"),
     });

@@ -1,0 +1,148 @@
+//! `assay zk` from the outside: the files that it writes, those that it never writes over, and whose keys a verifier takes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use assay_tests::binary;
+use serde_json::Value;
+
+fn asset(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/digits").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// A folder with the digit network compiled in `m`.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        let (onnx, calibration) = (asset("digits.onnx"), asset("calibration.json"));
+        desk.did(&["zk", "compile", &onnx, "--calibration", &calibration, "--out", "m"]);
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary().unwrap());
+        command.args(arguments).arg("--json").current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The JSON of a command that succeeds.
+    fn did(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The message of a command that fails.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        error["error"]["message"].as_str().unwrap().to_owned()
+    }
+
+    fn prove<'a>(input: &'a str, out: &'a [&'a str]) -> Vec<&'a str> {
+        [&["zk", "prove", "m", "--input", input], out].concat()
+    }
+
+    /// Verifies proof `p` of output `o` with further flags.
+    fn verify(&self, input: &str, more: &[&str]) -> Output {
+        let fixed = ["zk", "verify", "m/verifier", "--input", input, "--output", "o", "--proof", "p"];
+        self.run(&[&fixed, more].concat())
+    }
+}
+
+#[test]
+fn every_system_proves_and_a_proof_is_of_one_request() {
+    let (desk, input) = (Desk::new(), asset("input-7.json"));
+    for system in ["sumcheck", "groth16"] {
+        let out = ["--out", "p", "--output", "o", "--epoch", "3", "--system", system];
+        let proved = desk.did(&Desk::prove(&input, &out));
+        assert_eq!(proved["system"], system);
+        assert!(desk.verify(&input, &["--epoch", "3"]).status.success(), "{system}");
+        let other = desk.verify(&input, &["--epoch", "4"]);
+        let found: Value = serde_json::from_slice(&other.stdout).unwrap();
+        assert_eq!((other.status.code(), &found["verified"]), (Some(1), &Value::Bool(false)), "{system}: {found}");
+    }
+    let error = desk.refused(&Desk::prove(&input, &["--out", "p", "--system", "halo2"]));
+    assert!(error.contains("halo2"), "a model not committed for it: {error}");
+}
+
+#[test]
+fn nothing_of_the_model_nor_of_the_question_is_written_over() {
+    let (desk, input) = (Desk::new(), asset("input-7.json"));
+    fs::copy(&input, desk.path("i.json")).unwrap();
+    let model = fs::read(desk.path("m/model.assay")).unwrap();
+    for (out, why) in [
+        (vec!["--out", "m/model.assay"], "model's own"),
+        (vec!["--out", "m/keys/groth16.key"], "model's own"),
+        (vec!["--out", "p", "--output", "m/verifier/outline.assay"], "model's own"),
+        (vec!["--out", "p", "--output", "p"], "both name"),
+        (vec!["--out", "i.json"], "both name"),
+        (vec!["--out", "m"], "is a folder"),
+    ] {
+        let error = desk.refused(&Desk::prove("i.json", &out));
+        assert!(error.contains(why), "{out:?}: {error}");
+    }
+    assert_eq!(fs::read(desk.path("m/model.assay")).unwrap(), model);
+    assert_eq!(fs::read(desk.path("i.json")).unwrap(), fs::read(&input).unwrap());
+    assert!(!desk.path("p").exists());
+}
+
+#[test]
+fn proofs_made_at_once_are_of_one_set_of_keys() {
+    let (desk, input) = (Desk::new(), asset("input-7.json"));
+    let begin = |n: usize| {
+        let (proof, output) = (format!("p{n}"), format!("o{n}"));
+        let out = ["--out", &proof, "--output", &output, "--system", "groth16"];
+        desk.command(&Desk::prove(&input, &out)).output()
+    };
+    std::thread::scope(|scope| {
+        let proofs: Vec<_> = (0..3).map(|n| scope.spawn(move || begin(n))).collect();
+        assert!(proofs.into_iter().all(|proof| proof.join().unwrap().unwrap().status.success()));
+    });
+    for n in 0..3 {
+        fs::rename(desk.path(&format!("p{n}")), desk.path("p")).unwrap();
+        fs::rename(desk.path(&format!("o{n}")), desk.path("o")).unwrap();
+        assert!(desk.verify(&input, &[]).status.success(), "proof {n}");
+    }
+}
+
+#[test]
+fn a_ceremonys_key_is_told_by_the_hash_that_its_transcript_gives() {
+    let (desk, input) = (Desk::new(), asset("input-7.json"));
+    desk.did(&["zk", "ceremony", "start", "m", "--out", "t0"]);
+    desk.did(&["zk", "ceremony", "contribute", "--transcript", "t0", "--name", "ann", "--out", "t1"]);
+    desk.did(&["zk", "ceremony", "specialise", "m", "--transcript", "t1", "--out", "t2"]);
+    let early = desk.did(&["zk", "ceremony", "verify", "m", "--transcript", "t2"]);
+    assert_eq!(early["key"], Value::Null, "no key before both phases have a contribution");
+    desk.did(&["zk", "ceremony", "contribute", "--transcript", "t2", "--name", "bob", "--out", "t3"]);
+    let checked = desk.did(&["zk", "ceremony", "verify", "m", "--transcript", "t3"]);
+    let finished = desk.did(&["zk", "ceremony", "finish", "m", "--transcript", "t3"]);
+    assert_eq!(checked["key"], finished["key"]);
+
+    desk.did(&Desk::prove(&input, &["--out", "p", "--output", "o", "--system", "groth16"]));
+    let hash = checked["key"].as_str().unwrap();
+    assert!(desk.verify(&input, &["--require-ceremony", "--key", hash]).status.success());
+    // A key that one party made, under the same model: the hash tells it.
+    fs::remove_dir_all(desk.path("m/keys")).unwrap();
+    fs::remove_file(desk.path("m/verifier/groth16.key")).unwrap();
+    desk.did(&Desk::prove(&input, &["--out", "p", "--output", "o", "--system", "groth16"]));
+    assert!(desk.verify(&input, &[]).status.success());
+    for flags in [&["--key", hash][..], &["--require-ceremony"]] {
+        assert!(!desk.verify(&input, flags).status.success(), "{flags:?}");
+    }
+}
