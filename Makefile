@@ -82,7 +82,7 @@ exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the s
 	ASSAY_EXACTNESS=full cargo test --locked --workspace --test pipeline exactness -- --nocapture --test-threads=1
 	$(PYTHON) tests/zk/agreement.py --assay $(ASSAY) --work $(BENCH_ZK)/agreement
 
-SECONDS_EACH ?= 30
+SECONDS_EACH ?= 60
 # Those that decode what the chain is made of need its crates, twice as many.
 FUZZ_CHAIN := transaction chain_spec state_proof
 FUZZ_TARGETS := $(FUZZ_CHAIN) receipt model onnx proof_sumcheck proof_groth16 proof_halo2 proof_hiding
@@ -92,7 +92,7 @@ soundness: setup ## Attack every proof system at length, and print what was trie
 
 # The workspace denies unsafe code: panics, overflows, memory and time are watched, which needs no sanitizer. Edits of a proof are
 # long at once: nothing in a verifier leads from a short input to a longer one.
-fuzz: setup ## Fuzz every decoder and verifier for SECONDS_EACH (30) seconds; FUZZ_TARGETS="a b" for some.
+fuzz: setup ## Fuzz every decoder and verifier for SECONDS_EACH (60) seconds; FUZZ_TARGETS="a b" for some.
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 	@mkdir -p tests/fuzz/corpus/onnx && cp assets/*/*.onnx tests/fuzz/corpus/onnx/
 	@for target in $(FUZZ_TARGETS); do \
