@@ -37,6 +37,7 @@ mod tests;
 
 use std::{fmt, str::FromStr};
 
+pub(crate) use calibrate::MAX_SAMPLES;
 pub use report::{LayerReport, Report};
 
 use crate::{graph::Graph, network::Network};

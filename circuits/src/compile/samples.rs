@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::npz;
-use crate::network::Network;
+use crate::{network::Network, quantise::MAX_SAMPLES};
 
 /// Largest file of samples, in bytes.
 const MAX_BYTES: usize = 1 << 30;
@@ -105,6 +105,9 @@ impl Samples {
                 return Err(mismatch(reason));
             }
             let count = data.len().div_ceil(size);
+            if count > MAX_SAMPLES {
+                return Err(mismatch(format!("{count} samples; expected at most {MAX_SAMPLES}")));
+            }
             let sample = |at: usize| data.iter().copied().cycle().skip(at * size).take(size).collect::<Vec<f64>>();
             columns.push((0..count).map(sample).collect::<Vec<_>>());
         }
@@ -153,12 +156,15 @@ impl Samples {
         if self.arrays.len() == expected {
             return Ok(self.arrays.iter().map(|array| array.data.clone()).collect());
         }
-        if expected == 1 {
-            let size: usize = network.values[network.inputs[0]].shape.iter().product();
-            return match self.arrays.iter().position(|array| array.data.len() % size.max(1) != 0) {
+        let of_rows = self.arrays.iter().all(|array| array.name.is_empty());
+        if expected == 1 && of_rows {
+            let shape = &network.values[network.inputs[0]].shape;
+            let item: usize = shape.iter().skip(1).product();
+            return match self.arrays.iter().position(|array| array.data.len() % item.max(1) != 0) {
                 Some(at) => {
                     let found = self.arrays[at].data.len();
-                    Err(mismatch(format!("row {at} of {found} values; the model's one input takes {size}")))
+                    let reason = format!("row {at} of {found} values; the model's one input has {item} an item");
+                    Err(mismatch(reason))
                 }
                 None => Ok(vec![self.arrays.iter().flat_map(|array| array.data.iter().copied()).collect()]),
             };

@@ -6,7 +6,7 @@ use super::{Method, QuantiseError};
 use crate::network::{Kind, Network};
 
 /// Most samples used.
-const MAX_SAMPLES: usize = 1 << 16;
+pub(crate) const MAX_SAMPLES: usize = 1 << 16;
 
 /// Most numbers of evaluated samples kept, so that the report need not evaluate again.
 const MAX_KEPT: usize = 1 << 24;

@@ -38,13 +38,24 @@ pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
     put(path, bytes, home::replace_secret)
 }
 
+/// Finds out whether a file could be written, so that it is known before work is done for it.
+pub(super) fn try_out(path: &Path) -> eyre::Result<()> {
+    put(path, &[], |place, _| {
+        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        tempfile::tempfile_in(folder).map(drop)
+    })
+}
+
 fn put(path: &Path, bytes: &[u8], replace: impl FnOnce(&Path, &[u8]) -> io::Result<()>) -> eyre::Result<()> {
     let failed = || format!("cannot write {}", path.display());
+    let folder_named = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    ensure!(!folder_named && !path.is_dir(), "{} is a folder; expected a file to write", path.display());
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
     }
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => bail!("{} is a folder; expected a file to write", path.display()),
+        // Opening a pipe waits for its reader.
+        Ok(found) if !found.is_file() && bytes.is_empty() => Ok(()),
         Ok(found) if found.is_file() => path.canonicalize().and_then(|place| replace(&place, bytes)),
         Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)),
         Err(_) if path.is_symlink() => bail!("{} is a link to nothing", path.display()),
@@ -56,7 +67,10 @@ fn put(path: &Path, bytes: &[u8], replace: impl FnOnce(&Path, &[u8]) -> io::Resu
 /// Where a path leads: links resolved as far as there is something.
 pub(super) fn place(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let resolved = |above: &Path| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?));
+    let resolved = |above: &Path| {
+        let (there, rest) = (above.canonicalize().ok()?, path.strip_prefix(above).ok()?);
+        Some(if rest.as_os_str().is_empty() { there } else { there.join(rest) })
+    };
     path.ancestors().find_map(resolved).unwrap_or(path.clone())
 }
 
@@ -92,6 +106,12 @@ mod tests {
         symlink(at("nothing"), at("dangling")).unwrap();
         assert!(write(&at("dangling"), b"x").unwrap_err().to_string().contains("link to nothing"));
         write(Path::new("/dev/null"), b"x").unwrap();
+        for (name, why) in [("new", "is a folder"), ("other/", "is a folder"), ("new/file/x", "cannot")] {
+            assert!(format!("{:#}", try_out(&at(name)).unwrap_err()).contains(why), "{name}");
+        }
+        try_out(&at("new/other")).unwrap();
+        assert!(!at("new/other").exists());
+        assert_eq!(fs::read(at("new/file")).unwrap(), b"two");
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 

@@ -94,7 +94,7 @@ impl Global {
 
     /// Shows a result: the JSON value with `--json`, else the words for people.
     pub(super) fn show(&self, value: &Value, words: impl FnOnce() -> String) {
-        let text = if self.json { value.to_string() } else { words() };
+        let text = if self.json { value.to_string() } else { plain(&words()) };
         // Nobody reads any more if this fails, as when the output goes into `head`.
         let _ = writeln!(io::stdout(), "{}", text.trim_end());
     }
@@ -102,7 +102,14 @@ impl Global {
     /// A hint for people on stderr; silent with `--quiet` and `--json`.
     pub(super) fn hint(&self, text: impl Display) {
         if !self.quiet && !self.json {
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", plain(&text.to_string()));
+        }
+    }
+
+    /// What whoever relies on a result must know, on stderr; silent only with `--json`, whose value says it too.
+    pub(super) fn warn(&self, text: impl Display) {
+        if !self.json {
+            let _ = writeln!(io::stderr(), "warning: {}.", plain(&text.to_string()));
         }
     }
 
@@ -143,11 +150,21 @@ impl Global {
         let text = if self.json {
             json!({ "error": { "message": message } }).to_string()
         } else {
-            format!("error: {message}")
+            plain(&format!("error: {message}"))
         };
         let _ = writeln!(io::stderr(), "{text}");
         ExitCode::FAILURE
     }
+}
+
+/// Text without characters that make a terminal do things: names come from strangers' files and from the chain.
+fn plain(text: &str) -> String {
+    let escaped = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if escaped(c) { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain
 }
 
 /// Where the node of a home is asked from this machine.
@@ -263,6 +280,11 @@ mod tests {
         ] {
             assert_eq!(date(ms), expected);
         }
+    }
+
+    #[test]
+    fn no_name_makes_a_terminal_do_things() {
+        assert_eq!(plain("a\u{1b}[2K\rb\u{9b}\nc\td é"), "a\\u{1b}[2K\\rb\\u{9b}\nc\td é");
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     match outcome {
         Ok(checks) => {
             for warning in checks.iter().filter_map(|check| check.warning) {
-                global.hint(format!("warning: {warning}."));
+                global.warn(warning);
             }
             global.show(&json!({ "ok": true, "checks": checks, "milliseconds": millis }), || {
                 format!("{}\nthe receipt holds ({millis} ms)", table(["check", "", "found"], lines(&checks)))

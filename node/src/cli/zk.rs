@@ -53,8 +53,8 @@ pub(super) fn read_model(path: &Path, calibration: Option<&Path>) -> eyre::Resul
     if path.extension().is_some_and(|extension| extension == "onnx") {
         let samples =
             calibration.ok_or_else(|| eyre::eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
-        let (samples, how) = (files::samples(samples)?, files::Quantising::default());
-        return Ok(files::compile_onnx(path, &samples, &how, Systems::default(), [0; 32])?.model);
+        let how = files::Quantising::default();
+        return Ok(files::compile_onnx(path, samples, &how, Systems::default(), [0; 32])?.model);
     }
     let model = if path.is_dir() {
         files::Folder::new(path).model()?

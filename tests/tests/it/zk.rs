@@ -82,6 +82,19 @@ fn every_system_proves_and_a_proof_is_of_one_request() {
 }
 
 #[test]
+fn what_is_wrong_is_laid_to_the_right_file() {
+    let (desk, onnx) = (Desk::new(), asset("digits.onnx"));
+    fs::write(desk.path("short.json"), r#"{"input_data": [[1.0, 2.0]]}"#).unwrap();
+    let error = desk.refused(&["zk", "compile", &onnx, "--calibration", "short.json", "--out", "n"]);
+    assert!(error.starts_with("short.json: "), "{error}");
+    let calibration = asset("calibration.json");
+    fs::copy(&onnx, desk.path("bare.onnx")).unwrap();
+    desk.did(&["zk", "compile", "bare.onnx", "--calibration", &calibration, "--out", "n", "--batch", "3"]);
+    let wrong = desk.run(&["zk", "compile", "bare.onnx", "--calibration", &calibration, "--out", "n", "--batch", "0"]);
+    assert_eq!(wrong.status.code(), Some(2), "wrong usage");
+}
+
+#[test]
 fn nothing_of_the_model_nor_of_the_question_is_written_over() {
     let (desk, input) = (Desk::new(), asset("input-7.json"));
     fs::copy(&input, desk.path("i.json")).unwrap();
@@ -97,9 +110,23 @@ fn nothing_of_the_model_nor_of_the_question_is_written_over() {
         let error = desk.refused(&Desk::prove("i.json", &out));
         assert!(error.contains(why), "{out:?}: {error}");
     }
+    let error = desk.refused(&["zk", "report", "m", "--svg", "m/model.assay"]);
+    assert!(error.contains("model's own"), "{error}");
     assert_eq!(fs::read(desk.path("m/model.assay")).unwrap(), model);
     assert_eq!(fs::read(desk.path("i.json")).unwrap(), fs::read(&input).unwrap());
     assert!(!desk.path("p").exists());
+}
+
+#[test]
+fn a_secret_models_proof_is_not_counted_where_it_could_not_be_written() {
+    let (desk, input) = (Desk::new(), asset("input-7.json"));
+    let (onnx, calibration) = (asset("digits.onnx"), asset("calibration.json"));
+    desk.did(&["zk", "compile", &onnx, "--calibration", &calibration, "--out", "s", "--secret"]);
+    let prove = |out| ["zk", "prove", "s", "--input", &input, "--out", out];
+    for out in ["folder/", "s/model.assay/x", "s"] {
+        desk.refused(&prove(out));
+    }
+    assert_eq!(desk.did(&prove("p"))["proofs_left"], 31);
 }
 
 #[test]
@@ -127,6 +154,11 @@ fn a_ceremonys_key_is_told_by_the_hash_that_its_transcript_gives() {
     desk.did(&["zk", "ceremony", "start", "m", "--out", "t0"]);
     desk.did(&["zk", "ceremony", "contribute", "--transcript", "t0", "--name", "ann", "--out", "t1"]);
     desk.did(&["zk", "ceremony", "specialise", "m", "--transcript", "t1", "--out", "t2"]);
+    for name in ["", "ann, bob", "\u{1b}[2K"] {
+        let error =
+            desk.refused(&["zk", "ceremony", "contribute", "--transcript", "t2", "--name", name, "--out", "t3"]);
+        assert!(error.contains("the name"), "{error}");
+    }
     let early = desk.did(&["zk", "ceremony", "verify", "m", "--transcript", "t2"]);
     assert_eq!(early["key"], Value::Null, "no key before both phases have a contribution");
     desk.did(&["zk", "ceremony", "contribute", "--transcript", "t2", "--name", "bob", "--out", "t3"]);
@@ -137,8 +169,14 @@ fn a_ceremonys_key_is_told_by_the_hash_that_its_transcript_gives() {
     desk.did(&Desk::prove(&input, &["--out", "p", "--output", "o", "--system", "groth16"]));
     let hash = checked["key"].as_str().unwrap();
     assert!(desk.verify(&input, &["--require-ceremony", "--key", hash]).status.success());
+    // Neither another ceremony's key nor a new one takes its place unasked.
+    desk.did(&["zk", "ceremony", "contribute", "--transcript", "t3", "--name", "cat", "--out", "t4"]);
+    let error = desk.refused(&["zk", "ceremony", "finish", "m", "--transcript", "t4"]);
+    assert!(error.contains(hash), "{error}");
+    fs::remove_file(desk.path("m/keys/groth16.key")).unwrap();
+    let error = desk.refused(&Desk::prove(&input, &["--out", "p2", "--system", "groth16"]));
+    assert!(error.contains("without its prover's key"), "{error}");
     // A key that one party made, under the same model: the hash tells it.
-    fs::remove_dir_all(desk.path("m/keys")).unwrap();
     fs::remove_file(desk.path("m/verifier/groth16.key")).unwrap();
     desk.did(&Desk::prove(&input, &["--out", "p", "--output", "o", "--system", "groth16"]));
     assert!(desk.verify(&input, &[]).status.success());

@@ -44,6 +44,16 @@ use crate::{
 /// Longest name of a contributor, in bytes.
 pub const LONGEST_NAME: usize = 64;
 
+/// A name that can stand in a list: not empty, of [`LONGEST_NAME`] bytes at most, without commas or control characters.
+fn check_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() || name.len() > LONGEST_NAME || name.contains(|c: char| c == ',' || c.is_control()) {
+        return Err(format!(
+            "the name {name:?}; expected 1 to {LONGEST_NAME} bytes without commas and control characters"
+        ));
+    }
+    Ok(())
+}
+
 /// Why a ceremony does not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CeremonyError {
@@ -106,9 +116,7 @@ pub fn start(relations: &Arc<Relations>, weights: &[Vec<i64>]) -> Result<Vec<u8>
 /// # Errors
 /// [`CeremonyError::Malformed`], [`CeremonyError::Randomness`].
 pub fn contribute(transcript: &[u8], name: &str, entropy: &[u8]) -> Result<Vec<u8>, CeremonyError> {
-    if name.len() > LONGEST_NAME {
-        return Err(CeremonyError::Malformed { reason: format!("a name of over {LONGEST_NAME} bytes") });
-    }
+    check_name(name).map_err(|reason| CeremonyError::Malformed { reason })?;
     let mut transcript = Transcript::from_bytes(transcript)?;
     if transcript.is_full() {
         return Err(CeremonyError::OutOfTurn { reason: "the phase has 1,024 contributions, the most" });

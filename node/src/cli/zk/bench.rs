@@ -41,7 +41,7 @@ pub(in crate::cli) struct Bench {
     #[arg(long, value_enum, default_value_t = System::Sumcheck)]
     system: System,
     /// Proofs and verifications that are timed; medians are told.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = files::at_least_one)]
     runs: usize,
     #[command(flatten)]
     quantising: Quantising,
@@ -149,7 +149,6 @@ pub(super) fn error_against_float(
 }
 
 pub(super) fn run(global: &Global, command: &Bench) -> eyre::Result<()> {
-    ensure!(command.runs > 0, "--runs 0: expected at least 1");
     match command.system {
         System::Sumcheck => measure::<Sumcheck>(global, command),
         System::SumcheckHiding => {

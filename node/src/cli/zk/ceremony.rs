@@ -6,13 +6,13 @@ use assay_circuits::{
     model::Model,
     proof::{
         ProofSystem,
-        groth16::{Groth16, ceremony},
+        groth16::{Groth16, Provenance, ceremony},
     },
     relation::Relations,
 };
 use assay_primitives::Hash32;
 use clap::{Args, Subcommand};
-use eyre::{WrapErr as _, ensure};
+use eyre::{WrapErr as _, bail, ensure};
 use serde_json::json;
 
 use super::{
@@ -111,7 +111,7 @@ fn start(global: &Global, command: &Start) -> eyre::Result<()> {
         pairs([("transcript", command.out.display().to_string()), ("model", model.id().to_string())])
     });
     if model.outline().commitments().systems().secret {
-        global.hint(format!("warning: {SECRET_CONSTANTS}."));
+        global.warn(SECRET_CONSTANTS);
     }
     global.hint(
         "each party in turn: assay zk ceremony contribute --transcript FILE --name WHO --out NEXT; then specialise, each party \
@@ -164,8 +164,9 @@ fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
     });
     global.show(&value, || match &reason {
         None => {
+            let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
             let distinct = names.iter().collect::<BTreeSet<_>>().len();
-            let who = format!("the transcript holds: {} contributions ({})", names.len(), names.join(", "));
+            let who = format!("the transcript holds: {} contributions ({})", names.len(), quoted.join(", "));
             let distinct = if distinct < names.len() { format!(", {distinct} by name") } else { String::new() };
             let key = key.map_or("none yet: both phases need a contribution".into(), |key| key.to_string());
             format!("{who}{distinct}\nthe verifier's key that it gives: {key}")
@@ -185,6 +186,18 @@ fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
         (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
     let key = Groth16::verifier_key_to_bytes(&verifier);
     let lock = folder.lock()?;
+    if let Ok(kept) =
+        files::read(&public).map(|kept| Groth16::verifier_key_from_bytes(relations, &kept).map(|k| (kept, k)))
+        && let Ok((bytes, other)) = kept
+        && bytes != key
+        && other.provenance() != Provenance::Dev
+    {
+        bail!(
+            "{} is the key of another ceremony, {}, which verifiers may trust; remove it first if this one is to take its place",
+            public.display(),
+            key_hash(&bytes)
+        );
+    }
     files::write_secret(&private, &prover.to_bytes())?;
     files::write(&public, &key)?;
     drop(lock);

@@ -46,13 +46,12 @@ enum Committed {
 
 pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
     let bar = global.progress("quantising");
-    let samples = files::samples(&command.calibration)?;
     let systems = Systems { secret: command.secret, halo2: command.systems.contains(&Committed::Halo2) };
     let mut salt = [0; 32];
     if command.secret {
         OsRng.try_fill_bytes(&mut salt).wrap_err("no randomness from the operating system")?;
     }
-    let compiled = files::compile_onnx(&command.model, &samples, &command.quantising, systems, salt)?;
+    let compiled = files::compile_onnx(&command.model, &command.calibration, &command.quantising, systems, salt)?;
     let (model, report) = (&compiled.model, &compiled.report);
     bar.set_message("writing");
     let folder = Folder::new(&command.out);

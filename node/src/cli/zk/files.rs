@@ -9,17 +9,17 @@ use std::{
 };
 
 use assay_circuits::{
-    compile::{Compiled, Samples, compile},
+    compile::{CompileError, Compiled, Samples, compile},
     model::{Model, Outline},
     network::Network,
     onnx,
     proof::Systems,
-    quantise,
+    quantise::{self, QuantiseError},
 };
 use eyre::{WrapErr as _, bail, ensure, eyre};
 use serde::Deserialize;
 
-pub(super) use super::super::files::{apart, place, read, write, write_secret};
+pub(super) use super::super::files::{apart, place, read, try_out, write, write_secret};
 use super::count::CountFile;
 
 /// The proof systems by name.
@@ -57,7 +57,7 @@ impl fmt::Display for System {
 #[derive(clap::Args, Debug, Clone)]
 pub(super) struct Quantising {
     /// Size of the named batch dimension, fixed in the model.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = batch)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
     batch: usize,
     /// Bits of activations: 8, 16, or auto, which chooses for each tensor.
     #[arg(long, value_name = "BITS", default_value = "auto", value_parser = quantise::Precision::from_str)]
@@ -70,7 +70,7 @@ pub(super) struct Quantising {
     min_agreement: f64,
 }
 
-fn batch(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&size| size > 0).ok_or_else(|| "expected a whole number of at least 1".into())
 }
 
@@ -106,7 +106,7 @@ pub(super) fn samples(path: &Path) -> eyre::Result<Samples> {
 
 /// The tensors of an ONNX file that lie in files beside it, and nowhere else.
 fn beside(model: &Path) -> impl Fn(&str, u64, u64) -> Result<Vec<u8>, String> + use<> {
-    let folder = model.parent().unwrap_or(Path::new("")).to_owned();
+    let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     move |name, offset, length| {
         use std::io::{Read as _, Seek as _, SeekFrom};
         let folder = folder.canonicalize().map_err(|e| e.to_string())?;
@@ -114,6 +114,10 @@ fn beside(model: &Path) -> impl Fn(&str, u64, u64) -> Result<Vec<u8>, String> + 
         // The reader has refused `..`; a link may still lead outside.
         if !path.starts_with(&folder) {
             return Err(format!("{name} lies outside the model's folder"));
+        }
+        // Opening a pipe would wait for its writer.
+        if !path.is_file() {
+            return Err(format!("{name} is no plain file"));
         }
         let mut file = fs::File::open(&path).map_err(|e| format!("{name}: {e}"))?;
         let size = file.metadata().map_err(|e| format!("{name}: {e}"))?.len();
@@ -127,14 +131,15 @@ fn beside(model: &Path) -> impl Fn(&str, u64, u64) -> Result<Vec<u8>, String> + 
     }
 }
 
-/// Compiles an ONNX file: on a salt, where the weights are secret.
+/// Compiles an ONNX file on the samples of another: on a salt, where the weights are secret.
 pub(super) fn compile_onnx(
     path: &Path,
-    samples: &Samples,
+    from: &Path,
     how: &Quantising,
     systems: Systems,
     salt: [u8; 32],
 ) -> eyre::Result<Compiled> {
+    let samples = samples(from)?;
     let external = beside(path);
     let options = assay_circuits::compile::Options {
         onnx: onnx::Options { batch: how.batch, external: Some(&external), ..onnx::Options::default() },
@@ -146,7 +151,20 @@ pub(super) fn compile_onnx(
         systems,
         salt,
     };
-    compile(&read(path)?, samples, &options).wrap_err_with(|| format!("{}", path.display()))
+    let compiled = compile(&read(path)?, &samples, &options).map_err(|e| {
+        let of_samples =
+            matches!(e, CompileError::Samples(_) | CompileError::Quantise(QuantiseError::Calibration { .. }));
+        let file = if of_samples { from } else { path };
+        eyre::Report::from(e).wrap_err(format!("{}", file.display()))
+    })?;
+    let Network { inputs, values, .. } = &compiled.network;
+    ensure!(
+        how.batch == 1 || inputs.iter().any(|&id| values[id].shape.first() == Some(&how.batch)),
+        "{}: --batch {}, but the model names no batch dimension",
+        path.display(),
+        how.batch
+    );
+    Ok(compiled)
 }
 
 /// A folder that `assay zk compile` made.
@@ -275,6 +293,6 @@ pub(super) fn load(
     }
     let given = calibration.or(input);
     let given = given.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
-    let Compiled { model, network, .. } = compile_onnx(path, &samples(given)?, how, Systems::default(), [0; 32])?;
+    let Compiled { model, network, .. } = compile_onnx(path, given, how, Systems::default(), [0; 32])?;
     Ok(Loaded { model: Arc::new(model), network: Some(network) })
 }

@@ -236,17 +236,34 @@ impl Keyed for Groth16 {
     fn keys(relations: &Arc<Relations>, model: &Model, folder: &Folder) -> eyre::Result<Keys<Self>> {
         let (kept, public) =
             (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
-        let (prover, verifier) = if kept.exists() && public.exists() {
+        let _lock = folder.lock()?;
+        let (prover, verifier) = if kept.exists() {
             let prover = groth16::ProverKey::from_bytes(relations, model.weights(), &files::read(&kept)?)
                 .wrap_err_with(|| format!("{}", kept.display()))?;
-            let verifier = Self::verifier_key_from_bytes(Arc::clone(relations), &files::read(&public)?)
-                .wrap_err_with(|| format!("{}", public.display()))?;
+            let verifier = prover.verifier_key();
             (prover, verifier)
         } else {
+            ensure!(
+                !public.exists(),
+                "{} stands without its prover's key {}; put that back, or remove this one to begin anew",
+                public.display(),
+                kept.display()
+            );
             let (prover, verifier) = Self::set_up(Arc::clone(relations), model.weights())?;
             files::write_secret(&kept, &prover.to_bytes())?;
             (prover, verifier)
         };
+        let bytes = Self::verifier_key_to_bytes(&verifier);
+        if public.exists() {
+            ensure!(
+                files::read(&public)? == bytes,
+                "{} and {} are of two set-ups; `assay zk ceremony finish` writes both, or remove the wrong ones",
+                kept.display(),
+                public.display()
+            );
+        } else {
+            files::write(&public, &bytes)?;
+        }
         let dev = matches!(verifier.provenance(), groth16::Provenance::Dev);
         let secret = model.outline().commitments().systems().secret;
         let said = [(secret, SECRET_CONSTANTS), (dev, DEV_KEYS)].into_iter().filter(|(said, _)| *said);
@@ -260,7 +277,11 @@ pub(super) fn prove(global: &Global, command: &Prove) -> eyre::Result<()> {
     let model = folder.model()?;
     let (input, out, output) = (command.input.as_path(), command.out.as_path(), command.output.as_deref());
     files::apart(&[("--input", Some(input)), ("--out", Some(out)), ("--output", output)])?;
-    [Some(out), output].into_iter().flatten().try_for_each(|path| folder.spare(path))?;
+    // Before anything is proved: a secret model's proofs are counted.
+    [Some(out), output]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| folder.spare(path).and_then(|()| files::try_out(path)))?;
     match command.system.unwrap_or_else(|| System::of(&model)) {
         System::Sumcheck => prove_with::<Sumcheck>(global, command, &folder, &model),
         System::SumcheckHiding => prove_with::<SumcheckHiding>(global, command, &folder, &model),
@@ -277,12 +298,13 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     let bar = global.progress("keys");
     let relations = Arc::new(Relations::of(model.graph())?);
     S::supports(&relations)?;
-    let lock = folder.lock()?;
     let keys = figures.setup(|| S::keys(&relations, model, folder))?;
     S::check_key(&keys.verifier, outline.commitments())?;
     let key = S::verifier_key_to_bytes(&keys.verifier);
-    files::write(&files::verifier_key_path(&folder.verifier(), S::SYSTEM), &key)?;
-    drop(lock);
+    let public = files::verifier_key_path(&folder.verifier(), S::SYSTEM);
+    if files::read(&public).ok().as_ref() != Some(&key) {
+        files::write(&public, &key)?;
+    }
     bar.set_message("running");
     let trace = figures.witness(|| relations.trace(model.graph(), model.weights(), &inputs))?;
     let outputs = relations.outputs_of(&trace);
@@ -295,7 +317,7 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     files::write(&command.out, &[MAGIC, S::NAME.as_bytes(), &[0], &proof].concat())?;
     bar.finish_and_clear();
     if let Some(warning) = &keys.warning {
-        global.hint(format!("warning: {warning}."));
+        global.warn(warning);
     }
     let outputs = outline.dequantise_outputs(&outputs);
     write_output(command.output.as_deref(), &outputs)?;
@@ -386,7 +408,7 @@ fn verify_with<S: Keyed>(
     let mut figures = Figures::begin(S::NAME);
     let verdict = figures.verify(|| S::verify(&key, statement, proof));
     if let (Some(warning), Ok(())) = (warning, &verdict) {
-        global.hint(format!("warning: {warning}."));
+        global.warn(warning);
     }
     let reason = verdict.err().map(|e| e.to_string());
     let value = json!({

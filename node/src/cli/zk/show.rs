@@ -120,7 +120,9 @@ pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
 }
 
 pub(super) fn report(global: &Global, command: &Report) -> eyre::Result<()> {
-    let path = Folder::new(&command.folder).report_path();
+    let folder = Folder::new(&command.folder);
+    command.svg.as_deref().map_or(Ok(()), |svg| folder.spare(svg))?;
+    let path = folder.report_path();
     ensure!(path.exists(), "{} is no folder that `assay zk compile` made", command.folder.display());
     let report: quantise::Report =
         serde_json::from_slice(&files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;

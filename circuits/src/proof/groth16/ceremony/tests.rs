@@ -36,7 +36,7 @@ fn held() -> Held {
         steps.push(contribute(&steps[steps.len() - 1], name, b"dice").expect("a contribution"));
     }
     steps.push(specialise(&relations, &hand.weights, &steps[2]).expect("the second phase"));
-    for name in ["Emmy", ""] {
+    for name in ["Emmy", "Sofja"] {
         steps.push(contribute(&steps[steps.len() - 1], name, b"").expect("a contribution"));
     }
     Held { hand, relations, steps }
@@ -72,11 +72,14 @@ fn keys_of_a_ceremony_prove_and_say_where_they_come_from() {
     }
     let summary = verify(&held.relations, weights, &held.steps[5]).expect("it holds");
     assert_eq!(summary.first, ["Ada", "Grace"]);
-    assert_eq!(summary.second, Some(vec!["Emmy".into(), String::new()]));
+    assert_eq!(summary.second, Some(vec!["Emmy".into(), "Sofja".into()]));
     let (prover, verifier) = finish(&held.relations, weights, &held.steps[5]).expect("keys");
     let provenance = Provenance::Ceremony { transcript: summary.transcript, contributors: 2 };
     assert_eq!((prover.provenance(), verifier.provenance()), (provenance, provenance));
     let bytes = Groth16::verifier_key_to_bytes(&verifier);
+    assert_eq!(summary.verifier_key, Some(*blake3::hash(&bytes).as_bytes()));
+    let early = verify(&held.relations, weights, &held.steps[3]).expect("it holds");
+    assert_eq!(early.verifier_key, None, "the second phase has no contribution yet");
     let verifier = Groth16::verifier_key_from_bytes(held.relations.clone(), &bytes).expect("a key");
     assert_eq!(verifier.provenance(), provenance);
 
@@ -103,7 +106,9 @@ fn steps_out_of_turn_are_refused() {
         let found = finish(&held.relations, weights, &held.steps[step]);
         assert!(matches!(found, Err(CeremonyError::OutOfTurn { .. })), "finish after {step}");
     }
-    assert!(contribute(&held.steps[0], &"x".repeat(65), b"").is_err());
+    for name in ["", " ", "Ada, Grace", "\u{1b}[2K", &"x".repeat(65)] {
+        assert!(contribute(&held.steps[0], name, b"").is_err(), "{name:?}");
+    }
 }
 
 #[test]

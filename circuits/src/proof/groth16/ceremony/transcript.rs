@@ -187,6 +187,7 @@ fn read_chain(rest: &mut &[u8], shares: usize) -> Result<Vec<Contribution>, Stri
             return Err(format!("a name of {length} bytes"));
         }
         let name = std::str::from_utf8(take(rest, length)?).map_err(|e| e.to_string())?.to_owned();
+        super::check_name(&name)?;
         let mut all = Vec::with_capacity(shares);
         for _ in 0..shares {
             all.push(Share { after: take_point(rest)?, factor: take_point(rest)?, proof: take_point(rest)? });
