@@ -143,14 +143,15 @@ async fn blocks_follow_the_interval_and_a_full_node_the_validators() {
     }
     network.reach(&[0], 5, Duration::from_secs(60)).await;
     network.nodes[4].start().await;
-    network.reach(&[0, 4], 18, Duration::from_secs(60)).await;
+    network.reach(&[0, 4], 24, Duration::from_secs(60)).await;
     network.stop().await;
     network.check_agreement();
     let (validator, follower) = (network.nodes[0].app.store(), network.nodes[4].app.store());
     let took = validator.committed_at[&18] - validator.committed_at[&8];
     println!("{:.0} ms/height at an interval of {:.0} ms", ms(took) / 10.0, ms(interval));
     assert!((3_900.0..6_000.0).contains(&ms(took)), "{took:?}");
-    let lags: Vec<f64> = (10..=18)
+    // It has had six seconds to find the beat, on a machine that may be busy.
+    let lags: Vec<f64> = (20..=24)
         .map(|h| ms(follower.committed_at[&h].saturating_duration_since(validator.committed_at[&h])))
         .collect();
     println!("lag of the full node, ms: {lags:.0?}");
