@@ -64,17 +64,17 @@ fn sumcheck_accepts_nothing_untrue() {
 fn sumcheck_with_hidden_weights_accepts_nothing_untrue() {
     let depth = Depth {
         cells: 2,
-        proofs: if full() { 60 } else { 6 },
+        proofs: if full() { 200 } else { 6 },
         bytes: if full() { 40 } else { 2 },
         models: 1,
         keys: true,
     };
-    attack_every_operation::<Uncounted>(if full() { 2 } else { 1 }, 120, depth);
+    attack_every_operation::<Uncounted>(if full() { 4 } else { 1 }, 120, depth);
 }
 
 /// Fewer attempts: keys and proofs of these cost more.
 fn costly() -> Depth {
-    Depth { cells: 1, proofs: if full() { 40 } else { 4 }, bytes: if full() { 20 } else { 2 }, models: 1, keys: true }
+    Depth { cells: 1, proofs: if full() { 60 } else { 4 }, bytes: if full() { 20 } else { 2 }, models: 1, keys: true }
 }
 
 #[test]
@@ -86,5 +86,5 @@ fn groth16_accepts_nothing_untrue() {
 
 #[test]
 fn halo2_accepts_nothing_untrue() {
-    attack_every_operation::<Halo2>(if full() { 2 } else { 1 }, 12, costly());
+    attack_every_operation::<Halo2>(if full() { 3 } else { 1 }, 12, costly());
 }

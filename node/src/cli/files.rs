@@ -40,28 +40,40 @@ pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> eyre::Result<()> {
 
 /// Finds out whether a file could be written, so that it is known before work is done for it.
 pub(super) fn try_out(path: &Path) -> eyre::Result<()> {
-    put(path, &[], |place, _| {
-        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        tempfile::tempfile_in(folder).map(drop)
-    })
+    let Target::File(place) = target(path)? else { return Ok(()) };
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder).map(drop).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
-fn put(path: &Path, bytes: &[u8], replace: impl FnOnce(&Path, &[u8]) -> io::Result<()>) -> eyre::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
+/// What a path to write leads to.
+enum Target {
+    /// A plain file, there already or not.
+    File(PathBuf),
+    /// A device or pipe, which is never replaced.
+    Stream,
+}
+
+/// Follows links, and makes the folder before the file.
+fn target(path: &Path) -> eyre::Result<Target> {
     let folder_named = path.as_os_str().as_encoded_bytes().ends_with(b"/");
     ensure!(!folder_named && !path.is_dir(), "{} is a folder; expected a file to write", path.display());
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).wrap_err_with(|| format!("cannot make {}", folder.display()))?;
     }
-    match fs::metadata(path) {
-        // Opening a pipe waits for its reader.
-        Ok(found) if !found.is_file() && bytes.is_empty() => Ok(()),
-        Ok(found) if found.is_file() => path.canonicalize().and_then(|place| replace(&place, bytes)),
-        Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)),
+    Ok(match fs::metadata(path) {
+        Ok(found) if found.is_file() => Target::File(place(path)),
+        Ok(_) => Target::Stream,
         Err(_) if path.is_symlink() => bail!("{} is a link to nothing", path.display()),
-        Err(_) => replace(path, bytes),
+        Err(_) => Target::File(path.to_owned()),
+    })
+}
+
+fn put(path: &Path, bytes: &[u8], replace: impl FnOnce(&Path, &[u8]) -> io::Result<()>) -> eyre::Result<()> {
+    match target(path)? {
+        Target::File(place) => replace(&place, bytes),
+        Target::Stream => OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)),
     }
-    .wrap_err_with(failed)
+    .wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
 /// Where a path leads: links resolved as far as there is something.

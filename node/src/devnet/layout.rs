@@ -106,6 +106,8 @@ pub(super) struct Layout {
     pub(super) spec: ChainSpec,
     /// The nodes, with their homes.
     pub(super) nodes: Vec<(Plan, Home)>,
+    /// Whether the folder was made by this start.
+    pub(super) fresh: bool,
     /// Whether an earlier start played the script to its end.
     pub(super) played: bool,
     /// What was asked for now and differs from what the folder was made with, in words.
@@ -139,7 +141,7 @@ impl Layout {
             // Written last: a start that died half-way left no manifest, and is made anew in a clean folder.
             write_manifest(&manifest, &Manifest { nodes: plans, played })?;
         }
-        Ok(Self { dir, spec, nodes, played, ignored, _temporary: temporary })
+        Ok(Self { dir, spec, nodes, fresh, played, ignored, _temporary: temporary })
     }
 
     /// Where the folder remembers what it holds.

@@ -51,6 +51,8 @@ struct Actor {
 pub(super) struct Cast {
     /// The devnet's manifest, where it is remembered that all was done; `None` where it is.
     unplayed: Option<PathBuf>,
+    /// Whether an earlier start may have been interrupted amid the script.
+    resumed: bool,
     genesis: Hash32,
     actors: Vec<Actor>,
     progress: Progress,
@@ -64,7 +66,7 @@ impl Cast {
         };
         let actors = nodes.into_iter().zip(&layout.nodes).map(actor).collect::<eyre::Result<_>>()?;
         let unplayed = (!layout.played).then(|| layout.manifest());
-        Ok(Self { unplayed, genesis: layout.spec.genesis_hash(), actors, progress })
+        Ok(Self { unplayed, resumed: !layout.fresh, genesis: layout.spec.genesis_hash(), actors, progress })
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Actor> {
@@ -183,8 +185,8 @@ async fn executed(cast: &Cast, id: u64) -> eyre::Result<()> {
     .await?;
     match status {
         ProposalStatus::Executed => cast.progress.say(&format!("proposal {id} is in force")),
-        // The network was down while votes were due.
-        ProposalStatus::NoQuorum => cast.progress.say(&format!("proposal {id} missed its quorum")),
+        // The network may have been down while votes were due.
+        ProposalStatus::NoQuorum if cast.resumed => cast.progress.say(&format!("proposal {id} missed its quorum")),
         other => bail!("proposal {id} ended as {other:?}"),
     }
     Ok(())
