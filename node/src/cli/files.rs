@@ -45,6 +45,12 @@ pub(super) fn try_out(path: &Path) -> eyre::Result<()> {
     tempfile::tempfile_in(folder).map(drop).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
+/// Keeps other processes from what a file stands for, until what is given is dropped. Makes the file.
+pub(super) fn lock(path: &Path) -> eyre::Result<File> {
+    let locked = File::create(path).and_then(|file| file.lock().map(|()| file));
+    locked.wrap_err_with(|| format!("cannot lock {}", path.display()))
+}
+
 /// What a path to write leads to.
 enum Target {
     /// A plain file, there already or not.

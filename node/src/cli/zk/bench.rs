@@ -136,16 +136,56 @@ impl Figures {
     }
 }
 
-/// Largest difference between the model's outputs and the float network's; `None` without the network.
-pub(super) fn error_against_float(
-    network: Option<&Network>,
-    values: &[Vec<f64>],
-    outputs: &[Vec<f64>],
-) -> eyre::Result<Option<f64>> {
-    let Some(network) = network else { return Ok(None) };
-    let float = network.evaluate(values)?;
-    let pairs = float.iter().flatten().zip(outputs.iter().flatten());
-    Ok(Some(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)))
+/// How far a model's outputs lie from the float network's.
+pub(super) struct Distance {
+    /// The largest difference: infinite where the float network gives no number.
+    pub(super) most: f64,
+    /// The largest magnitude among the float network's outputs.
+    largest: f64,
+}
+
+impl Distance {
+    /// Differences above this share of the largest output are told in words.
+    const NOTABLE: f64 = 0.1;
+
+    /// `None` without the float network.
+    pub(super) fn find(
+        network: Option<&Network>,
+        values: &[Vec<f64>],
+        outputs: &[Vec<f64>],
+    ) -> eyre::Result<Option<Self>> {
+        let Some(network) = network else { return Ok(None) };
+        Ok(Some(Self::between(&network.evaluate(values)?, outputs)))
+    }
+
+    fn between(float: &[Vec<f64>], outputs: &[Vec<f64>]) -> Self {
+        let pairs = float.iter().flatten().zip(outputs.iter().flatten());
+        let differences = pairs.map(|(a, b)| if a.is_finite() { (a - b).abs() } else { f64::INFINITY });
+        let magnitudes = float.iter().flatten().map(|v| v.abs());
+        Self { most: differences.fold(0.0, f64::max), largest: magnitudes.fold(0.0, f64::max) }
+    }
+
+    /// Warns of an answer that is far from the float network's.
+    pub(super) fn tell(&self, global: &Global) {
+        if let Some(warning) = self.warning() {
+            global.warn(warning);
+        }
+    }
+
+    fn warning(&self) -> Option<String> {
+        let Self { most, largest } = *self;
+        if most.is_infinite() {
+            return Some(
+                "the float network gives no finite output for this input: what the integers give means nothing".into(),
+            );
+        }
+        (most > Self::NOTABLE * largest).then(|| {
+            format!(
+                "the output is up to {most:.4} off the float network's, whose largest is {largest:.4}: compile with --precision 16 \
+                 or with samples that are more like this input; the model's report tells what each tensor loses"
+            )
+        })
+    }
 }
 
 pub(super) fn run(global: &Global, command: &Bench) -> eyre::Result<()> {
@@ -187,7 +227,8 @@ fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()>
     bar.finish_and_clear();
     let (proof, outputs) = last.expect("at least one run");
     let outputs = outline.dequantise_outputs(&outputs);
-    let error = error_against_float(network.as_ref(), &values, &outputs)?;
+    let distance = Distance::find(network.as_ref(), &values, &outputs)?;
+    let error = distance.as_ref().map(|distance| distance.most);
     let key = S::verifier_key_to_bytes(&verifier).len();
     let prover_key = S::prover_key_bytes(&prover);
     let value = figures.to_json(model.id(), &outputs, proof.len(), key, prover_key, error);
@@ -210,5 +251,24 @@ fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()>
             ("error", error.map_or("unknown".into(), |e| format!("{e:.4} at most, against the float network"))),
         ])
     });
+    distance.iter().for_each(|distance| distance.tell(global));
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_far_from_the_float_networks_is_told_in_words() {
+        let said = |float: [f64; 2]| Distance::between(&[float.to_vec()], &[vec![1.0, -2.0]]).warning();
+        assert_eq!(said([1.0, -2.0]), None);
+        assert_eq!(said([1.1, -2.1]), None);
+        assert!(said([1.0, -2.5]).unwrap().contains("up to 0.5000 off"));
+        assert!(said([0.0, 0.0]).unwrap().contains("up to 2.0000 off"));
+        for float in [[f64::NAN, -2.0], [1.0, f64::NEG_INFINITY]] {
+            assert!(said(float).unwrap().contains("no finite output"));
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! `assay zk ceremony`: groth16 keys that are sound as long as one contributor forgot his secret.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use assay_circuits::{
     model::Model,
@@ -176,6 +180,13 @@ fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
     Ok(reason.is_none())
 }
 
+/// The hash of the key at a path that another ceremony gave for this circuit, if such a one lies there.
+fn another_ceremonys(relations: Arc<Relations>, path: &Path, key: &[u8]) -> Option<Hash32> {
+    let kept = files::read(path).ok().filter(|kept| kept != key)?;
+    let other = Groth16::verifier_key_from_bytes(relations, &kept).ok()?;
+    (other.provenance() != Provenance::Dev).then(|| key_hash(&kept))
+}
+
 fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
     let bar = global.progress("finishing");
     let folder = Folder::new(&command.folder);
@@ -186,16 +197,10 @@ fn finish(global: &Global, command: &Check) -> eyre::Result<()> {
         (folder.key_path(System::Groth16), files::verifier_key_path(&folder.verifier(), System::Groth16));
     let key = Groth16::verifier_key_to_bytes(&verifier);
     let lock = folder.lock()?;
-    if let Ok(kept) =
-        files::read(&public).map(|kept| Groth16::verifier_key_from_bytes(relations, &kept).map(|k| (kept, k)))
-        && let Ok((bytes, other)) = kept
-        && bytes != key
-        && other.provenance() != Provenance::Dev
-    {
+    if let Some(other) = another_ceremonys(relations, &public, &key) {
         bail!(
-            "{} is the key of another ceremony, {}, which verifiers may trust; remove it first if this one is to take its place",
-            public.display(),
-            key_hash(&bytes)
+            "{} is the key of another ceremony, {other}, which verifiers may trust; remove it first if this one is to take its place",
+            public.display()
         );
     }
     files::write_secret(&private, &prover.to_bytes())?;

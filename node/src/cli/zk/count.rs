@@ -8,6 +8,8 @@ use std::{
 use assay_circuits::proof::sumcheck::hiding::{Count, PROOFS};
 use assay_primitives::ModelId;
 
+use super::files::lock;
+
 /// The count of one model's proofs.
 ///
 /// It is written and synced, folder and all, before a proof is begun, under a lock that holds for every process of this
@@ -53,9 +55,7 @@ impl Count for CountFile {
     }
 
     fn begin(&self) -> Result<usize, String> {
-        let path = self.0.with_extension("lock");
-        let lock = File::create(&path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-        lock.lock().map_err(|e| format!("cannot lock {}: {e}", path.display()))?;
+        let _lock = lock(&self.0.with_extension("lock")).map_err(|e| format!("{e:#}"))?;
         let begun = self.read()?;
         if begun < PROOFS {
             self.write(begun + 1)?;

@@ -19,7 +19,7 @@ use assay_circuits::{
 use eyre::{WrapErr as _, bail, ensure, eyre};
 use serde::Deserialize;
 
-pub(super) use super::super::files::{apart, place, read, try_out, write, write_secret};
+pub(super) use super::super::files::{apart, lock, place, read, try_out, write, write_secret};
 use super::count::CountFile;
 
 /// The proof systems by name.
@@ -203,12 +203,9 @@ impl Folder {
 
     /// Keeps others from making keys here at the same time, until it is dropped.
     pub(super) fn lock(&self) -> eyre::Result<File> {
-        let path = self.keys().join("lock");
-        let failed = || format!("cannot lock {}", path.display());
-        fs::create_dir_all(self.keys()).wrap_err_with(failed)?;
-        let file = File::create(&path).wrap_err_with(failed)?;
-        file.lock().wrap_err_with(failed)?;
-        Ok(file)
+        let keys = self.keys();
+        fs::create_dir_all(&keys).wrap_err_with(|| format!("cannot make {}", keys.display()))?;
+        lock(&keys.join("lock"))
     }
 
     /// Refuses a place for an output where part of the model or of its keys lies.

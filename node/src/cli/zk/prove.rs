@@ -28,7 +28,7 @@ use serde_json::json;
 
 use super::{
     super::global::{Global, pairs},
-    bench::{self, Figures},
+    bench::{Distance, Figures},
     files::{self, Folder, Loaded, Quantising, System},
 };
 
@@ -164,9 +164,11 @@ pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
     let (values, inputs) = one_input(&command.input, &outline)?;
     let outputs = outline.dequantise_outputs(&model.run(&inputs)?);
     write_output(command.output.as_deref(), &outputs)?;
-    let error = bench::error_against_float(network.as_ref(), &values, &outputs)?;
+    let distance = Distance::find(network.as_ref(), &values, &outputs)?;
+    let error = distance.as_ref().map(|distance| distance.most);
     global
         .show(&json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error }), || words(&outputs));
+    distance.iter().for_each(|distance| distance.tell(global));
     Ok(())
 }
 
@@ -321,7 +323,8 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     }
     let outputs = outline.dequantise_outputs(&outputs);
     write_output(command.output.as_deref(), &outputs)?;
-    let error = bench::error_against_float(folder.network(model).as_ref(), &values, &outputs)?;
+    let distance = Distance::find(folder.network(model).as_ref(), &values, &outputs)?;
+    let error = distance.as_ref().map(|distance| distance.most);
     let mut value = figures.to_json(model.id(), &outputs, proof.len(), key.len(), None, error);
     value["warning"] = json!(keys.warning);
     value["proof"] = json!(command.out);
@@ -340,6 +343,7 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
             ),
         ])
     });
+    distance.iter().for_each(|distance| distance.tell(global));
     Ok(())
 }
 

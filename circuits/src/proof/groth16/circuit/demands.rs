@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Assembly<'_> {
-    /// Ranges of `u` and `v` where `u * v = 0`: the first is done for both, the second not at all.
+    /// The same range of `u` and of `v` where `u * v = 0`: the first is done for both, the second not at all.
     pub(super) fn fused(&self) -> HashMap<usize, Option<usize>> {
         let mut ranges: HashMap<ColumnId, Vec<usize>> = HashMap::new();
         for (number, lookup) in self.relations.lookups.iter().enumerate() {
@@ -29,7 +29,8 @@ impl Assembly<'_> {
             let (Some([u]), Some([v])) = (ranges.get(&u).map(Vec::as_slice), ranges.get(&v).map(Vec::as_slice)) else {
                 continue;
             };
-            if zero.constant == 0 && u != v && !fused.contains_key(u) && !fused.contains_key(v) {
+            let alike = self.relations.lookups[*u].table == self.relations.lookups[*v].table;
+            if zero.constant == 0 && u != v && alike && !fused.contains_key(u) && !fused.contains_key(v) {
                 fused.insert(*u, Some(*v));
                 fused.insert(*v, None);
             }
@@ -38,19 +39,18 @@ impl Assembly<'_> {
     }
 
     pub(super) fn range(&mut self, lookup: &Lookup, other: Option<&Lookup>) -> Result<(), Full> {
-        let most = |lookup: &Lookup| match self.relations.tables[lookup.table] {
+        let most = match self.relations.tables[lookup.table] {
             Table::Range { bits } => (1_i64 << bits) - 1,
             _ => 0,
         };
-        let (most, most_other) = (most(lookup), other.map_or(0, most));
         let cells = self.cells(lookup.x);
         for cell in self.each(cells) {
             let mut x = self.sum(lookup.x, cell);
             let mut high = self.bounds[lookup.x].get(cell).1.clamp(0, most);
             if let Some(other) = other {
                 x.add_sum(&self.sum(other.x, cell), 1);
-                // Both are held to the smaller of their ranges, so neither may need more.
-                high = high.max(self.bounds[other.x].get(cell).1.clamp(0, most_other));
+                // One of them is zero, so the sum is the other.
+                high = high.max(self.bounds[other.x].get(cell).1.clamp(0, most));
             }
             let count = bits_of(i128::from(high));
             let of = Source { column: lookup.x, other: other.map(|o| o.x), cell };

@@ -14,7 +14,9 @@
 //! outside a share `(1 - K/n) / 2` of positions (proximity gaps up to unique decoding: Ben-Sasson, Carmon, Ishai, Kopparty,
 //! Saraf 2020; error at most `2 rows n / |F|`), fixed before the challenges; `q` or `v` that is not the true one agrees with
 //! it at `K` positions at most. The mask of `q` may have any sum, but one fixed before the demand is drawn: the demand must
-//! therefore be drawn after the masks' commitment.
+//! therefore be drawn after the masks' commitment, with a random coefficient for each of its parts. The mask of `v` may have
+//! any values on `H`, likewise fixed: at a point of `H` they and the `m` products are the coefficients of a polynomial in the
+//! challenge, which vanishes at a share `m / |F|` of challenges at most where one of them is not zero.
 //! *Hiding*: the opened cells of rows are uniform (at most as many as the code has random coefficients for), `p`, `q` and `v`
 //! are uniform within their demands, as their masks are; the masks' cells follow from these.
 
@@ -249,9 +251,9 @@ struct Random {
 
 impl Random {
     fn draw(demand: &Demand<'_>, transcript: &mut Transcript) -> Self {
-        let rows = transcript.challenge().powers().skip(1).take(2 * demand.rows + 2).collect();
-        let products = transcript.challenge().powers().take(demand.products.len()).collect();
-        Self { rows, products }
+        // Masks have the coefficient one. What was committed with them must have others, or a mask could make up for it.
+        let mut list = |length: usize| transcript.challenge().powers().skip(1).take(length).collect();
+        Self { rows: list(2 * demand.rows + 2), products: list(demand.products.len()) }
     }
 }
 
@@ -381,6 +383,43 @@ mod tests {
     fn one_false_product_is_refused() {
         let case = Case::new(3, true, false);
         assert!(case.verify(&case.prove()).is_err());
+    }
+
+    /// What the forger commits to instead, before any challenge; `Case`'s rows are 9 wide and its masks 6.
+    fn committed_anew(words: &mut RowMajorMatrix<Base>, tree: &mut Tree, forge: impl Fn(usize, &mut [Base])) {
+        let width = words.width;
+        words.values.chunks_exact_mut(width).enumerate().for_each(|(position, cells)| forge(position, cells));
+        *tree = Tree::new(&words.values, width, &mut StdRng::seed_from_u64(8));
+    }
+
+    #[test]
+    fn a_mask_that_makes_up_for_a_false_product_is_refused() {
+        let mut case = Case::new(3, true, false);
+        let rows = &case.rows.words.values;
+        committed_anew(&mut case.masks.words, &mut case.masks.tree, |position, mask| {
+            let [x, y, z] = [0, 2, 4].map(|at| pair(&rows[position * 9 + at..][..2]));
+            mask[4..].copy_from_slice((z - x * y).as_basis_coefficients_slice());
+        });
+        assert!(case.verify(&case.prove()).is_err());
+    }
+
+    #[test]
+    fn rows_and_masks_that_are_no_code_words_are_refused() {
+        for (column, of_masks) in [(0, true), (2, true), (4, true), (0, false), (8, false)] {
+            let mut case = Case::new(4, true, true);
+            let half = case.code.length() / 2;
+            let forge = |position: usize, cells: &mut [Base]| {
+                if position >= half {
+                    cells[column] += Base::ONE;
+                }
+            };
+            if of_masks {
+                committed_anew(&mut case.masks.words, &mut case.masks.tree, forge);
+            } else {
+                committed_anew(&mut case.rows.words, &mut case.rows.tree, forge);
+            }
+            assert!(case.verify(&case.prove()).is_err(), "column {column}, masks {of_masks}");
+        }
     }
 
     #[test]
