@@ -187,6 +187,26 @@ pub fn admit(
     stands(view, &query::params(view)?, genesis, tx, encoded_len as u64, pending_nonces).map(|_| ())
 }
 
+/// Says whether the ledger waits for this of its signer, under a deadline: an answer to an open challenge, or scores that can
+/// be committed or revealed now. Proposers do well to put these first.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn is_awaited(view: &dyn StateRead, genesis: &Hash32, tx: &Transaction) -> Result<bool, StoreError> {
+    let epoch = || query::chain(view).map(|chain| chain.epoch);
+    let found = match &tx.action {
+        Action::Answer { challenge, .. } => evidence::may_answer(view, tx.signer, challenge).map(drop),
+        Action::CommitScores { subnet, epoch: of, .. } => scores::may_commit(view, epoch()?, tx.signer, *subnet, *of),
+        Action::RevealScores { sheet } => scores::may_reveal(view, genesis, epoch()?, tx.signer, sheet),
+        _ => return Ok(false),
+    };
+    match found {
+        Ok(()) => Ok(true),
+        Err(ActionError::Store(error)) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
 fn encoded_len(tx: &SignedTransaction) -> u64 {
     borsh::object_length(tx).map_or(u64::MAX, |len| len as u64)
 }

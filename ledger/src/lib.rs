@@ -59,7 +59,7 @@ pub use event::Event;
 pub use execute::{
     BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
     MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH, TxResult, WORK_BUDGET, admit, build, execute,
-    least_fee,
+    is_awaited, least_fee,
 };
 pub use genesis::GenesisError;
 pub use settle::REPORTS_KEPT;

@@ -65,6 +65,8 @@ pub struct Examined {
     pub model: Model,
     /// What its answers cost to check.
     pub cost: WorkCost,
+    /// Bytes of a transaction that carries a proof of it, at most.
+    pub answer_bytes: u64,
     /// Hash of its `groth16` key.
     pub groth16: Option<Hash32>,
 }
@@ -83,7 +85,8 @@ impl Examined {
             }
         }
         // The length is known to a tenth only.
-        if proof_bytes.saturating_add(proof_bytes / 8).saturating_add(AROUND_A_PROOF) > max_tx_bytes {
+        let answer_bytes = proof_bytes.saturating_add(proof_bytes / 8).saturating_add(AROUND_A_PROOF);
+        if answer_bytes > max_tx_bytes {
             return Err(ModelFault::Proof { found: proof_bytes, limit: max_tx_bytes });
         }
         let judge = |key: &[u8]| {
@@ -96,6 +99,6 @@ impl Examined {
             Ok(Hash32::digest(key))
         };
         let groth16 = groth16.map(judge).transpose()?;
-        Ok(Self { model, cost: WorkCost { verify, replay }, groth16 })
+        Ok(Self { model, cost: WorkCost { verify, replay }, answer_bytes, groth16 })
     }
 }

@@ -100,6 +100,8 @@ pub struct ModelRecord {
     pub groth16: Option<Hash32>,
     /// What checking an answer takes, by the ledger's reckoning.
     pub cost: WorkCost,
+    /// Bytes of a transaction that answers a challenge to it, at most; the parameter `max_tx_bytes` never falls below it.
+    pub answer_bytes: u64,
     /// Who registered it; `None` at genesis.
     pub registrant: Option<AccountId>,
     /// Height of registration; 0 for genesis.

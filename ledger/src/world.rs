@@ -175,6 +175,11 @@ impl World {
     }
 
     /// Empty blocks up to, and without, this height's block.
+    /// Whether the ledger waits for this action of a signer.
+    pub(crate) fn awaits(&self, key: &Keypair, action: &Action) -> bool {
+        crate::is_awaited(&self.state, &self.genesis, &self.sign(key, action.clone()).body).unwrap()
+    }
+
     pub(crate) fn advance_to(&mut self, height: u64) {
         while self.height() + 1 < height {
             self.block(&[]);

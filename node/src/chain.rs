@@ -140,8 +140,8 @@ impl Chain {
         // The header and the list's own length need a little of the block.
         let room = usize::try_from(params.max_block_bytes).unwrap_or(usize::MAX).saturating_sub(1024);
         let context = self.context(time_ms, proposer);
-        let (transactions, outcome) =
-            assay_ledger::build(&snapshot, &context, &mut self.mempool.selection(), room).map_err(store)?;
+        let mut candidates = self.mempool.selection(&snapshot).map_err(store)?;
+        let (transactions, outcome) = assay_ledger::build(&snapshot, &context, &mut candidates, room).map_err(store)?;
         let executed = self.apply(outcome)?;
         let header = Header {
             chain_id: self.spec.chain_id.clone(),

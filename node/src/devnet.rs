@@ -55,7 +55,7 @@ pub async fn run(args: DevnetArgs) -> eyre::Result<()> {
     };
     let outcome = match started {
         Ok(true) => direct(&args, &layout, &mut nodes, &progress).await,
-        Ok(false) => Ok(()),
+        Ok(false) => args.epochs.map_or(Ok(()), |_| Err(eyre!("interrupted before an epoch was settled"))),
         Err(e) => Err(e),
     };
     progress.say("stopping");
@@ -88,7 +88,10 @@ async fn direct(args: &DevnetArgs, layout: &Layout, nodes: &mut Nodes, progress:
     } else {
         println!("{}", report.to_text());
     }
-    Ok(())
+    match goal {
+        Some(Goal { last }) if !done => Err(eyre!("interrupted before epoch {last} was settled")),
+        _ => Ok(()),
+    }
 }
 
 /// When a run with `--epochs` is over.

@@ -1,8 +1,9 @@
 //! Transactions waiting for a block: a lane for each sender, in nonce order, bounded in every direction.
 //!
 //! A transaction enters only if the ledger would let it stand in the next block given the ones before it in its lane
-//! ([`assay_ledger::admit`]). Blocks take lanes' heads by highest fee. When the pool is full, a transaction that pays
-//! more than the cheapest lane tail pushes that one out.
+//! ([`assay_ledger::admit`]). Blocks take lanes' heads by [`Rank`]: what the ledger waits for, as scores and answers to
+//! challenges, then by highest fee for a byte. When the pool is full, a transaction pushes lanes' tails of lower rank out.
+//! So nobody who floods the network with what is cheap or large keeps a validator or miner from its duty.
 //!
 //! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
@@ -22,6 +23,9 @@ pub use selection::Selection;
 const MAX_BYTES: usize = 32 << 20;
 /// Most transactions of one sender waiting.
 const MAX_LANE: usize = 2048;
+
+/// So many of a lane's transactions may have the rank of what the ledger waits for: it waits for few of one sender's.
+const MOST_AWAITED: usize = 16;
 
 /// Most encoded bytes of gossiped transactions held aside because they came before their predecessors.
 const MAX_AHEAD_BYTES: usize = 4 << 20;
@@ -52,8 +56,8 @@ pub enum SubmitError {
         balance: Amount,
     },
     /// No room, and the fee is too low to make some.
-    #[error("the mempool is full; a fee of {0} pushes nobody out")]
-    Full(Amount),
+    #[error("the mempool is full; a fee of {0} for {1} bytes pushes nobody out")]
+    Full(Amount, usize),
 }
 
 impl SubmitError {
@@ -63,9 +67,10 @@ impl SubmitError {
             SubmitError::Malformed(_) => true,
             // Stale nonces and empty accounts happen to honest senders whose view lags by a block.
             SubmitError::Refused(refusal) => matches!(refusal, Refusal::Signature(_) | Refusal::TooLarge { .. }),
-            SubmitError::Known(_) | SubmitError::LaneFull(_) | SubmitError::Full(_) | SubmitError::Overdrawn { .. } => {
-                false
-            }
+            SubmitError::Known(_)
+            | SubmitError::LaneFull(_)
+            | SubmitError::Full(..)
+            | SubmitError::Overdrawn { .. } => false,
         }
     }
 }
@@ -80,6 +85,22 @@ struct Waiting {
     tx: Arc<SignedTransaction>,
     id: Hash32,
     bytes: usize,
+    rank: Rank,
+}
+
+/// Which transactions come first, higher ones before lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// Whether the ledger waits for it ([`assay_ledger::is_awaited`]).
+    awaited: bool,
+    /// Grain for 2^20 bytes.
+    rate: u128,
+}
+
+impl Rank {
+    fn new(awaited: bool, fee: Amount, bytes: usize) -> Self {
+        Self { awaited, rate: (u128::from(fee.0) << 20) / (bytes as u128).max(1) }
+    }
 }
 
 #[derive(Default)]
@@ -200,8 +221,11 @@ impl Mempool {
         if fees > u128::from(balance.0) {
             return Err(SubmitError::Overdrawn { payer, balance });
         }
-        lanes.make_room(sender, bytes.len(), tx.body.fee)?;
-        lanes.insert(Waiting { id, bytes: bytes.len(), tx: Arc::new(tx) });
+        let few = lanes.by_sender.get(&sender).is_none_or(|lane| lane.len() < MOST_AWAITED);
+        let awaited = few && assay_ledger::is_awaited(view, &self.genesis, &tx.body).map_err(Refusal::from)?;
+        let rank = Rank::new(awaited, tx.body.fee, bytes.len());
+        lanes.make_room(sender, bytes.len(), rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;
+        lanes.insert(Waiting { id, bytes: bytes.len(), rank, tx: Arc::new(tx) });
         Ok(id)
     }
 
@@ -231,11 +255,11 @@ impl Mempool {
         self.lanes().ids.contains_key(&tx.id(&self.genesis))
     }
 
-    /// What waits, for a block builder to draw from.
-    pub fn selection(&self) -> Selection {
-        let lanes = self.lanes();
-        let shared = |lane: &BTreeMap<u64, Waiting>| lane.values().map(|w| w.tx.clone()).collect();
-        Selection::new(lanes.by_sender.iter().map(|(sender, lane)| (*sender, shared(lane))).collect())
+    /// What waits, for a block builder to draw from. `view` is the state that it builds on.
+    pub fn selection(&self, view: &dyn StateRead) -> Result<Selection, StoreError> {
+        let shared = |lane: &BTreeMap<u64, Waiting>| lane.values().map(|w| (w.tx.clone(), w.bytes)).collect();
+        let lanes = self.lanes().by_sender.iter().map(|(sender, lane)| (*sender, shared(lane))).collect();
+        Selection::new(lanes, |tx| assay_ledger::is_awaited(view, &self.genesis, tx))
     }
 
     /// Drops what a committed block contains or makes impossible. `view` is the state after it.
@@ -266,6 +290,9 @@ impl Mempool {
         }
     }
 }
+
+/// Nothing of lower rank is left to evict.
+struct NoRoom;
 
 impl Lanes {
     /// The nonce after the last one waiting, but never below the state's.
@@ -302,27 +329,27 @@ impl Lanes {
         Some(bytes)
     }
 
-    /// Evicts the tails of others' lanes that pay less than `fee` until `bytes` fit, or refuses and evicts nothing.
-    fn make_room(&mut self, sender: AccountId, bytes: usize, fee: Amount) -> Result<(), SubmitError> {
+    /// Evicts the tails of others' lanes of lower rank until `bytes` fit, or refuses and evicts nothing.
+    fn make_room(&mut self, sender: AccountId, bytes: usize, rank: Rank) -> Result<(), NoRoom> {
         let needed = (self.bytes + bytes).saturating_sub(MAX_BYTES);
         if needed == 0 {
             return Ok(());
         }
         let tail = |(owner, lane): (&AccountId, &BTreeMap<u64, Waiting>)| {
-            lane.values().next_back().map(|w| (w.tx.body.fee, *owner, w.bytes))
+            lane.values().next_back().map(|w| (w.rank, *owner, w.bytes))
         };
         let mut tails: Vec<_> =
-            self.by_sender.iter().filter_map(tail).filter(|(f, owner, _)| *owner != sender && *f < fee).collect();
+            self.by_sender.iter().filter_map(tail).filter(|(r, owner, _)| *owner != sender && *r < rank).collect();
         tails.sort_unstable();
         let mut freed = 0;
-        let enough = |(_, _, size): &(Amount, AccountId, usize)| {
+        let enough = |(_, _, size): &(Rank, AccountId, usize)| {
             let still = freed < needed;
             freed += size;
             still
         };
         let victims: Vec<_> = tails.into_iter().take_while(enough).collect();
         if victims.iter().map(|(_, _, size)| size).sum::<usize>() < needed {
-            return Err(SubmitError::Full(fee));
+            return Err(NoRoom);
         }
         for (_, owner, _) in victims {
             if let Some(lane) = self.by_sender.get_mut(&owner)

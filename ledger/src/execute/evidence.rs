@@ -214,7 +214,7 @@ pub(super) struct Waiting {
 }
 
 /// The open challenge that `signer` may answer.
-pub(super) fn may_answer(state: &Overlay<'_>, signer: AccountId, id: &Hash32) -> Result<Waiting, ActionError> {
+pub(super) fn may_answer(state: &dyn StateRead, signer: AccountId, id: &Hash32) -> Result<Waiting, ActionError> {
     let challenge = query::challenge(state, id)?.ok_or(ActionError::unknown("challenge", id))?;
     let miner = challenge.response.body.miner;
     if signer != miner {

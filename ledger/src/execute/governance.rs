@@ -22,7 +22,7 @@ use crate::{
     ActionError, Event, StoreError, keys,
     overlay::Overlay,
     query,
-    records::{Outcome, ParameterBounds, Proposal, ProposalStatus, Tally, VoteRecord},
+    records::{ModelRecord, Outcome, ParameterBounds, Proposal, ProposalStatus, Tally, VoteRecord},
     tx::{Ballot, ProposalKind},
 };
 
@@ -161,7 +161,7 @@ pub(super) fn count_due(state: &mut Overlay<'_>, height: u64) -> Result<(), Stor
         let votes = query::votes(state, id)?;
         let (status, outcome) = match &proposal.kind {
             ProposalKind::Choice => choice(&proposal, &votes)?,
-            ProposalKind::Parameter { name } => parameter(&query::params(state)?, &proposal, name, &votes)?,
+            ProposalKind::Parameter { name } => parameter(state, &proposal, name, &votes)?,
         };
         agenda.voting.remove(&id);
         match status {
@@ -193,7 +193,7 @@ pub(super) fn execute_due(state: &mut Overlay<'_>, height: u64) -> Result<(), St
             (&proposal.kind, &mut proposal.outcome)
         {
             // Others may have changed since the vote was counted, so the whole set is checked again.
-            match changed(&query::params(state)?, name, *value) {
+            match changed(&query::params(state)?, &query::models(state)?, name, *value) {
                 Ok(params) => state.write(keys::params(), &params),
                 Err(reason) => {
                     *refused = Some(reason);
@@ -207,12 +207,17 @@ pub(super) fn execute_due(state: &mut Overlay<'_>, height: u64) -> Result<(), St
     Ok(())
 }
 
-/// The parameters with one changed, if they go together. The same rules as a chain spec's.
-fn changed(params: &Params, name: &str, value: u64) -> Result<Params, String> {
+/// The parameters with one changed, if they go together and with the registered models. The same rules as a chain spec's.
+fn changed(params: &Params, models: &[ModelRecord], name: &str, value: u64) -> Result<Params, String> {
     let mut p = params.clone();
     p.set(name, value).map_err(|e| e.to_string())?;
     p.check_together().map_err(|e| format!("{name} = {value} is not possible now: {e}"))?;
-    Ok(p)
+    match models.iter().find(|model| model.answer_bytes > p.max_tx_bytes) {
+        Some(ModelRecord { name: model, answer_bytes, .. }) => Err(format!(
+            "{name} = {value} is not possible now: a challenge to model {model} is answered in up to {answer_bytes} bytes"
+        )),
+        None => Ok(p),
+    }
 }
 
 fn has_quorum(proposal: &Proposal, voted: u64) -> bool {
@@ -252,11 +257,12 @@ fn choice(proposal: &Proposal, votes: &Votes) -> Result<(ProposalStatus, Outcome
 const VOTED: StoreError = StoreError::Books("more stake voted than exists");
 
 fn parameter(
-    params: &Params,
+    state: &Overlay<'_>,
     proposal: &Proposal,
     name: &str,
     votes: &Votes,
 ) -> Result<(ProposalStatus, Outcome), StoreError> {
+    let params = query::params(state)?;
     let previous = params.get(name).map_err(|_| StoreError::Books("a proposal names no parameter"))?;
     let bounds = proposal.bounds.ok_or(StoreError::Books("a parameter's proposal has no bounds"))?;
     let mut values = Vec::with_capacity(votes.len());
@@ -283,7 +289,7 @@ fn parameter(
         Some((*voter, *value, words(&outlier.reason)))
     };
     let outliers = settled.outliers.iter().filter_map(named).collect();
-    let refused = changed(params, name, value).err();
+    let refused = changed(&params, &query::models(state)?, name, value).err();
     let status = if refused.is_some() { ProposalStatus::Rejected } else { ProposalStatus::Passed };
     let confidence = Score::from_fixed(settled.confidence).unwrap_or(Score::ZERO);
     Ok((status, Outcome::Parameter { value: Some(value), previous, confidence, voted, refused, outliers }))
@@ -359,10 +365,10 @@ mod tests {
     #[test]
     fn parameters_that_do_not_go_together_are_refused() {
         let p = Params::dev();
-        assert!(changed(&p, "evidence_epochs", p.unbonding_epochs + 1).unwrap_err().contains("slashing"));
-        assert!(changed(&p, "latency_full_ms", p.latency_zero_ms).is_err());
-        assert!(changed(&p, "tempo", 3).is_err());
-        assert_eq!(changed(&p, "tempo", 30).unwrap().tempo, 30);
+        assert!(changed(&p, &[], "evidence_epochs", p.unbonding_epochs + 1).unwrap_err().contains("slashing"));
+        assert!(changed(&p, &[], "latency_full_ms", p.latency_zero_ms).is_err());
+        assert!(changed(&p, &[], "tempo", 3).is_err());
+        assert_eq!(changed(&p, &[], "tempo", 30).unwrap().tempo, 30);
     }
 
     proptest! {

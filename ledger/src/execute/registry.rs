@@ -251,6 +251,7 @@ pub(crate) fn write_model(
         bytes: bytes.len() as u64,
         groth16: model.groth16,
         cost: model.cost,
+        answer_bytes: model.answer_bytes,
         registrant,
         registered: height,
     };

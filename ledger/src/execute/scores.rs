@@ -4,7 +4,7 @@ use assay_primitives::{AccountId, Hash32, task::SubnetId};
 
 use super::Env;
 use crate::{
-    ActionError, keys,
+    ActionError, StateRead, keys,
     overlay::Overlay,
     query,
     records::{Commitment, Reveal, Role},
@@ -12,11 +12,34 @@ use crate::{
 };
 
 /// The signer must be a validator's operator.
-pub(super) fn must_validate(state: &Overlay<'_>, signer: AccountId, what: &'static str) -> Result<(), ActionError> {
+pub(super) fn must_validate(state: &dyn StateRead, signer: AccountId, what: &'static str) -> Result<(), ActionError> {
     match query::operator(state, &signer)?.map(|operator| operator.role) {
         Some(Role::Validator) => Ok(()),
         _ => Err(ActionError::NotYours { what, expected: "a validator's operator".into(), found: signer }),
     }
+}
+
+/// Checks that scores of an epoch may be committed to in epoch `now`.
+pub(super) fn may_commit(
+    state: &dyn StateRead,
+    now: u64,
+    signer: AccountId,
+    subnet: SubnetId,
+    epoch: u64,
+) -> Result<(), ActionError> {
+    must_validate(state, signer, "a commitment")?;
+    if query::subnet(state, subnet)?.is_none() {
+        return Err(ActionError::unknown("subnet", subnet));
+    }
+    if epoch != now {
+        return Err(ActionError::not_now(format!(
+            "scores of epoch {epoch} are committed in epoch {epoch}, it is epoch {now}"
+        )));
+    }
+    if query::commitment(state, epoch, subnet, &signer)?.is_some() {
+        return Err(ActionError::exists("a commitment for epoch", epoch));
+    }
+    Ok(())
 }
 
 pub(super) fn commit(
@@ -27,26 +50,16 @@ pub(super) fn commit(
     epoch: u64,
     hash: Hash32,
 ) -> Result<(), ActionError> {
-    must_validate(state, signer, "a commitment")?;
-    if query::subnet(state, subnet)?.is_none() {
-        return Err(ActionError::unknown("subnet", subnet));
-    }
-    if epoch != env.epoch {
-        let now = env.epoch;
-        return Err(ActionError::not_now(format!(
-            "scores of epoch {epoch} are committed in epoch {epoch}, it is epoch {now}"
-        )));
-    }
-    if query::commitment(state, epoch, subnet, &signer)?.is_some() {
-        return Err(ActionError::exists("a commitment for epoch", epoch));
-    }
+    may_commit(state, env.epoch, signer, subnet, epoch)?;
     state.write(keys::commitment(epoch, subnet, &signer), &Commitment { hash, height: env.block.height });
     Ok(())
 }
 
-pub(super) fn reveal(
-    state: &mut Overlay<'_>,
-    env: &Env<'_>,
+/// Checks that these scores may be revealed in epoch `now`.
+pub(super) fn may_reveal(
+    state: &dyn StateRead,
+    genesis: &Hash32,
+    now: u64,
     signer: AccountId,
     sheet: &ScoreSheet,
 ) -> Result<(), ActionError> {
@@ -56,15 +69,14 @@ pub(super) fn reveal(
         return Err(ActionError::NotYours { what: "these scores", expected, found: signer });
     }
     let (epoch, subnet) = (sheet.epoch, sheet.subnet);
-    if epoch.checked_add(1) != Some(env.epoch) {
-        let now = env.epoch;
+    if epoch.checked_add(1) != Some(now) {
         return Err(ActionError::not_now(format!(
             "scores of epoch {epoch} are revealed in the epoch after it, it is epoch {now}"
         )));
     }
     let commitment = query::commitment(state, epoch, subnet, &signer)?;
     let commitment = commitment.ok_or(ActionError::unknown("commitment for epoch", epoch))?;
-    let found = sheet.commitment(&env.block.genesis);
+    let found = sheet.commitment(genesis);
     if found != commitment.hash {
         return Err(ActionError::malformed(
             "the reveal",
@@ -84,7 +96,17 @@ pub(super) fn reveal(
             return Err(ActionError::Unknown { what: "miner", id: format!("{} in subnet {subnet}", entry.miner) });
         }
     }
+    Ok(())
+}
+
+pub(super) fn reveal(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    sheet: &ScoreSheet,
+) -> Result<(), ActionError> {
+    may_reveal(state, &env.block.genesis, env.epoch, signer, sheet)?;
     let reveal = Reveal { scores: sheet.scores.clone(), height: env.block.height };
-    state.write(keys::reveal(epoch, subnet, &signer), &reveal);
+    state.write(keys::reveal(sheet.epoch, sheet.subnet, &signer), &reveal);
     Ok(())
 }

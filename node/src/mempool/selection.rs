@@ -1,4 +1,4 @@
-//! What a block builder draws from: the lanes as they were, by highest fee, each in nonce order.
+//! What a block builder draws from: the lanes as they were, by highest rank, each in nonce order.
 
 use std::{
     cmp::Reverse,
@@ -6,23 +6,34 @@ use std::{
     sync::Arc,
 };
 
-use assay_ledger::{Candidates, SignedTransaction};
-use assay_primitives::{AccountId, Amount};
+use assay_ledger::{Candidates, SignedTransaction, StoreError, tx::Transaction};
+use assay_primitives::AccountId;
+
+use super::Rank;
+
+/// Transactions and their encoded lengths, in nonce order.
+type Lane = VecDeque<(Arc<SignedTransaction>, usize)>;
 
 /// Transactions to try, best first. It shares them with the pool and keeps nobody else waiting.
 pub struct Selection {
-    lanes: BTreeMap<AccountId, VecDeque<Arc<SignedTransaction>>>,
-    /// The fee of each lane's head; entries of lanes that are gone are skipped.
-    heads: BinaryHeap<(Amount, Reverse<AccountId>)>,
+    lanes: BTreeMap<AccountId, Lane>,
+    /// The rank of each lane's head; entries of lanes that are gone are skipped.
+    heads: BinaryHeap<(Rank, Reverse<AccountId>)>,
 }
 
 impl Selection {
-    pub(super) fn new(lanes: BTreeMap<AccountId, VecDeque<Arc<SignedTransaction>>>) -> Self {
-        let head = |(sender, lane): (&AccountId, &VecDeque<Arc<SignedTransaction>>)| {
-            lane.front().map(|tx| (tx.body.fee, Reverse(*sender)))
-        };
-        let heads = lanes.iter().filter_map(head).collect();
-        Self { lanes, heads }
+    /// Only lanes' first heads can have the rank of what is awaited: one of a sender's a block, so that all get their turn.
+    pub(super) fn new(
+        lanes: BTreeMap<AccountId, Lane>,
+        awaited: impl Fn(&Transaction) -> Result<bool, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let mut heads = BinaryHeap::with_capacity(lanes.len());
+        for (sender, lane) in &lanes {
+            if let Some((tx, bytes)) = lane.front() {
+                heads.push((Rank::new(awaited(&tx.body)?, tx.body.fee, *bytes), Reverse(*sender)));
+            }
+        }
+        Ok(Self { lanes, heads })
     }
 }
 
@@ -30,9 +41,9 @@ impl Candidates for Selection {
     fn next(&mut self) -> Option<SignedTransaction> {
         while let Some((_, Reverse(sender))) = self.heads.pop() {
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
-            let Some(tx) = lane.pop_front() else { continue };
-            if let Some(next) = lane.front() {
-                self.heads.push((next.body.fee, Reverse(sender)));
+            let Some((tx, _)) = lane.pop_front() else { continue };
+            if let Some((next, bytes)) = lane.front() {
+                self.heads.push((Rank::new(false, next.body.fee, *bytes), Reverse(sender)));
             }
             return Some(SignedTransaction::clone(&tx));
         }

@@ -1,6 +1,6 @@
 //! The pool's promises.
 
-use assay_chain_spec::{GenesisAccount, GenesisValidator, presets::Preset};
+use assay_chain_spec::{GenesisAccount, GenesisSubnet, GenesisValidator, presets::Preset};
 use assay_ledger::{
     Candidates as _, MemoryState,
     records::Account,
@@ -11,6 +11,11 @@ use assay_primitives::{Keypair, Signed, encode};
 use super::*;
 
 const GENESIS: Hash32 = Hash32([5; 32]);
+/// Bytes of a large proof.
+const PROOF: usize = 260_000;
+/// Keys of the genesis validator's operator and owner.
+const VALIDATOR: u8 = 250;
+const OWNER: u8 = 251;
 
 fn key(n: u8) -> Keypair {
     Keypair::from_secret([n; 32])
@@ -18,9 +23,11 @@ fn key(n: u8) -> Keypair {
 
 fn state(senders: &[u8]) -> MemoryState {
     let fund = |n: &u8| GenesisAccount { account: key(*n).account(), balance: Amount::asy(10) };
-    let validator =
-        GenesisValidator { operator: AccountId([1; 32]), owner: AccountId([2; 32]), stake: Amount::asy(1000), take: 0 };
-    let spec = Preset::Dev.spec("pool".into(), 1, senders.iter().map(fund).collect(), vec![validator], Vec::new());
+    let (operator, owner) = (key(VALIDATOR).account(), key(OWNER).account());
+    let validator = GenesisValidator { operator, owner, stake: Amount::asy(1000), take: 0 };
+    let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: Vec::new() };
+    let accounts = senders.iter().chain(&[OWNER]).map(fund).collect();
+    let spec = Preset::Dev.spec("pool".into(), 1, accounts, vec![validator], vec![subnet]);
     let mut state = MemoryState::default();
     state.apply(&assay_ledger::genesis::genesis(&spec).unwrap());
     state
@@ -43,13 +50,61 @@ fn lanes_keep_nonce_order_and_blocks_take_the_highest_fee_first() {
     for tx in [transfer(1, 0, 1000), transfer(1, 1, 9000), transfer(2, 0, 5000)] {
         pool.submit(|| state.clone(), &encode(&tx)).unwrap();
     }
-    let mut selection = pool.selection();
+    let mut selection = pool.selection(&state).unwrap();
     let order: Vec<_> = std::iter::from_fn(|| selection.next()).map(|tx| (tx.body.nonce, tx.body.fee.0)).collect();
     assert_eq!(order, [(0, 5000), (0, 1000), (1, 9000)]);
-    let mut selection = pool.selection();
+    let mut selection = pool.selection(&state).unwrap();
     selection.pass_over(&key(1).account());
     assert_eq!(selection.next().unwrap().body.signer, key(2).account());
     assert!(selection.next().is_none(), "the lane that was passed over is left alone");
+}
+
+/// A large transaction to no effect.
+fn bulk(n: u8, nonce: u64, fee: u64, proof: usize) -> SignedTransaction {
+    let action = Action::Answer { challenge: Hash32::ZERO, proof: vec![7; proof] };
+    Signed::new(Transaction { signer: key(n).account(), nonce, fee: Amount(fee), action }, &GENESIS, &key(n))
+}
+
+/// The scores that `state`'s validator is waited for.
+fn scores(nonce: u64) -> SignedTransaction {
+    let action = Action::CommitScores { subnet: 1, epoch: 0, commitment: Hash32([nonce as u8; 32]) };
+    let validator = key(VALIDATOR);
+    Signed::new(Transaction { signer: validator.account(), nonce, fee: Amount(1000), action }, &GENESIS, &validator)
+}
+
+#[test]
+fn who_floods_blocks_with_bulk_keeps_nobody_waiting() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1, 2]));
+    for tx in [bulk(1, 0, 50_000, PROOF), transfer(2, 0, 1000), scores(0), scores(1)] {
+        pool.submit(|| state.clone(), &encode(&tx)).unwrap();
+    }
+    let mut selection = pool.selection(&state).unwrap();
+    let order: Vec<_> = std::iter::from_fn(|| selection.next()).map(|tx| tx.body.signer).collect();
+    let [bulky, plain, validator] = [1, 2, VALIDATOR].map(|n| key(n).account());
+    // Only the first of a sender's has the rank; the second pays as much for a byte as is usual.
+    assert_eq!(order, [validator, plain, validator, bulky]);
+}
+
+#[test]
+fn a_full_pool_makes_room_for_what_is_awaited_and_for_what_pays_more_for_a_byte() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1, 2]));
+    let next = |n| pool.next_nonce(|| state.clone(), &key(n).account()).unwrap();
+    let submit = |tx: &SignedTransaction| pool.submit(|| state.clone(), &encode(tx));
+    let refused = |tx: &SignedTransaction| assert!(matches!(submit(tx), Err(SubmitError::Full(..))));
+    while submit(&bulk(1, next(1), 50_000, PROOF)).is_ok() {}
+    let (size, large) = (encode(&bulk(1, 0, 50_000, PROOF)).len(), next(1));
+    assert_eq!(large, (MAX_BYTES / size) as u64);
+    submit(&bulk(2, 0, 1000, MAX_BYTES % size - (size - PROOF))).unwrap();
+    assert_eq!(pool.lanes().bytes, MAX_BYTES);
+
+    refused(&bulk(1, large, 50_000, PROOF));
+    submit(&scores(0)).unwrap();
+    assert_eq!((next(1), next(2)), (large, 0), "the one that pays least for a byte is pushed out");
+    submit(&transfer(2, 0, 1000)).unwrap();
+    refused(&bulk(2, 1, 50_000, PROOF));
+    submit(&bulk(2, 1, 60_000, PROOF)).unwrap();
+    assert_eq!((next(1), next(2)), (large - 1, 2));
+    assert!(pool.contains(&scores(0)), "what is awaited stays");
 }
 
 #[test]

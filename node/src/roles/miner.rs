@@ -328,7 +328,7 @@ impl Miner {
         match self.chain.0.submit(Action::Answer { challenge: id, proof }, &self.config.key).await {
             Ok(tx) => {
                 self.metrics.miner_challenges_answered.inc();
-                tracing::info!(challenge = %id.short(), tx = %tx.short(), "answered a challenge");
+                tracing::info!(challenge = %id.short(), tx = %tx.short(), "sent the answer to a challenge");
             }
             Err(error) => tracing::warn!(challenge = %id, %error, "the answer to a challenge was not submitted"),
         }

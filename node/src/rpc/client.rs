@@ -8,7 +8,7 @@ use jsonrpsee::{
         client::{ClientT as _, Error},
         params::ObjectParams,
     },
-    http_client::{HttpClient, HttpClientBuilder},
+    http_client::{HttpClient, HttpClientBuilder, transport},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -37,6 +37,12 @@ pub enum ClientError {
         url: String,
         /// What the network said.
         reason: String,
+    },
+    /// The node takes no more connections for now.
+    #[error("the node at {url} has as many callers as it takes; try again in a moment")]
+    Busy {
+        /// The node.
+        url: String,
     },
     /// The node said no.
     #[error("{message}")]
@@ -117,6 +123,9 @@ impl RpcClient {
             }
             Error::ParseError(e) => ClientError::Foreign { url, reason: e.to_string() },
             Error::Transport(e) => {
+                if let Some(transport::Error::Rejected { status_code: 429 }) = e.downcast_ref() {
+                    return ClientError::Busy { url };
+                }
                 // The innermost cause is the one that helps: "connection refused".
                 let mut cause: &dyn std::error::Error = e.as_ref();
                 while let Some(source) = cause.source() {

@@ -105,6 +105,24 @@ fn a_start_that_was_killed_at_once_is_made_up_for_by_the_next() {
 }
 
 #[test]
+fn a_run_that_is_interrupted_before_its_epochs_are_settled_fails() {
+    let home = tempfile::tempdir().unwrap();
+    let run = Command::new(binary().unwrap())
+        .args(["devnet", "--home", home.path().to_str().unwrap(), "--base-port", "11700", "--epochs", "1", "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(Command::new("kill").args(["-TERM", &run.id().to_string()]).status().unwrap().success());
+    let output = run.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("interrupted before"), "{errors}");
+}
+
+#[test]
 fn a_busy_port_is_named_and_nothing_is_left_running() {
     let _taken = std::net::TcpListener::bind("127.0.0.1:11404").unwrap();
     let output = Command::new(binary().unwrap())

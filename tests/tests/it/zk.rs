@@ -73,6 +73,10 @@ fn every_system_proves_and_a_proof_is_of_one_request() {
         let proved = desk.did(&Desk::prove(&input, &out));
         assert_eq!(proved["system"], system);
         assert!(desk.verify(&input, &["--epoch", "3"]).status.success(), "{system}");
+        let id = proved["model_id"].as_str().unwrap();
+        assert!(desk.verify(&input, &["--epoch", "3", "--model", id]).status.success(), "{system}");
+        let another = desk.verify(&input, &["--epoch", "3", "--model", &"7".repeat(64)]);
+        assert!(String::from_utf8_lossy(&another.stderr).contains("is of another model"), "{system}");
         let other = desk.verify(&input, &["--epoch", "4"]);
         let found: Value = serde_json::from_slice(&other.stdout).unwrap();
         assert_eq!((other.status.code(), &found["verified"]), (Some(1), &Value::Bool(false)), "{system}: {found}");
@@ -110,6 +114,20 @@ fn nothing_of_the_model_nor_of_the_question_is_written_over() {
         let error = desk.refused(&Desk::prove("i.json", &out));
         assert!(error.contains(why), "{out:?}: {error}");
     }
+    let run = |model, output| ["zk", "run", model, "--input", "i.json", "--calibration", "c.json", "--output", output];
+    fs::copy(asset("digits.onnx"), desk.path("d.onnx")).unwrap();
+    fs::copy(asset("calibration.json"), desk.path("c.json")).unwrap();
+    for (model, output, why) in [
+        ("m", "m/model.assay", "model's own"),
+        ("m", "m/keys/hiding-0.count", "model's own"),
+        ("m", "i.json", "both name"),
+        ("d.onnx", "d.onnx", "both name"),
+        ("d.onnx", "c.json", "both name"),
+    ] {
+        let error = desk.refused(&run(model, output));
+        assert!(error.contains(why), "{model} {output}: {error}");
+    }
+    desk.did(&run("d.onnx", "o.json"));
     let error = desk.refused(&["zk", "report", "m", "--svg", "m/model.assay"]);
     assert!(error.contains("model's own"), "{error}");
     assert_eq!(fs::read(desk.path("m/model.assay")).unwrap(), model);

@@ -101,9 +101,15 @@ fn a_challenge_is_answered_with_a_proof_for_this_very_request() {
 
     let (other, _) = world.exchange(&miner, 2, None, None);
     let wrong = Action::Answer { challenge: id, proof: world.prove(&other) };
+    assert!(world.awaits(&miner, &wrong), "whether a proof holds is found in a block only");
     assert!(world.run(&miner, wrong).unwrap_err().contains("does not answer"));
     let answer = Action::Answer { challenge: id, proof: world.prove(&request) };
+    let vain = Action::Answer { challenge: request.id(&world.genesis), proof: world.prove(&request) };
+    let awaits =
+        [(&miner, &answer), (&miner, &vain), (&validator, &answer)].map(|(key, action)| world.awaits(key, action));
+    assert_eq!(awaits, [true, false, false]);
     world.run(&miner, answer.clone()).unwrap();
+    assert!(!world.awaits(&miner, &answer));
     assert!(matches!(query::challenge(&world.state, &id).unwrap().unwrap().status, ChallengeStatus::Answered { .. }));
     assert!(world.run(&miner, answer).unwrap_err().contains("closed"));
     world.advance_to(world.height() + 6);

@@ -6,7 +6,7 @@ use crate::{
     query,
     records::{Outcome, Proposal, ProposalStatus},
     tx::{Action, Ballot, ProposalKind},
-    world::{FEE, World, quick_params},
+    world::{FEE, World, key, quick_params},
 };
 
 fn propose(world: &mut World, kind: ProposalKind) -> u64 {
@@ -123,6 +123,29 @@ fn a_value_that_does_not_go_with_the_others_never_comes_into_force() {
     };
     assert!(why.contains("unbonding_epochs"), "{why}");
     assert_eq!(query::params(&world.state).unwrap().evidence_epochs, 2);
+}
+
+#[test]
+fn transactions_stay_large_enough_to_answer_a_challenge_to_any_model() {
+    let mut world = World::new();
+    let needed = query::models(&world.state).unwrap().into_iter().map(|model| model.answer_bytes).max().unwrap();
+    let id = propose(&mut world, parameter("max_tx_bytes"));
+    let proposal = decide(&mut world, id, [Ballot::Value(needed - 1); 4]);
+    assert_eq!(proposal.status, ProposalStatus::Rejected);
+    let Some(Outcome::Parameter { refused: Some(why), .. }) = proposal.outcome else { panic!("refused") };
+    assert!(why.contains("a challenge to model"), "{why}");
+    let id = propose(&mut world, parameter("max_tx_bytes"));
+    let proposal = decide(&mut world, id, [Ballot::Value(needed); 4]);
+    world.advance_to(proposal.execute_at + 1);
+    assert_eq!(query::params(&world.state).unwrap().max_tx_bytes, needed);
+
+    // With the least that is allowed a challenge can still be answered.
+    let miner = key("miner", 0);
+    world.register_miner(4, &miner).unwrap();
+    let (request, response) = world.exchange(&miner, 1, None, None);
+    let (challenge, validator) = (response.id(&world.genesis), world.validators[1].clone());
+    world.run(&validator, Action::Challenge { request: request.clone(), response }).unwrap();
+    world.run(&miner, Action::Answer { challenge, proof: world.prove(&request) }).unwrap();
 }
 
 #[test]

@@ -121,7 +121,13 @@ fn a_commitment_binds_and_comes_once_and_in_its_epoch() {
     assert!(world.run(&validator, commit(epoch + 1)).unwrap_err().contains("it is epoch"));
     let owner = world.owners[0].clone();
     assert!(world.run(&owner, commit(epoch)).unwrap_err().contains("a validator's operator"));
+    let awaited = |world: &World, key, actions: &[Action]| -> Vec<bool> {
+        actions.iter().map(|action| world.awaits(key, action)).collect()
+    };
+    assert_eq!(awaited(&world, &validator, &[commit(epoch), commit(epoch + 1)]), [true, false]);
+    assert_eq!(awaited(&world, &owner, &[commit(epoch)]), [false]);
     world.run(&validator, commit(epoch)).unwrap();
+    assert_eq!(awaited(&world, &validator, &[commit(epoch)]), [false]);
     assert!(world.run(&validator, commit(epoch)).unwrap_err().contains("exists already"));
     let reveal = |sheet: &ScoreSheet| Action::RevealScores { sheet: sheet.clone() };
     world.advance_to_epoch(epoch + 1);
@@ -132,7 +138,10 @@ fn a_commitment_binds_and_comes_once_and_in_its_epoch() {
     assert!(world.run(&copier, reveal(&sheet)).unwrap_err().contains("must be signed by"));
     let copied = ScoreSheet { validator: copier.account(), ..sheet.clone() };
     assert!(world.run(&copier, reveal(&copied)).unwrap_err().contains("no commitment"));
+    assert_eq!(awaited(&world, &validator, &[reveal(&sheet), reveal(&other_salt)]), [true, false]);
+    assert_eq!(awaited(&world, &copier, &[reveal(&sheet), reveal(&copied)]), [false, false]);
     world.run(&validator, reveal(&sheet)).unwrap();
+    assert_eq!(awaited(&world, &validator, &[reveal(&sheet)]), [false]);
     world.advance_to_epoch(epoch + 2);
     assert!(world.run(&validator, reveal(&sheet)).unwrap_err().contains("epoch after it"));
 }

@@ -21,7 +21,7 @@ use assay_circuits::{
     },
     relation::Relations,
 };
-use assay_primitives::{AccountId, Hash32};
+use assay_primitives::{AccountId, Hash32, ModelId};
 use clap::Args;
 use eyre::{WrapErr as _, bail, ensure};
 use serde_json::json;
@@ -102,6 +102,9 @@ pub(in crate::cli) struct Verify {
     /// Refuse groth16 keys that say that a single party made them.
     #[arg(long)]
     require_ceremony: bool,
+    /// Refuse any model but the one of this id.
+    #[arg(long, value_name = "ID")]
+    model: Option<ModelId>,
     /// Refuse any verifier's key but the one of this hash, as `zk ceremony verify` prints it.
     #[arg(long, value_name = "HASH")]
     key: Option<Hash32>,
@@ -157,13 +160,18 @@ fn words(outputs: &[Vec<f64>]) -> String {
 }
 
 pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
-    files::apart(&[("--input", Some(&command.input)), ("--output", command.output.as_deref())])?;
+    let output = command.output.as_deref();
+    let read = [("MODEL", Some(&*command.model)), ("--calibration", command.calibration.as_deref())];
+    for (flag, path) in read.into_iter().chain([("--input", Some(&*command.input))]) {
+        files::apart(&[(flag, path), ("--output", output)])?;
+    }
+    output.map_or(Ok(()), |path| Folder::new(&command.model).spare(path))?;
     let Loaded { model, network, .. } =
         files::load(&command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
     let outline = model.outline();
     let (values, inputs) = one_input(&command.input, &outline)?;
     let outputs = outline.dequantise_outputs(&model.run(&inputs)?);
-    write_output(command.output.as_deref(), &outputs)?;
+    write_output(output, &outputs)?;
     let distance = Distance::find(network.as_ref(), &values, &outputs)?;
     let error = distance.as_ref().map(|distance| distance.most);
     global
@@ -387,6 +395,9 @@ fn verify_with<S: Keyed>(
     judge: impl FnOnce(&S::VerifierKey) -> eyre::Result<Option<&'static str>>,
 ) -> eyre::Result<bool> {
     let outline = files::outline(&command.verifier)?;
+    if let Some(expected) = command.model.filter(|expected| *expected != outline.id()) {
+        bail!("{} is of another model: expected {expected}, found {}", command.verifier.display(), outline.id());
+    }
     let (_, inputs) = one_input(&command.input, &outline)?;
     let outputs = read_outputs(&files::read(&command.output)?)
         .map_err(eyre::Report::from)
