@@ -1,9 +1,9 @@
 //! Transactions waiting for a block: a lane for each sender, in nonce order, bounded in every direction.
 //!
 //! A transaction enters only if the ledger would let it stand in the next block given the ones before it in its lane
-//! ([`assay_ledger::admit`]). Blocks take lanes' heads by [`Rank`]: what the ledger waits for, as scores and answers to
-//! challenges, then by highest fee for a byte. When the pool is full, a transaction pushes lanes' tails of lower rank out.
-//! So nobody who floods the network with what is cheap or large keeps a validator or miner from its duty.
+//! ([`assay_ledger::admit`]). Blocks take lanes' heads by rank: what the ledger waits for ([`assay_ledger::is_awaited`]), as
+//! scores and answers to challenges, then by highest fee for a byte. When the pool is full, a transaction pushes lanes' tails of lower rank out.
+//! So a flood of what is cheap or large pushes nobody's scores or answers aside.
 //!
 //! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
