@@ -29,7 +29,9 @@ pub(crate) use stake::{add as add_stake, release};
 use crate::{
     ActionError, BlockError, Changes, Event, Refusal, SignedTransaction, StateRead, StoreError, keys,
     overlay::Overlay,
-    query, settle,
+    query,
+    records::Role,
+    settle,
     tx::{Action, Transaction},
 };
 
@@ -187,23 +189,35 @@ pub fn admit(
     stands(view, &query::params(view)?, genesis, tx, encoded_len as u64, pending_nonces).map(|_| ())
 }
 
-/// Says whether the ledger waits for this of its signer, under a deadline: an answer to an open challenge, or scores that can
-/// be committed or revealed now. Proposers do well to put these first.
+/// The last height at which the ledger still takes what it waits for from its signer: an answer to an open challenge, or
+/// scores that can be committed or revealed now. `None` for anything else. Proposers do well to put these first.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn is_awaited(view: &dyn StateRead, genesis: &Hash32, tx: &Transaction) -> Result<bool, StoreError> {
-    let epoch = || query::chain(view).map(|chain| chain.epoch);
+pub fn awaited_until(view: &dyn StateRead, genesis: &Hash32, tx: &Transaction) -> Result<Option<u64>, StoreError> {
     let found = match &tx.action {
-        Action::Answer { challenge, .. } => evidence::may_answer(view, tx.signer, challenge).map(drop),
-        Action::CommitScores { subnet, epoch: of, .. } => scores::may_commit(view, epoch()?, tx.signer, *subnet, *of),
-        Action::RevealScores { sheet } => scores::may_reveal(view, genesis, epoch()?, tx.signer, sheet),
-        _ => return Ok(false),
+        Action::Answer { challenge, .. } => {
+            // A challenge is long to read. Others than miners are refused without.
+            let role = query::operator(view, &tx.signer)?.map(|operator| operator.role);
+            if !matches!(role, Some(Role::Miner(_))) {
+                return Ok(None);
+            }
+            evidence::may_answer(view, tx.signer, challenge).map(|waiting| waiting.deadline)
+        }
+        Action::CommitScores { subnet, epoch, .. } => {
+            let chain = query::chain(view)?;
+            scores::may_commit(view, chain.epoch, tx.signer, *subnet, *epoch).map(|()| chain.epoch_end)
+        }
+        Action::RevealScores { sheet } => {
+            let chain = query::chain(view)?;
+            scores::may_reveal(view, genesis, chain.epoch, tx.signer, sheet).map(|()| chain.epoch_end)
+        }
+        _ => return Ok(None),
     };
     match found {
-        Ok(()) => Ok(true),
+        Ok(deadline) => Ok(Some(deadline)),
         Err(ActionError::Store(error)) => Err(error),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 

@@ -58,8 +58,8 @@ pub use error::{ActionError, BlockError, Refusal};
 pub use event::Event;
 pub use execute::{
     BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
-    MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH, TxResult, WORK_BUDGET, admit, build, execute,
-    is_awaited, least_fee,
+    MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH, TxResult, WORK_BUDGET, admit, awaited_until,
+    build, execute, least_fee,
 };
 pub use genesis::GenesisError;
 pub use settle::REPORTS_KEPT;

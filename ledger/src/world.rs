@@ -174,12 +174,14 @@ impl World {
         result.error.clone().map_or(Ok(()), Err)
     }
 
-    /// Empty blocks up to, and without, this height's block.
     /// Whether the ledger waits for this action of a signer.
     pub(crate) fn awaits(&self, key: &Keypair, action: &Action) -> bool {
-        crate::is_awaited(&self.state, &self.genesis, &self.sign(key, action.clone()).body).unwrap()
+        let until = crate::awaited_until(&self.state, &self.genesis, &self.sign(key, action.clone()).body).unwrap();
+        assert!(until.is_none_or(|height| height > self.height()));
+        until.is_some()
     }
 
+    /// Empty blocks up to, and without, this height's block.
     pub(crate) fn advance_to(&mut self, height: u64) {
         while self.height() + 1 < height {
             self.block(&[]);

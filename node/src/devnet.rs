@@ -34,6 +34,9 @@ use crate::{
 /// The subnet that a devnet serves.
 const SUBNET: u16 = 1;
 
+/// Why a run that was to settle so many epochs fails.
+const INTERRUPTED: &str = "interrupted before the epochs asked for were settled and the proposals counted";
+
 /// Runs a devnet until its epochs are settled, or until it is interrupted.
 pub async fn run(args: DevnetArgs) -> eyre::Result<()> {
     let layout = Layout::open(&args)?;
@@ -55,7 +58,7 @@ pub async fn run(args: DevnetArgs) -> eyre::Result<()> {
     };
     let outcome = match started {
         Ok(true) => direct(&args, &layout, &mut nodes, &progress).await,
-        Ok(false) => args.epochs.map_or(Ok(()), |_| Err(eyre!("interrupted before an epoch was settled"))),
+        Ok(false) => args.epochs.map_or(Ok(()), |_| Err(eyre!(INTERRUPTED))),
         Err(e) => Err(e),
     };
     progress.say("stopping");
@@ -88,10 +91,7 @@ async fn direct(args: &DevnetArgs, layout: &Layout, nodes: &mut Nodes, progress:
     } else {
         println!("{}", report.to_text());
     }
-    match goal {
-        Some(Goal { last }) if !done => Err(eyre!("interrupted before epoch {last} was settled")),
-        _ => Ok(()),
-    }
+    if done || goal.is_none() { Ok(()) } else { Err(eyre!(INTERRUPTED)) }
 }
 
 /// When a run with `--epochs` is over.

@@ -1,16 +1,18 @@
 //! Transactions waiting for a block: a lane for each sender, in nonce order, bounded in every direction.
 //!
 //! A transaction enters only if the ledger would let it stand in the next block given the ones before it in its lane
-//! ([`assay_ledger::admit`]). Blocks take lanes' heads by rank: what the ledger waits for ([`assay_ledger::is_awaited`]), as
-//! scores and answers to challenges, then by highest fee for a byte. When the pool is full, a transaction pushes lanes' tails of lower rank out.
-//! So a flood of what is cheap or large pushes nobody's scores or answers aside.
+//! ([`assay_ledger::admit`]). Blocks take lanes' heads by rank: first what the ledger waits for, as scores and answers to
+//! challenges, by its deadline ([`assay_ledger::awaited_until`]), and the little that stands before it in its lane; then the
+//! others by highest fee for a byte. When the pool is full, a transaction pushes tails of lanes of lower rank out. So a flood of
+//! what is cheap or large pushes nobody's scores or answers aside.
 //!
 //! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
 mod selection;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
     sync::{Arc, Mutex},
 };
 
@@ -90,16 +92,25 @@ struct Waiting {
 
 /// Which transactions come first, higher ones before lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    /// Whether the ledger waits for it ([`assay_ledger::is_awaited`]).
-    awaited: bool,
-    /// Grain for 2^20 bytes.
-    rate: u128,
+enum Rank {
+    /// Nobody waits for it. Grain for 2^20 bytes.
+    Paid(u128),
+    /// The ledger waits for it until this height.
+    Awaited(Reverse<u64>),
 }
 
 impl Rank {
-    fn new(awaited: bool, fee: Amount, bytes: usize) -> Self {
-        Self { awaited, rate: (u128::from(fee.0) << 20) / (bytes as u128).max(1) }
+    fn new(awaited: Option<u64>, fee: Amount, bytes: usize) -> Self {
+        let paid = Self::Paid((u128::from(fee.0) << 20) / (bytes as u128).max(1));
+        awaited.map_or(paid, |height| Self::Awaited(Reverse(height)))
+    }
+
+    /// The rank of a lane's next: it cannot come before the others, so that no fee for it makes up for what they lack.
+    fn after(self, before: Self) -> Self {
+        match (self, before) {
+            (Self::Paid(own), Self::Paid(before)) => Self::Paid(own.min(before)),
+            _ => self,
+        }
     }
 }
 
@@ -221,9 +232,12 @@ impl Mempool {
         if fees > u128::from(balance.0) {
             return Err(SubmitError::Overdrawn { payer, balance });
         }
-        let few = lanes.by_sender.get(&sender).is_none_or(|lane| lane.len() < MOST_AWAITED);
-        let awaited = few && assay_ledger::is_awaited(view, &self.genesis, &tx.body).map_err(Refusal::from)?;
-        let rank = Rank::new(awaited, tx.body.fee, bytes.len());
+        let lane = lanes.by_sender.get(&sender);
+        let few = lane.is_none_or(|lane| lane.len() < MOST_AWAITED);
+        let until = || assay_ledger::awaited_until(view, &self.genesis, &tx.body).map_err(Refusal::from);
+        let rank = Rank::new(if few { until()? } else { None }, tx.body.fee, bytes.len());
+        let last = lane.and_then(|lane| lane.values().next_back());
+        let rank = last.map_or(rank, |last| rank.after(last.rank));
         lanes.make_room(sender, bytes.len(), rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;
         lanes.insert(Waiting { id, bytes: bytes.len(), rank, tx: Arc::new(tx) });
         Ok(id)
@@ -259,7 +273,7 @@ impl Mempool {
     pub fn selection(&self, view: &dyn StateRead) -> Result<Selection, StoreError> {
         let shared = |lane: &BTreeMap<u64, Waiting>| lane.values().map(|w| (w.tx.clone(), w.bytes)).collect();
         let lanes = self.lanes().by_sender.iter().map(|(sender, lane)| (*sender, shared(lane))).collect();
-        Selection::new(lanes, |tx| assay_ledger::is_awaited(view, &self.genesis, tx))
+        Selection::new(lanes, |tx| assay_ledger::awaited_until(view, &self.genesis, tx))
     }
 
     /// Drops what a committed block contains or makes impossible. `view` is the state after it.
@@ -335,23 +349,21 @@ impl Lanes {
         if needed == 0 {
             return Ok(());
         }
-        let tail = |(owner, lane): (&AccountId, &BTreeMap<u64, Waiting>)| {
-            lane.values().next_back().map(|w| (w.rank, *owner, w.bytes))
-        };
-        let mut tails: Vec<_> =
-            self.by_sender.iter().filter_map(tail).filter(|(r, owner, _)| *owner != sender && *r < rank).collect();
-        tails.sort_unstable();
-        let mut freed = 0;
-        let enough = |(_, _, size): &(Rank, AccountId, usize)| {
-            let still = freed < needed;
+        let others = self.by_sender.iter().filter(|(owner, _)| **owner != sender);
+        let mut tails: HashMap<AccountId, _> = others.map(|(owner, lane)| (*owner, lane.values().rev())).collect();
+        let key = |owner: AccountId, w: &Waiting| Reverse((w.rank, owner, w.bytes));
+        let first = tails.iter_mut().filter_map(|(owner, tail)| tail.next().map(|w| key(*owner, w)));
+        let mut lowest: BinaryHeap<_> = first.collect();
+        let (mut victims, mut freed) = (Vec::new(), 0);
+        while freed < needed {
+            let Some(Reverse((_, owner, size))) = lowest.pop().filter(|Reverse((lower, ..))| *lower < rank) else {
+                return Err(NoRoom);
+            };
             freed += size;
-            still
-        };
-        let victims: Vec<_> = tails.into_iter().take_while(enough).collect();
-        if victims.iter().map(|(_, _, size)| size).sum::<usize>() < needed {
-            return Err(NoRoom);
+            victims.push(owner);
+            lowest.extend(tails.get_mut(&owner).and_then(Iterator::next).map(|w| key(owner, w)));
         }
-        for (_, owner, _) in victims {
+        for owner in victims {
             if let Some(lane) = self.by_sender.get_mut(&owner)
                 && let Some((_, waiting)) = lane.pop_last()
             {

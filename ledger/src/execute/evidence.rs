@@ -208,7 +208,7 @@ pub(super) fn challenge(
 /// A challenge that waits for its answer.
 pub(super) struct Waiting {
     challenge: Challenge,
-    deadline: u64,
+    pub(super) deadline: u64,
     /// What checking an answer of its model takes.
     pub(super) cost: WorkCost,
 }

@@ -1,7 +1,7 @@
 //! Actions that take long to execute: their price, and their room in a block.
 //!
 //! Each kind has room of its own, so that one cannot crowd out another: the work of what a miner must post before its deadline,
-//! above all, never waits for that of what anyone may send; and proposers put it first (see [`is_awaited`](super::is_awaited)),
+//! above all, never waits for that of what anyone may send; and proposers put it first (see [`awaited_until`](super::awaited_until)),
 //! so that nor does it wait for bytes. Room is metered twice, in pieces and in nanoseconds that are reckoned from
 //! what a model takes to verify and to run; so a block of the dearest models takes no longer than one of the cheapest. What
 //! the state alone shows to be vain takes no room; it fails fast.

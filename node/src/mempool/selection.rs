@@ -9,10 +9,13 @@ use std::{
 use assay_ledger::{Candidates, SignedTransaction, StoreError, tx::Transaction};
 use assay_primitives::AccountId;
 
-use super::Rank;
+use super::{MOST_AWAITED, Rank};
+
+/// Bytes of a lane that may stand before what is awaited and have its rank: a refutation, say, or a challenge.
+const BEFORE_AWAITED: usize = 256 << 10;
 
 /// Transactions and their encoded lengths, in nonce order.
-type Lane = VecDeque<(Arc<SignedTransaction>, usize)>;
+type Waiting = VecDeque<(Arc<SignedTransaction>, usize)>;
 
 /// Transactions to try, best first. It shares them with the pool and keeps nobody else waiting.
 pub struct Selection {
@@ -21,18 +24,53 @@ pub struct Selection {
     heads: BinaryHeap<(Rank, Reverse<AccountId>)>,
 }
 
-impl Selection {
-    /// Only lanes' first heads can have the rank of what is awaited: one of a sender's a block, so that all get their turn.
-    pub(super) fn new(
-        lanes: BTreeMap<AccountId, Lane>,
-        awaited: impl Fn(&Transaction) -> Result<bool, StoreError>,
+struct Lane {
+    waiting: Waiting,
+    /// How many come up to the first awaited one, with it, and until when it is awaited: one of a sender's a block, so that
+    /// all get their turn.
+    awaited: Option<(usize, u64)>,
+}
+
+impl Lane {
+    fn new(
+        waiting: Waiting,
+        until: &impl Fn(&Transaction) -> Result<Option<u64>, StoreError>,
     ) -> Result<Self, StoreError> {
-        let mut heads = BinaryHeap::with_capacity(lanes.len());
-        for (sender, lane) in &lanes {
-            if let Some((tx, bytes)) = lane.front() {
-                heads.push((Rank::new(awaited(&tx.body)?, tx.body.fee, *bytes), Reverse(*sender)));
+        let (mut before, mut awaited) = (0, None);
+        for (count, (tx, bytes)) in (1..=MOST_AWAITED).zip(&waiting) {
+            if let Some(height) = until(&tx.body)? {
+                awaited = Some((count, height));
+                break;
+            }
+            before += bytes;
+            if before > BEFORE_AWAITED {
+                break;
             }
         }
+        Ok(Self { waiting, awaited })
+    }
+
+    fn rank(&self) -> Option<Rank> {
+        let (tx, bytes) = self.waiting.front()?;
+        Some(Rank::new(self.awaited.map(|(_, height)| height), tx.body.fee, *bytes))
+    }
+
+    fn pop(&mut self) -> Option<Arc<SignedTransaction>> {
+        let (tx, _) = self.waiting.pop_front()?;
+        self.awaited = self.awaited.and_then(|(count, height)| (count > 1).then_some((count - 1, height)));
+        Some(tx)
+    }
+}
+
+impl Selection {
+    /// `until` says up to which height a transaction is awaited.
+    pub(super) fn new(
+        lanes: BTreeMap<AccountId, Waiting>,
+        until: impl Fn(&Transaction) -> Result<Option<u64>, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let lane = |(sender, waiting)| Ok((sender, Lane::new(waiting, &until)?));
+        let lanes = lanes.into_iter().map(lane).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        let heads = lanes.iter().filter_map(|(sender, lane)| Some((lane.rank()?, Reverse(*sender)))).collect();
         Ok(Self { lanes, heads })
     }
 }
@@ -41,10 +79,8 @@ impl Candidates for Selection {
     fn next(&mut self) -> Option<SignedTransaction> {
         while let Some((_, Reverse(sender))) = self.heads.pop() {
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
-            let Some((tx, _)) = lane.pop_front() else { continue };
-            if let Some((next, bytes)) = lane.front() {
-                self.heads.push((Rank::new(false, next.body.fee, *bytes), Reverse(sender)));
-            }
+            let Some(tx) = lane.pop() else { continue };
+            self.heads.extend(lane.rank().map(|rank| (rank, Reverse(sender))));
             return Some(SignedTransaction::clone(&tx));
         }
         None

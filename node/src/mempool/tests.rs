@@ -86,6 +86,46 @@ fn who_floods_blocks_with_bulk_keeps_nobody_waiting() {
 }
 
 #[test]
+fn what_stands_before_scores_in_their_lane_keeps_them_from_no_block() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1]));
+    let first = |txs: &[&SignedTransaction]| {
+        for tx in txs {
+            pool.submit(|| state.clone(), &encode(*tx)).unwrap();
+        }
+        pool.selection(&state).unwrap().next().unwrap().body.signer
+    };
+    let [payer, validator] = [1, VALIDATOR].map(|n| key(n).account());
+    assert_eq!(first(&[&bulk(VALIDATOR, 0, 1000, PROOF), &transfer(1, 0, 1000)]), payer);
+    assert_eq!(first(&[&scores(1)]), validator);
+    // Two such are too much to go first with.
+    let (pool, state) = (Mempool::new(GENESIS), state.clone());
+    for tx in [bulk(VALIDATOR, 0, 1000, PROOF), bulk(VALIDATOR, 1, 1000, PROOF), scores(2), transfer(1, 0, 1000)] {
+        pool.submit(|| state.clone(), &encode(&tx)).unwrap();
+    }
+    assert_eq!(pool.selection(&state).unwrap().next().unwrap().body.signer, payer);
+}
+
+#[test]
+fn many_small_ones_of_one_sender_make_room_for_a_large_one_of_higher_rank() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1, 2, 3]));
+    let submit = |tx: &SignedTransaction| pool.submit(|| state.clone(), &encode(tx));
+    let next = |n| pool.next_nonce(|| state.clone(), &key(n).account()).unwrap();
+    while submit(&bulk(1, next(1), 1000, 20_000)).is_ok() {}
+    let many = next(1);
+    assert!(many < MAX_LANE as u64, "the pool is full before the lane");
+    // What pays well behind them keeps them no place.
+    let shield = transfer(1, many, 1_000_000);
+    submit(&shield).unwrap();
+    submit(&bulk(2, 0, 1_000_000, PROOF)).unwrap();
+    assert!(!pool.contains(&shield));
+    assert!(many - next(1) >= (PROOF / 20_100) as u64 && pool.lanes().bytes <= MAX_BYTES);
+    // Nothing is evicted for what gets no room in the end.
+    let before = pool.len();
+    assert!(matches!(submit(&bulk(3, 0, 1000, PROOF)), Err(SubmitError::Full(..))));
+    assert_eq!(pool.len(), before);
+}
+
+#[test]
 fn a_full_pool_makes_room_for_what_is_awaited_and_for_what_pays_more_for_a_byte() {
     let (pool, state) = (Mempool::new(GENESIS), state(&[1, 2]));
     let next = |n| pool.next_nonce(|| state.clone(), &key(n).account()).unwrap();

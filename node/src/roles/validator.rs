@@ -294,10 +294,12 @@ impl Validator {
         }
         let drawn = OsRng.gen_range(0..10_000) < rate;
         let challenged = round.verified.choose(&mut OsRng).filter(|_| drawn).cloned();
+        // The scores first: they have a deadline.
+        self.follow_up(view, chain).await?;
         if let Some((request, response)) = challenged {
             self.send(Action::Challenge { request, response }).await;
         }
-        self.follow_up(view, chain).await
+        Ok(())
     }
 
     /// Commits and reveals whatever is on disk and not yet on chain.

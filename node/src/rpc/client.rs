@@ -38,8 +38,8 @@ pub enum ClientError {
         /// What the network said.
         reason: String,
     },
-    /// The node takes no more connections for now.
-    #[error("the node at {url} has as many callers as it takes; try again in a moment")]
+    /// The node takes no more requests for now.
+    #[error("the node at {url} takes no more requests for now; try again in a moment")]
     Busy {
         /// The node.
         url: String,

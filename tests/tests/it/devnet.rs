@@ -107,14 +107,18 @@ fn a_start_that_was_killed_at_once_is_made_up_for_by_the_next() {
 #[test]
 fn a_run_that_is_interrupted_before_its_epochs_are_settled_fails() {
     let home = tempfile::tempdir().unwrap();
-    let run = Command::new(binary().unwrap())
+    let mut run = Command::new(binary().unwrap())
         .args(["devnet", "--home", home.path().to_str().unwrap(), "--base-port", "11700", "--epochs", "1", "--json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(4));
+    while !home.path().join("devnet.json").exists() {
+        assert!(run.try_wait().unwrap().is_none(), "the devnet ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_secs(1));
     assert!(Command::new("kill").args(["-TERM", &run.id().to_string()]).status().unwrap().success());
     let output = run.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
