@@ -1,10 +1,10 @@
 //! Transactions waiting for a block: a lane for each sender, in nonce order, bounded in every direction.
 //!
 //! A transaction enters only if the ledger would let it stand in the next block given the ones before it in its lane
-//! ([`assay_ledger::admit`]). Blocks take lanes' heads by rank: first what the ledger waits for, as scores and answers to
-//! challenges, by its deadline ([`assay_ledger::awaited_until`]), and the little that stands before it in its lane; then the
-//! others by highest fee for a byte. When the pool is full, a transaction pushes tails of lanes of lower rank out. So a flood of
-//! what is cheap or large pushes nobody's scores or answers aside.
+//! ([`assay_ledger::admit`]). Blocks take lanes' heads by rank: first what the ledger waits for ([`assay_ledger::awaited_until`]),
+//! scores before answers to challenges and these by deadline, each with the little that stands before it in its lane; then the
+//! others by highest fee for a byte. When the pool is full, a transaction pushes tails of lanes of lower rank out. This orders
+//! what has arrived; a flood still delays gossip.
 //!
 //! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
@@ -16,7 +16,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use assay_ledger::{Refusal, SignedTransaction, StateRead, StoreError, query};
+use assay_ledger::{
+    Refusal, SignedTransaction, StateRead, StoreError, query,
+    tx::{Action, Transaction},
+};
 use assay_primitives::{AccountId, Amount, Hash32, decode};
 
 pub use selection::Selection;
@@ -95,14 +98,20 @@ struct Waiting {
 enum Rank {
     /// Nobody waits for it. Grain for 2^20 bytes.
     Paid(u128),
-    /// The ledger waits for it until this height.
-    Awaited(Reverse<u64>),
+    /// An answer to a challenge that is open until this height. It may be false, and then come again.
+    Answer(Reverse<u64>),
+    /// Scores: small, and taken once.
+    Scores,
 }
 
 impl Rank {
-    fn new(awaited: Option<u64>, fee: Amount, bytes: usize) -> Self {
-        let paid = Self::Paid((u128::from(fee.0) << 20) / (bytes as u128).max(1));
-        awaited.map_or(paid, |height| Self::Awaited(Reverse(height)))
+    /// `awaited` is the last height at which the ledger takes it, if it waits for it.
+    fn new(tx: &Transaction, bytes: usize, awaited: Option<u64>) -> Self {
+        match (awaited, &tx.action) {
+            (None, _) => Self::Paid((u128::from(tx.fee.0) << 20) / (bytes as u128).max(1)),
+            (Some(height), Action::Answer { .. }) => Self::Answer(Reverse(height)),
+            (Some(_), _) => Self::Scores,
+        }
     }
 
     /// The rank of a lane's next: it cannot come before the others, so that no fee for it makes up for what they lack.
@@ -235,7 +244,7 @@ impl Mempool {
         let lane = lanes.by_sender.get(&sender);
         let few = lane.is_none_or(|lane| lane.len() < MOST_AWAITED);
         let until = || assay_ledger::awaited_until(view, &self.genesis, &tx.body).map_err(Refusal::from);
-        let rank = Rank::new(if few { until()? } else { None }, tx.body.fee, bytes.len());
+        let rank = Rank::new(&tx.body, bytes.len(), if few { until()? } else { None });
         let last = lane.and_then(|lane| lane.values().next_back());
         let rank = last.map_or(rank, |last| rank.after(last.rank));
         lanes.make_room(sender, bytes.len(), rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;

@@ -2,7 +2,7 @@
 //!
 //! Each kind has room of its own, so that one cannot crowd out another: the work of what a miner must post before its deadline,
 //! above all, never waits for that of what anyone may send; and proposers put it first (see [`awaited_until`](super::awaited_until)),
-//! so that nor does it wait for bytes. Room is metered twice, in pieces and in nanoseconds that are reckoned from
+//! to spare it the wait for bytes. Room is metered twice, in pieces and in nanoseconds that are reckoned from
 //! what a model takes to verify and to run; so a block of the dearest models takes no longer than one of the cheapest. What
 //! the state alone shows to be vain takes no room; it fails fast.
 

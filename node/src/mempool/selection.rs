@@ -26,9 +26,9 @@ pub struct Selection {
 
 struct Lane {
     waiting: Waiting,
-    /// How many come up to the first awaited one, with it, and until when it is awaited: one of a sender's a block, so that
+    /// How many come up to the first awaited one, with it, and the rank that it gives them: one of a sender's a block, so that
     /// all get their turn.
-    awaited: Option<(usize, u64)>,
+    awaited: Option<(usize, Rank)>,
 }
 
 impl Lane {
@@ -39,7 +39,7 @@ impl Lane {
         let (mut before, mut awaited) = (0, None);
         for (count, (tx, bytes)) in (1..=MOST_AWAITED).zip(&waiting) {
             if let Some(height) = until(&tx.body)? {
-                awaited = Some((count, height));
+                awaited = Some((count, Rank::new(&tx.body, *bytes, Some(height))));
                 break;
             }
             before += bytes;
@@ -52,12 +52,12 @@ impl Lane {
 
     fn rank(&self) -> Option<Rank> {
         let (tx, bytes) = self.waiting.front()?;
-        Some(Rank::new(self.awaited.map(|(_, height)| height), tx.body.fee, *bytes))
+        Some(self.awaited.map_or_else(|| Rank::new(&tx.body, *bytes, None), |(_, rank)| rank))
     }
 
     fn pop(&mut self) -> Option<Arc<SignedTransaction>> {
         let (tx, _) = self.waiting.pop_front()?;
-        self.awaited = self.awaited.and_then(|(count, height)| (count > 1).then_some((count - 1, height)));
+        self.awaited = self.awaited.and_then(|(count, rank)| (count > 1).then_some((count - 1, rank)));
         Some(tx)
     }
 }

@@ -86,6 +86,16 @@ fn who_floods_blocks_with_bulk_keeps_nobody_waiting() {
 }
 
 #[test]
+fn scores_come_before_answers_and_these_by_deadline_then_fees_for_a_byte() {
+    let answer = |until| Rank::new(&bulk(1, 0, 50_000, 10).body, 150, until);
+    let paid = |fee| Rank::new(&transfer(1, 0, fee).body, 200, None);
+    let ranks =
+        [paid(1000), paid(u64::MAX), answer(Some(9)), answer(Some(8)), Rank::new(&scores(0).body, 200, Some(99))];
+    assert!(ranks.is_sorted_by(|lower, higher| lower < higher));
+    assert!(answer(None) < answer(Some(u64::MAX)));
+}
+
+#[test]
 fn what_stands_before_scores_in_their_lane_keeps_them_from_no_block() {
     let (pool, state) = (Mempool::new(GENESIS), state(&[1]));
     let first = |txs: &[&SignedTransaction]| {
