@@ -140,6 +140,7 @@ impl Params {
                 "min_reports",
                 "must not exceed max_validators, or no score ever settles",
             ),
+            (self.alpha_low <= self.alpha_high, "alpha_low", "must not exceed alpha_high"),
             (self.latency_full_ms < self.latency_zero_ms, "latency_full_ms", "must be below latency_zero_ms"),
             (weights.iter().any(|w| *w > 0), "weight_exact", "must be above zero where all other weights are zero"),
             (
@@ -172,6 +173,34 @@ params! {
     tempo: 4..=100000, dev 20, testnet 360;
     /// Newly minted grain for each settled epoch.
     epoch_emission: 0..=1000000000000000, dev 100000000000, testnet 1000000000000;
+    /// Epochs after which the emission halves, and halves again; 0: never.
+    emission_halving_epochs: 0..=1000000000, dev 0, testnet 58400;
+    /// Share of the emission that goes to the treasury, in basis points.
+    emission_treasury: 0..=5000, dev 0, testnet 500;
+    /// Share of what miners and validators earn together that goes to miners, in basis points.
+    emission_miners: 0..=10000, dev 5000, testnet 5000;
+    /// How scores are aggregated: 0 robust, 1 weighted_median, 2 median, 3 trimmed_mean, 4 stake_weighted, 5 confidence_weighted. A minority of the stake moves 4 and 5 at will.
+    aggregation: 0..=5, dev 0, testnet 0;
+    /// Modified Z-score above which a report is an outlier, in thousandths.
+    outlier_cut_off: 675..=100000, dev 3500, testnet 3500;
+    /// Smallest deviation that outliers are measured against, in millionths of the range of values.
+    outlier_floor: 0..=1000000, dev 10000, testnet 10000;
+    /// Share of the stake that trimmed_mean cuts off at each end, in millionths.
+    aggregation_trim: 0..=499999, dev 333333, testnet 333333;
+    /// Majority of the stake that makes a weight consensus, in 65535ths.
+    kappa: 32767..=65535, dev 32767, testnet 32767;
+    /// How bonds are kept: 0 Yuma classic, 1 Yuma3, 2 Yuma3 with liquid alpha.
+    bonding: 0..=2, dev 0, testnet 0;
+    /// Share of the old bonds in the moving average, in millionths.
+    bonds_moving_average: 0..=1000000, dev 900000, testnet 900000;
+    /// How far weights above consensus are clipped for bonds, in 65535ths.
+    bonds_penalty: 0..=65535, dev 65535, testnet 65535;
+    /// Slowest liquid alpha, in 65535ths.
+    alpha_low: 0..=65535, dev 45875, testnet 45875;
+    /// Fastest liquid alpha, in 65535ths.
+    alpha_high: 0..=65535, dev 58982, testnet 58982;
+    /// Steepness of liquid alpha, in hundredths.
+    alpha_steepness: 0..=65535, dev 1000, testnet 1000;
     /// Most validators that vote on blocks, by stake.
     max_validators: 1..=150, dev 16, testnet 64;
     /// Least total stake of a validator, in grain.
@@ -200,6 +229,8 @@ params! {
     challenge_rate: 0..=10000, dev 2500, testnet 1000;
     /// Fewest validators that must score a miner for a new settled score.
     min_reports: 1..=150, dev 3, testnet 3;
+    /// Exchanges that a validator must show behind the scores it reveals.
+    audit_samples: 0..=16, dev 2, testnet 4;
     /// Tasks a validator sends to each miner in an epoch.
     tasks_per_epoch: 1..=1000, dev 2, testnet 8;
     /// Weight of the label check on canary inputs, out of the sum of weights.

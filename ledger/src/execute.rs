@@ -208,7 +208,7 @@ pub fn awaited_until(view: &dyn StateRead, genesis: &Hash32, tx: &Transaction) -
             let chain = query::chain(view)?;
             scores::may_commit(view, chain.epoch, tx.signer, *subnet, *epoch).map(|()| chain.epoch_end)
         }
-        Action::RevealScores { sheet } => {
+        Action::RevealScores { sheet, .. } => {
             let chain = query::chain(view)?;
             scores::may_reveal(view, genesis, chain.epoch, tx.signer, sheet).map(|()| chain.epoch_end)
         }
@@ -353,7 +353,7 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         Action::CommitScores { subnet, epoch, commitment } => {
             scores::commit(state, env, signer, *subnet, *epoch, *commitment)
         }
-        Action::RevealScores { sheet } => scores::reveal(state, env, signer, sheet),
+        Action::RevealScores { sheet, exhibits } => scores::reveal(state, env, signer, sheet, exhibits),
         Action::Refute { request, response, proof } => {
             evidence::refute(state, env, request, response, proof.as_deref())
         }

@@ -9,6 +9,7 @@ use crate::{
     keys,
     model::{Examined, ModelFault},
     overlay::Overlay,
+    settle::write_permits,
     records::{Agenda, Chain, Operator, Role, SubnetRecord, Supply, ValidatorRecord},
     tx::Endpoint,
 };
@@ -100,6 +101,7 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
         };
         add_stake(&mut state, 0, record, &owner, validator.stake)?;
     }
+    write_permits(&mut state, 0, &spec.params)?;
     let mut seen = std::collections::BTreeSet::new();
     for subnet in &spec.subnets {
         let mut market = SubnetRecord { id: subnet.id, name: subnet.name.clone(), models: Vec::new() };

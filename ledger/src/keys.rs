@@ -28,7 +28,9 @@
 //! | `modelbytes/` | model | the compiled model's bytes as they are |
 //! | `modelgroth16/` | model | its `groth16` verifier's key as it is, where the genesis has one |
 //! | `commitment/` | epoch, subnet, validator | [`Commitment`](crate::records::Commitment), until settled |
-//! | `reveal/` | epoch, subnet, validator | [`Reveal`](crate::records::Reveal), until settled |
+//! | `reveal/` | epoch, subnet, validator | [`Reveal`](crate::records::Reveal), the last [`crate::REVEALS_KEPT`] settled ones too |
+//! | `permits/` | epoch | `Vec<(AccountId, Amount)>`: whose scores of this epoch count, with the stake it began with; until settled |
+//! | `audit/` | epoch | [`Hash32`]: the seed of the audit of its scores, from its end until it is settled |
 //! | `bonds/` | subnet, validator | `Vec<(AccountId, u16)>` by ascending miner |
 //! | `report/` | subnet, epoch | [`EpochReport`](crate::records::EpochReport) |
 //! | `challenge/` | response | [`Challenge`](crate::records::Challenge) |
@@ -125,6 +127,10 @@ keys! {
     reveal(epoch: u64 => &epoch.to_be_bytes(), subnet: SubnetId => &subnet.to_be_bytes(), validator: &AccountId => &validator.0) = "reveal/";
     /// Prefix of an epoch's reveals in a subnet.
     reveals(epoch: u64 => &epoch.to_be_bytes(), subnet: SubnetId => &subnet.to_be_bytes()) = "reveal/";
+    /// Validators whose scores of an epoch count.
+    permits(epoch: u64 => &epoch.to_be_bytes()) = "permits/";
+    /// The seed of the audit of an epoch's scores.
+    audit(epoch: u64 => &epoch.to_be_bytes()) = "audit/";
     /// A validator's bonds to miners.
     bonds(subnet: SubnetId => &subnet.to_be_bytes(), validator: &AccountId => &validator.0) = "bonds/";
     /// A settled epoch.
@@ -241,6 +247,8 @@ mod tests {
             model_groth16(&m),
             commitment(1, 1, &a),
             reveal(1, 1, &a),
+            permits(1),
+            audit(1),
             bonds(1, &a),
             report(1, 1),
             challenge(&h),

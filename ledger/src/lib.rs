@@ -30,13 +30,17 @@
 //! | [`tx`], [`records`], [`keys`] | transactions; state records; where they lie |
 //! | [`state`] | the store trait, and one in memory |
 //! | `execute` and below it, `settle` | the rules |
+//! | [`audit`] | what a reveal of scores must show |
 //! | [`model`] | what a model must be for a chain to keep it |
 //! | [`query`] | typed reads |
+//! | [`explain`] | each number between scores and money |
 //! | [`tree`] | the Merkle tree and its proofs |
 
+pub mod audit;
 pub mod error;
 pub mod event;
 mod execute;
+pub mod explain;
 pub mod genesis;
 pub mod keys;
 pub mod model;
@@ -62,7 +66,7 @@ pub use execute::{
     build, execute, least_fee,
 };
 pub use genesis::GenesisError;
-pub use settle::REPORTS_KEPT;
+pub use settle::{REPORTS_KEPT, REVEALS_KEPT};
 pub use state::{Changes, MemoryState, StateRead, StoreError};
 pub use tx::SignedTransaction;
 

@@ -250,9 +250,24 @@ pub fn commitment(
     read(view, "commitment", &keys::commitment(epoch, subnet, validator))
 }
 
-/// A validator's revealed scores, until their epoch is settled.
+/// Validators whose scores of an epoch count, with the stake they began it with, by ascending account; until it is settled.
+pub fn permits(view: &dyn StateRead, epoch: u64) -> Result<Vec<(AccountId, Amount)>> {
+    must(view, "permits", &keys::permits(epoch))
+}
+
+/// A validator's revealed scores; those of the last [`crate::REVEALS_KEPT`] settled epochs are kept.
 pub fn reveal(view: &dyn StateRead, epoch: u64, subnet: SubnetId, validator: &AccountId) -> Result<Option<Reveal>> {
     read(view, "reveal", &keys::reveal(epoch, subnet, validator))
+}
+
+/// The seed of the audit of an epoch's scores; `None` before the epoch ended, and once it is settled.
+pub fn audit_seed(view: &dyn StateRead, epoch: u64) -> Result<Option<Hash32>> {
+    read(view, "audit seed", &keys::audit(epoch))
+}
+
+/// All revealed scores of an epoch in a subnet, by ascending validator; kept as [`reveal`] says.
+pub fn reveals(view: &dyn StateRead, epoch: u64, subnet: SubnetId) -> Result<Vec<(AccountId, Reveal)>> {
+    keyed(view, "reveal", &keys::reveals(epoch, subnet), last_account)
 }
 
 /// The set that voted on the last executed block (of genesis: the first block's).

@@ -5,8 +5,10 @@
 //!       \-- scores as weights, outliers flagged --rewards::epoch----+--> rewards: miners' owners, validators and delegators
 //! ```
 //!
-//! - A validator takes part if it could be in the validator set now, committed in `e` and revealed in `e + 1`. Others
-//!   have no say, earn nothing, and their stored bonds stand as they are.
+//! - A validator takes part if it had a permit for `e`, committed in `e` and revealed in `e + 1`. Others have no say, earn
+//!   nothing, and their stored bonds stand as they are. Permits of an epoch go to those who could be in the validator set
+//!   when it began; their stake counts as it was then, or as it is now if that is less: stake bought later has no say.
+//! - Only scores whose audit held were revealed at all: see [`crate::audit`].
 //! - A report on a miner that registered at or after the commitment does not count.
 //! - Where fewer than `min_reports` count, the miner's last score stands, and stands for every validator's weight of it.
 //! - Where a validator gave no report on a miner that has a settled score, that score stands in for it in the miner's pay,
@@ -17,9 +19,11 @@
 //! - Every division rounds down. What rounding leaves goes to [`crate::treasury`].
 
 mod market;
+mod rules;
 
 use assay_chain_spec::{Params, voting_power};
-use assay_primitives::{Validator, ValidatorSet};
+use assay_consensus::rewards;
+use assay_primitives::{AccountId, Amount, Validator, ValidatorSet};
 
 use crate::{
     Event, StateRead, StoreError,
@@ -32,6 +36,8 @@ use crate::{
 
 /// Epoch reports kept for each subnet.
 pub const REPORTS_KEPT: u64 = 1000;
+/// Settled epochs whose revealed scores are kept, for those who want to know what a score was made of.
+pub const REVEALS_KEPT: u64 = 8;
 /// Epochs in which a retired miner is still listed, beyond those that evidence reaches back: its last ones are settled.
 const LISTED_AFTER_EVIDENCE: u64 = 2;
 /// Epochs whose first heights are kept; above the largest `evidence_epochs` by more than [`LISTED_AFTER_EVIDENCE`].
@@ -44,21 +50,27 @@ pub(crate) fn end_epoch(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), St
     let height = env.block.height;
     if let Some(scored) = env.epoch.checked_sub(1) {
         let subnets = query::subnets(state)?;
-        let share = env.params.epoch_emission.checked_div(subnets.len() as u64).unwrap_or(0);
+        let emission = rewards::emission_at(env.params.epoch_emission, env.params.emission_halving_epochs, scored);
+        let share = emission.checked_div(subnets.len() as u64).unwrap_or(0);
         for subnet in subnets {
             let supply = query::supply(state)?;
             let exists = supply.genesis.saturating_add(supply.minted).saturating_sub(supply.burned);
             let emission = share.min(SUPPLY_LIMIT.saturating_sub(exists));
             market::settle(state, env, scored, subnet.id, emission)?;
         }
+        state.remove(keys::permits(scored));
+        state.remove(keys::audit(scored));
     }
     unlist_miners(state, env)?;
     release(state, env.epoch)?;
     choose_validators(state, env)?;
+    write_permits(state, env.epoch.saturating_add(1), env.params)?;
     for (key, _) in state.scan(&keys::challenge_counts(env.epoch))? {
         state.remove(key);
     }
     let mut chain = query::chain(state)?;
+    // Commitments to this epoch's scores are closed: what is drawn from now on was not known to who made them.
+    state.write(keys::audit(env.epoch), &chain.randomness);
     chain.epoch = env.epoch.saturating_add(1);
     chain.epoch_start = height.saturating_add(1);
     chain.epoch_end = height.saturating_add(env.params.tempo);
@@ -95,6 +107,14 @@ fn eligible(state: &Overlay<'_>, params: &Params) -> Result<Vec<ValidatorRecord>
     validators.truncate(usize::try_from(params.max_validators).unwrap_or(usize::MAX));
     validators.sort_by_key(|v| v.operator);
     Ok(validators)
+}
+
+/// Fixes whose scores of an epoch that begins will count, and with what stake at most.
+pub(crate) fn write_permits(state: &mut Overlay<'_>, epoch: u64, params: &Params) -> Result<(), StoreError> {
+    let permits: Vec<(AccountId, Amount)> =
+        eligible(state, params)?.into_iter().map(|v| (v.operator, v.stake)).collect();
+    state.write(keys::permits(epoch), &permits);
+    Ok(())
 }
 
 /// Chooses the set of the next height. If nobody qualifies the set stands as it is: a chain without voters never returns.

@@ -8,6 +8,8 @@ use assay_primitives::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Exhibit;
+
 /// A signed transaction; its id is [`Signed::id`].
 pub type SignedTransaction = Signed<Transaction>;
 
@@ -124,6 +126,8 @@ pub enum Action {
     RevealScores {
         /// What was committed.
         sheet: ScoreSheet,
+        /// The exchanges that the epoch's audit draws from the sheet, in the order of [`crate::audit::draw`].
+        exhibits: Vec<Exhibit>,
     },
     /// Shows that a miner signed a wrong answer: exact re-execution gives another output, or its own proof does not hold.
     Refute {
@@ -227,12 +231,35 @@ pub struct ScoreEntry {
     pub score: Score,
     /// How sure the validator is of it.
     pub confidence: Score,
+    /// Tasks judged; the score is the mean over them.
+    pub tasks: u32,
     /// Responses received.
     pub responses: u32,
+    /// Responses that scored 0 whatever their marks: shown to be false, or without a proof that holds where one is demanded.
+    pub refuted: u32,
     /// Proofs that held.
     pub proofs_verified: u32,
     /// Proofs that did not hold, or were missing where the model demands one.
     pub proofs_rejected: u32,
+    /// [`crate::audit::evidence`] of the responses.
+    pub evidence: Hash32,
+    /// What the criteria said, by ascending name, each once; at most [`MAX_MARKS`].
+    pub marks: Vec<Mark>,
+}
+
+/// Most criteria that a verdict names.
+pub const MAX_MARKS: u64 = 16;
+
+/// What one criterion said of a miner in an epoch. For people: no rule depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// The criterion: 1 to 16 of `a-z 0-9 -`.
+    pub criterion: String,
+    /// The mean of its marks.
+    pub mark: Score,
+    /// Tasks it applied to.
+    pub tasks: u32,
 }
 
 /// A validator's scores of one epoch, as committed and revealed. Entries ascend by miner, each once.

@@ -10,7 +10,8 @@ use assay_primitives::{
     task::{Request, Response},
 };
 
-use crate::tx::{Action, Ballot, Endpoint, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
+use crate::audit::Exhibit;
+use crate::tx::{Action, Ballot, Endpoint, Mark, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
 
 const GENESIS: Hash32 = Hash32([9; 32]);
 
@@ -45,11 +46,16 @@ fn actions(key: &Keypair) -> Vec<Action> {
         miner: account,
         score: Score::ratio(3, 4),
         confidence: Score::ONE,
+        tasks: 3,
         responses: 2,
+        refuted: 0,
         proofs_verified: 2,
         proofs_rejected: 0,
+        evidence: Hash32([5; 32]),
+        marks: vec![Mark { criterion: "exact".into(), mark: Score::ONE, tasks: 2 }],
     };
     let sheet = ScoreSheet { validator: key.account(), subnet: 1, epoch: 8, salt: [2; 32], scores: vec![entry] };
+    let exhibit = Exhibit { responses: vec![Hash32([4; 32])], request: request.clone(), response: response.clone() };
     let consent = Signature([8; 64]);
     vec![
         Action::Transfer { to: account, amount },
@@ -61,7 +67,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
         Action::SetEndpoint { operator: account, endpoint },
         Action::RegisterModel { subnet: 1, name: "digits".into(), bytes: vec![1, 2, 3] },
         Action::CommitScores { subnet: 1, epoch: 8, commitment: sheet.commitment(&GENESIS) },
-        Action::RevealScores { sheet },
+        Action::RevealScores { sheet, exhibits: vec![exhibit] },
         Action::Refute { request: request.clone(), response: response.clone(), proof: Some(vec![1]) },
         Action::Challenge { request, response },
         Action::Answer { challenge: Hash32([1; 32]), proof: vec![1, 2] },

@@ -16,7 +16,7 @@ use crate::{
     least_fee, query,
     records::{EpochReport, MinerRecord},
     tree::{self, MemoryTree},
-    tx::{Action, Consent, Endpoint, ScoreEntry, ScoreSheet, Transaction},
+    tx::{Action, Consent, Endpoint, Mark, ScoreEntry, ScoreSheet, Transaction},
 };
 
 pub(crate) const FEE: Amount = Amount(1000);
@@ -43,9 +43,9 @@ pub(crate) fn tiny_model(bias: i64) -> Model {
     Model::new(sample.graph, sample.weights, [0; 32]).unwrap()
 }
 
-/// Epochs of four blocks, cheap enough to run many.
+/// Epochs of four blocks, cheap enough to run many. Scores are made up here, so none are audited.
 pub(crate) fn quick_params() -> Params {
-    Params { tempo: 4, gov_voting_blocks: 4, gov_timelock_blocks: 2, challenge_window: 3, ..Params::dev() }
+    Params { audit_samples: 0, tempo: 4, gov_voting_blocks: 4, gov_timelock_blocks: 2, challenge_window: 3, ..Params::dev() }
 }
 
 pub(crate) fn spec(params: Params) -> ChainSpec {
@@ -218,7 +218,7 @@ impl World {
         let (txs, sheets) = self.commits(scores);
         assert!(self.block(&txs).results.iter().all(|r| r.ok));
         self.advance_to_epoch(epoch + 1);
-        let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| self.sign(v, Action::RevealScores { sheet: sheet.clone() });
+        let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| self.sign(v, Action::RevealScores { sheet: sheet.clone(), exhibits: Vec::new() });
         let txs: Vec<_> = self.validators.iter().zip(&sheets).map(reveal).collect();
         assert!(self.block(&txs).results.iter().all(|r| r.ok));
         self.advance_to_epoch(epoch + 2);
@@ -276,9 +276,13 @@ pub(crate) fn sheet(validator: &Keypair, epoch: u64, scores: &[(AccountId, Score
         miner: *miner,
         score: *score,
         confidence: Score::ONE,
+        tasks: 2,
         responses: 2,
+        refuted: 0,
         proofs_verified: 2,
         proofs_rejected: 0,
+        evidence: Hash32::ZERO,
+        marks: vec![Mark { criterion: "exact".into(), mark: *score, tasks: 2 }],
     };
     let mut scores: Vec<_> = scores.iter().map(entry).collect();
     scores.sort_by_key(|entry| entry.miner);

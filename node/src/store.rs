@@ -32,7 +32,7 @@ pub use open::OpenError;
 pub use snapshot::Snapshot;
 
 /// Version of the table above. A store of another version is refused.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 const META: &str = "meta";
 const STATE: &str = "state";

@@ -22,5 +22,5 @@ pub mod verdict;
 
 pub use canary::{CanaryError, CanarySet, CanaryTask, EpochSeed};
 pub use criteria::{Answered, Correct, Criterion, Evidence, Exact, Latency, ProofOutcome, ProofVerdict};
-pub use tally::{EpochScore, Tally};
+pub use tally::{EpochScore, MeanMark, Tally};
 pub use verdict::{CriterionMark, Scorer, Verdict};

@@ -1,14 +1,16 @@
 //! Commit and reveal: validators bind themselves to scores before anyone sees them.
 
-use assay_primitives::{AccountId, Hash32, task::SubnetId};
+use assay_primitives::{AccountId, Hash32, Score, task::SubnetId};
 
 use super::Env;
 use crate::{
-    ActionError, StateRead, keys,
+    ActionError, StateRead, StoreError,
+    audit::{self, Exhibit},
+    keys,
     overlay::Overlay,
     query,
     records::{Commitment, Reveal, Role},
-    tx::ScoreSheet,
+    tx::{MAX_MARKS, ScoreEntry, ScoreSheet},
 };
 
 /// The signer must be a validator's operator.
@@ -95,8 +97,32 @@ pub(super) fn may_reveal(
         if operator.is_none_or(|operator| operator.role != Role::Miner(subnet)) {
             return Err(ActionError::Unknown { what: "miner", id: format!("{} in subnet {subnet}", entry.miner) });
         }
+        if entry.responses == 0 && entry.score > Score::ZERO {
+            let reason = format!("miner {} is given {} without a response", entry.miner, entry.score);
+            return Err(ActionError::malformed("the scores", reason));
+        }
+        check_marks(entry)?;
     }
     Ok(())
+}
+
+/// Marks are short, and in one order: nobody fills the state with them.
+fn check_marks(entry: &ScoreEntry) -> Result<(), ActionError> {
+    ActionError::limit("the number of a miner's marks", 0, MAX_MARKS, entry.marks.len() as u64)?;
+    for mark in &entry.marks {
+        ActionError::limit("characters in a criterion's name", 1, 16, mark.criterion.len() as u64)?;
+        if !mark.criterion.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            let reason = format!("only a-z, 0-9 and -, found {:?}", mark.criterion);
+            return Err(ActionError::malformed("a criterion's name", reason));
+        }
+    }
+    match entry.marks.windows(2).find(|pair| pair[0].criterion >= pair[1].criterion) {
+        Some(pair) => {
+            let reason = format!("must ascend by criterion, each once; {} is out of order", pair[1].criterion);
+            Err(ActionError::malformed("the marks", reason))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) fn reveal(
@@ -104,8 +130,12 @@ pub(super) fn reveal(
     env: &Env<'_>,
     signer: AccountId,
     sheet: &ScoreSheet,
+    exhibits: &[Exhibit],
 ) -> Result<(), ActionError> {
     may_reveal(state, &env.block.genesis, env.epoch, signer, sheet)?;
+    let missing = StoreError::Missing { what: "seed of the last epoch's audit" };
+    let seed = query::audit_seed(state, sheet.epoch)?.ok_or(missing)?;
+    audit::check(&env.block.genesis, sheet, &audit::draw(&seed, sheet, env.params.audit_samples), exhibits)?;
     let reveal = Reveal { scores: sheet.scores.clone(), height: env.block.height };
     state.write(keys::reveal(sheet.epoch, sheet.subnet, &signer), &reveal);
     Ok(())

@@ -29,6 +29,10 @@ pub struct MinerSettlement {
     pub proofs_rejected: u32,
     /// The clip level of its weights.
     pub consensus_weight: Score,
+    /// Sum over validators of their share of stake times their clipped weight.
+    pub rank: Score,
+    /// Share of the weight given to it that lies within the consensus.
+    pub trust: Score,
     /// Share of the miners' emission.
     pub incentive: Score,
     /// Money paid.
@@ -56,6 +60,12 @@ pub struct ValidatorSettlement {
     pub account: AccountId,
     /// Its stake at settlement.
     pub stake: Amount,
+    /// The stake its scores counted with: what it had when the scored epoch began, or at settlement if that was less.
+    pub counted: Amount,
+    /// Its share of the counted stake of all that took part.
+    pub share: Score,
+    /// Sum of the scores that its weights come from, in units of `2^-32`: its weight of a miner is the score divided by this.
+    pub given: u64,
     /// What it did with its commitment.
     pub reveal: RevealStatus,
     /// Share of its weights that lies within the consensus.
@@ -79,6 +89,8 @@ pub struct EpochReport {
     pub height: u64,
     /// Newly minted for it: all rewards and the remainder. What was withheld is not in it.
     pub emission: Amount,
+    /// The treasury's share of it, without the remainder.
+    pub treasury: Amount,
     /// Rounding remainder, booked to the treasury.
     pub remainder: Amount,
     /// By ascending account.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_consensus::{
-    aggregate::{Bounds, NoConsensus, Outlier, Report, Rules, aggregate},
+    aggregate::{Bounds, NoConsensus, Outlier, Report, aggregate},
     rewards,
 };
 use assay_primitives::{AccountId, Amount, Score, task::SubnetId};
 use fixed::types::I32F32;
 
-use super::{REPORTS_KEPT, eligible};
+use super::{REPORTS_KEPT, REVEALS_KEPT, rules};
 use crate::{
     Event, StateRead, StoreError,
     execute::{Env, credit, mint, words},
@@ -26,6 +26,8 @@ const UNSOUND: StoreError = StoreError::Books("the reward rules refuse the epoch
 /// A validator that committed and revealed.
 struct Judge {
     record: ValidatorRecord,
+    /// Stake that its scores count with.
+    stake: Amount,
     /// Height of its commitment.
     committed: u64,
     scores: BTreeMap<AccountId, ScoreEntry>,
@@ -55,14 +57,16 @@ pub(super) fn settle(
     subnet: SubnetId,
     emission: u64,
 ) -> Result<(), StoreError> {
-    let (judges, absent) = gather(state, env, scored, subnet)?;
+    let (judges, absent) = gather(state, scored, subnet)?;
     let miners = contenders(state, scored, subnet)?;
     let verdicts: Vec<_> = miners.iter().map(|miner| verdict(env, &judges, miner)).collect();
     let emission = if judges.is_empty() || miners.is_empty() { 0 } else { emission };
-    let input = input(state, subnet, &judges, &miners, &verdicts, emission)?;
-    let output = rewards::epoch(&rewards::Params::default(), &input).map_err(|_| UNSOUND)?;
+    let treasurys = Amount(emission).basis_points(env.params.emission_treasury);
+    let input = input(state, subnet, &judges, &miners, &verdicts, emission.saturating_sub(treasurys.0))?;
+    let output = rewards::epoch(&rules::rewards(env.params), &input).map_err(|_| UNSOUND)?;
 
     let mut paid = Paid { remainder: Amount(output.remainder), minted: Amount::ZERO };
+    paid.account(state, &treasury(), treasurys)?;
     let mut miner_lines = Vec::with_capacity(miners.len());
     for (m, (miner, verdict)) in miners.iter().zip(&verdicts).enumerate() {
         let uid = judges.len() + m;
@@ -76,6 +80,8 @@ pub(super) fn settle(
         }
         let mut line = miner_line(&judges, miner, verdict);
         line.consensus_weight = score(output.consensus[uid])?;
+        line.rank = score(output.ranks[uid])?;
+        line.trust = score(output.trust[uid])?;
         line.incentive = score(output.incentive[uid])?;
         line.reward = reward;
         line.withheld = withheld;
@@ -91,6 +97,9 @@ pub(super) fn settle(
         validator_lines.push(ValidatorSettlement {
             account: judge.record.operator,
             stake: judge.record.stake,
+            counted: judge.stake,
+            share: score(output.stake[v])?,
+            given: input.weights[v].iter().fold(0u64, |sum, (_, w)| sum.saturating_add(w.to_bits().unsigned_abs())),
             reveal: RevealStatus::Revealed,
             trust: score(output.validator_trust[v])?,
             dividend: score(output.dividends[v])?,
@@ -105,6 +114,7 @@ pub(super) fn settle(
         subnet,
         height: env.block.height,
         emission: paid.minted,
+        treasury: treasurys,
         remainder: paid.remainder,
         miners: miner_lines,
         validators: validator_lines,
@@ -113,7 +123,8 @@ pub(super) fn settle(
     if let Some(old) = scored.checked_sub(REPORTS_KEPT) {
         state.remove(keys::report(old, subnet));
     }
-    for prefix in [keys::commitments(scored, subnet), keys::reveals(scored, subnet)] {
+    let over = scored.checked_sub(REVEALS_KEPT).map(|old| keys::reveals(old, subnet));
+    for prefix in std::iter::once(keys::commitments(scored, subnet)).chain(over) {
         for (key, _) in state.scan(&prefix)? {
             state.remove(key);
         }
@@ -125,23 +136,30 @@ pub(super) fn settle(
 /// Validators that take part, and the lines of those that could have.
 fn gather(
     state: &Overlay<'_>,
-    env: &Env<'_>,
     scored: u64,
     subnet: SubnetId,
 ) -> Result<(Vec<Judge>, Vec<ValidatorSettlement>), StoreError> {
     let (mut judges, mut absent) = (Vec::new(), Vec::new());
-    for record in eligible(state, env.params)? {
-        let operator = record.operator;
+    for (operator, permitted) in query::permits(state, scored)? {
+        let missing = StoreError::Missing { what: "validator of a permit" };
+        let record = query::validator(state, &operator)?.ok_or(missing)?;
+        if record.tombstoned {
+            continue;
+        }
+        let stake = record.stake.min(permitted);
         let commitment = query::commitment(state, scored, subnet, &operator)?;
         let reveal = query::reveal(state, scored, subnet, &operator)?;
         if let (Some(commitment), Some(reveal)) = (commitment, reveal) {
             let scores = reveal.scores.into_iter().map(|entry| (entry.miner, entry)).collect();
-            judges.push(Judge { record, committed: commitment.height, scores });
+            judges.push(Judge { record, stake, committed: commitment.height, scores });
             continue;
         }
         absent.push(ValidatorSettlement {
             account: operator,
             stake: record.stake,
+            counted: Amount::ZERO,
+            share: Score::ZERO,
+            given: 0,
             reveal: if commitment.is_some() { RevealStatus::Missed } else { RevealStatus::NotCommitted },
             trust: Score::ZERO,
             dividend: Score::ZERO,
@@ -169,21 +187,19 @@ fn verdict(env: &Env<'_>, judges: &[Judge], miner: &MinerRecord) -> Verdict {
         if let Some(entry) = judge.on(miner) {
             who.push(v);
             let (value, confidence) = (entry.score.to_fixed(), entry.confidence.to_fixed());
-            reports.push(Report { value, stake: judge.record.stake.0, confidence });
+            reports.push(Report { value, stake: judge.stake.0, confidence });
         }
     }
     let named = |outliers: &[Outlier]| -> Vec<(u16, String)> {
         outliers.iter().filter_map(|o| Some((*who.get(o.index as usize)?, words(&o.reason)))).collect()
     };
-    let min_validators = u32::try_from(env.params.min_reports).unwrap_or(u32::MAX);
-    let rules = Rules { min_validators, ..Rules::default() };
     let stands = |outliers: &[Outlier]| Verdict {
         score: miner.score,
         confidence: Score::ZERO,
         consensus: false,
         outliers: named(outliers),
     };
-    match aggregate(&rules, Bounds::UNIT, &reports) {
+    match aggregate(&rules::aggregation(env.params), Bounds::UNIT, &reports) {
         Ok(settled) => match (Score::from_fixed(settled.value), Score::from_fixed(settled.confidence)) {
             (Ok(score), Ok(confidence)) => {
                 Verdict { score, confidence, consensus: true, outliers: named(&settled.outliers) }
@@ -207,7 +223,7 @@ fn input(
     let first = u16::try_from(judges.len()).map_err(|_| UNSOUND)?;
     let is_judge: Vec<bool> = (0..judges.len() + miners.len()).map(|uid| uid < judges.len()).collect();
     let mut input = rewards::Input {
-        stake: judges.iter().map(|j| j.record.stake.0).chain(miners.iter().map(|_| 0)).collect(),
+        stake: judges.iter().map(|j| j.stake.0).chain(miners.iter().map(|_| 0)).collect(),
         active: is_judge.clone(),
         permit: is_judge.clone(),
         new_permit: is_judge,
@@ -273,6 +289,8 @@ fn miner_line(judges: &[Judge], miner: &MinerRecord, verdict: &Verdict) -> Miner
         proofs_verified: sum(|entry| entry.proofs_verified),
         proofs_rejected: sum(|entry| entry.proofs_rejected),
         consensus_weight: Score::ZERO,
+        rank: Score::ZERO,
+        trust: Score::ZERO,
         incentive: Score::ZERO,
         reward: Amount::ZERO,
         withheld: None,

@@ -2,12 +2,12 @@
 
 use assay_primitives::{AccountId, task::SubnetId};
 use clap::Args;
-use eyre::{bail, ensure, eyre};
+use eyre::{bail, eyre};
 use serde_json::{Value, json};
 
 use super::{
     global::{Global, amount, pairs, rows, table, text},
-    subnet::{last_report, share},
+    subnet::share,
 };
 use crate::rpc::RpcClient;
 
@@ -23,54 +23,114 @@ pub(super) struct Explain {
     subnet: SubnetId,
 }
 
-/// The sum of `reward` over a list of a report, in grain.
-fn total(report: &Value, list: &str) -> Value {
-    json!(rows(&report[list]).iter().filter_map(|line| line["reward"].as_u64()).sum::<u64>())
+/// What the criteria said, as `correct 1.0000, latency 0.9500`.
+fn marks(verdict: &Value) -> String {
+    let mark = |m: &Value| format!("{} {}", text(&m["criterion"]), share(&m["mark"]));
+    let marks: Vec<_> = rows(&verdict["marks"]).iter().map(mark).collect();
+    if marks.is_empty() { "-".into() } else { marks.join(", ") }
 }
 
-fn of_miner(report: &Value, line: &Value) -> String {
+/// Tasks of a verdict that were answered, of those judged, and answers that scored 0 by a gate.
+fn tasks(verdict: &Value) -> String {
+    let answered = format!("{}/{}", text(&verdict["responses"]), text(&verdict["tasks"]));
+    match verdict["refuted"].as_u64() {
+        Some(0) | None => answered,
+        Some(refuted) => format!("{answered}, {refuted} false"),
+    }
+}
+
+/// Why a report does not earn its validator anything.
+fn note(verdict: &Value) -> String {
+    match (&verdict["outlier"], &verdict["score"]) {
+        (Value::String(reason), _) => format!("outlier: {reason}"),
+        (_, Value::Null) => "no report; the settled score stands in".into(),
+        _ => String::new(),
+    }
+}
+
+/// Where the minted money of an epoch went.
+fn emission(found: &Value) -> String {
+    format!(
+        "{} minted: miners {}, validators {}, treasury {}, rounding {} grain",
+        amount(&found["emission"]),
+        amount(&found["miners_earned"]),
+        amount(&found["validators_earned"]),
+        amount(&found["treasury"]),
+        text(&found["remainder"]),
+    )
+}
+
+fn of_miner(found: &Value) -> String {
+    let (line, verdicts) = (&found["line"], rows(&found["verdicts"]));
     let consensus = match line["consensus"].as_bool() {
-        Some(true) => format!("{}: the stake-weighted median of the reports below", share(&line["score"])),
+        Some(true) => format!("{}: what the reports below settle", share(&line["score"])),
         _ => format!("{}: stands from before, since too few validators reported", share(&line["score"])),
     };
-    let mut words = pairs([
-        ("responses", text(&line["responses"])),
+    let mut words = String::from("What the validators saw\n");
+    let seen = |v: &Value| [text(&v["validator"]), tasks(v), marks(v), share(&v["score"]), share(&v["confidence"]), note(v)];
+    words += &table(["validator", "answered", "mean marks", "score", "sure", ""], verdicts.iter().map(seen));
+    words += "\n\nWhat they settled\n";
+    words += &pairs([
         ("proofs", format!("{} verified, {} rejected", text(&line["proofs_verified"]), text(&line["proofs_rejected"]))),
         ("score", consensus),
         ("confidence", format!("{}: how far the validators agreed", share(&line["confidence"]))),
-        ("weight clip", format!("{}: weights above it do not count", share(&line["consensus_weight"]))),
-        ("incentive", format!("{} of what miners earned together", share(&line["incentive"]))),
-        (
-            "miners earned",
-            format!("{} of an emission of {}", amount(&total(report, "miners")), amount(&report["emission"])),
-        ),
-        ("reward", amount(&line["reward"])),
     ]);
-    let outliers = rows(&line["outliers"]);
-    let row = |r: &Value| {
-        let why =
-            outliers.iter().find(|o| o[0] == r[0]).map_or_else(String::new, |o| format!("outlier: {}", text(&o[1])));
-        [text(&r[0]), share(&r[1]), why]
+    words += "\nFrom scores to weights\n";
+    let weighed = |v: &Value| {
+        let bond = format!("{} / 65535", text(&v["bond"]));
+        [text(&v["validator"]), share(&v["share"]), share(&v["weight"]), share(&v["clipped"]), bond]
     };
-    words += &table(["reported by", "score", ""], rows(&line["reports"]).iter().map(row));
-    words
+    words += &table(
+        ["validator", "share of stake", "weight (score / all it gave)", "clipped", "its bond"],
+        verdicts.iter().map(weighed),
+    );
+    words += "\n\nFrom weights to money\n";
+    let mut money = vec![
+        ("clip", format!("{}: what a majority of the stake upholds; weights count up to it", share(&line["consensus_weight"]))),
+        ("rank", format!("{}: sum of share of stake times clipped weight", share(&line["rank"]))),
+        ("trust", format!("{} of the weight given to it was upheld", share(&line["trust"]))),
+        ("incentive", format!("{}: its share of the miners' part", share(&line["incentive"]))),
+        ("emission", emission(found)),
+        ("reward", format!("{} ({} grain)", amount(&line["reward"]), text(&line["reward"]))),
+    ];
+    if !line["withheld"].is_null() {
+        money.push(("withheld", format!("it earns nothing: {}", text(&line["withheld"]))));
+    }
+    words + &pairs(money)
 }
 
-fn of_validator(report: &Value, line: &Value) -> String {
+fn of_validator(found: &Value) -> String {
+    let line = &found["line"];
+    let counted = format!(
+        "{}, of which {} counted: what it had when the epoch began, or less if some left since",
+        amount(&line["stake"]),
+        amount(&line["counted"])
+    );
     let mut words = pairs([
-        ("stake", amount(&line["stake"])),
-        ("scores", text(&line["reveal"])),
-        ("trust", format!("{} of its weights lies within the consensus", share(&line["trust"]))),
-        ("dividend", format!("{} of what validators earned together", share(&line["dividend"]))),
-        (
-            "validators earned",
-            format!("{} of an emission of {}", amount(&total(report, "validators")), amount(&report["emission"])),
-        ),
-        ("reward", format!("{}, shared with its delegators", amount(&line["reward"]))),
+        ("stake", counted),
+        ("share", format!("{} of the stake that took part", share(&line["share"]))),
+        ("scores", text(&line["reveal"]).replace('_', " ")),
     ]);
-    let row = |b: &Value| [text(&b[0]), format!("{} / 65535", text(&b[1]))];
-    words += &table(["bond to miner", "size"], rows(&line["bonds"]).iter().map(row));
+    words += "\nIts verdicts, and what they earn\n";
+    let row = |v: &Value| {
+        let bond = format!("{} / 65535", text(&v["bond"]));
+        [text(&v["miner"]), share(&v["score"]), share(&v["settled"]), share(&v["weight"]), share(&v["clipped"]), bond, note(v)]
+    };
+    words += &table(
+        ["miner", "it said", "settled", "weight", "clipped", "bond", ""],
+        rows(&found["verdicts"]).iter().map(row),
+    );
+    words += "\n\nFrom bonds to money\n";
     words
+        + &pairs([
+            ("trust", format!("{} of its weights lies within the consensus", share(&line["trust"]))),
+            ("dividend", format!("{}: its share of the validators' part, by bonds and the miners' incentives", share(&line["dividend"]))),
+            ("emission", emission(found)),
+            (
+                "reward",
+                format!("{} ({} grain), shared with its delegators", amount(&line["reward"]), text(&line["reward"])),
+            ),
+        ])
 }
 
 /// When an operator was registered and the block that settles its first epoch, if that block is still to come.
@@ -102,44 +162,50 @@ fn settles(registered: u64, epoch_end: u64, tempo: u64) -> u64 {
     end.saturating_add(tempo.saturating_mul(2))
 }
 
+/// The number of the last settled epoch, if one is settled.
+async fn last_settled(client: &RpcClient, subnet: SubnetId) -> eyre::Result<Option<u64>> {
+    let epochs: Value = client.call("assay_epochs", json!({ "subnet": subnet, "limit": 1 })).await?;
+    Ok(rows(&epochs).last().and_then(|e| e["epoch"].as_u64()))
+}
+
 pub(super) async fn run(global: &Global, command: &Explain) -> eyre::Result<()> {
     let client = global.client()?;
     let (account, subnet) = (command.account, command.subnet);
-    let report: Option<Value> = match command.epoch {
-        Some(epoch) => Some(client.call("assay_epoch_report", json!({ "epoch": epoch, "subnet": subnet })).await?),
-        None => last_report(&client, subnet).await?,
+    let asked = match command.epoch {
+        Some(epoch) => Some(epoch),
+        None => last_settled(&client, subnet).await?,
     };
-    // Null holds no lines.
-    let report = report.unwrap_or_default();
-    let find = |list: &str| rows(&report[list]).iter().find(|line| line["account"] == json!(account));
-    let (role, line) = match (find("miners"), find("validators")) {
-        (Some(line), _) => ("miner", line),
-        (None, Some(line)) => ("validator", line),
-        (None, None) => {
+    let asked = asked.map(|epoch| json!({ "account": account, "subnet": subnet, "epoch": epoch }));
+    let answer = match asked {
+        Some(asked) => client.call::<Value>("assay_explain", asked).await.map_err(Some),
+        None => Err(None),
+    };
+    let mut found = match answer {
+        Ok(found) => found,
+        Err(Some(error)) if !error.is_not_found() => return Err(error.into()),
+        Err(missing) => {
             if let Some((registered, settled)) = first_settlement(&client, &account, subnet).await? {
                 bail!(
                     "{account} was registered in block {registered}; it is first scored in the epoch after its \
                      registration and that epoch settles at the end of the next: ask again after block {settled}"
                 );
             }
-            ensure!(
-                !report.is_null(),
-                "no epoch of subnet {subnet} is settled yet; the first settles at the end of epoch 1"
-            );
-            bail!(
-                "{account} is neither a miner nor a validator in epoch {} of subnet {subnet}; give an operator account from `assay subnet show {subnet}`",
-                report["epoch"]
-            )
+            match missing {
+                Some(missing) => bail!("{missing}; `assay subnet show {subnet}` lists the operator accounts"),
+                None => bail!("no epoch of subnet {subnet} is settled yet; the first settles at the end of epoch 1"),
+            }
         }
     };
-    let value = json!({
-        "account": account, "role": role, "epoch": report["epoch"], "subnet": subnet, "height": report["height"],
-        "emission": report["emission"], "line": line,
-        "miners_earned": total(&report, "miners"), "validators_earned": total(&report, "validators"),
-    });
-    global.show(&value, || {
-        let head = format!("{role} {account}, epoch {}, settled in block {}\n", report["epoch"], report["height"]);
-        head + &if role == "miner" { of_miner(&report, line) } else { of_validator(&report, line) }
+    let role = if found["line"]["incentive"].is_null() { "validator" } else { "miner" };
+    found["account"] = json!(account);
+    found["role"] = json!(role);
+    global.show(&found, || {
+        let mut words = format!("{role} {account}, epoch {}, settled in block {}\n", found["epoch"], found["height"]);
+        if found["sheets_kept"] == json!(false) {
+            words += "The validators' score sheets of this epoch are no longer kept: marks and counts are left out.\n";
+        }
+        words += "\n";
+        words + &if role == "miner" { of_miner(&found) } else { of_validator(&found) }
     });
     Ok(())
 }

@@ -36,7 +36,7 @@ async fn find(client: &RpcClient, id: SubnetId) -> eyre::Result<Value> {
 }
 
 /// The last settled epoch's report, if one is settled.
-pub(super) async fn last_report(client: &RpcClient, subnet: SubnetId) -> eyre::Result<Option<Value>> {
+async fn last_report(client: &RpcClient, subnet: SubnetId) -> eyre::Result<Option<Value>> {
     let epochs: Value = client.call("assay_epochs", json!({ "subnet": subnet, "limit": 1 })).await?;
     let Some(epoch) = rows(&epochs).last().map(|e| e["epoch"].clone()) else { return Ok(None) };
     Ok(Some(client.call("assay_epoch_report", json!({ "epoch": epoch, "subnet": subnet })).await?))

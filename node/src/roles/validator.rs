@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use assay_chain_spec::Params;
 use assay_ledger::{
-    StateRead, query,
+    StateRead, audit, query,
     records::Chain,
     tx::{Action, ScoreSheet},
 };
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     round::{Clock, Round},
-    sheets::Sheets,
+    sheets::{Closed, Sheets},
     task::{Bench, Done, Exchange, Outcome},
 };
 use super::{Asker, ChainView, Models, RoleError, RoleMetrics, check::Finding};
@@ -224,7 +224,7 @@ impl Validator {
                 tracing::warn!(%miner, index, reason, "a task failed for a reason of this node's own and is left out");
             }
             Outcome::Judged { verdict, exchange } => {
-                round.tally(subnet, miner).add(&verdict, exchange.as_ref().map(|e| e.outcome));
+                round.tally(subnet, miner, &verdict, exchange.as_deref());
                 if let Some(exchange) = exchange {
                     self.act_on(*exchange).await?;
                 }
@@ -280,7 +280,7 @@ impl Validator {
     async fn close(&mut self, view: &(dyn StateRead + Send + Sync), chain: &Chain) -> Result<(), RoleError> {
         let Some(round) = self.round.as_mut() else { return Ok(()) };
         let (epoch, rate) = (round.epoch, round.params.challenge_rate);
-        for (subnet, scores) in round.close() {
+        for (subnet, (scores, exchanges)) in round.close(&self.bench.genesis) {
             let mut salt = [0; 32];
             OsRng.fill_bytes(&mut salt);
             let validator = self.bench.key.account();
@@ -290,7 +290,8 @@ impl Validator {
                 continue;
             }
             tracing::info!(epoch, subnet, miners = scores.len(), "scores are closed");
-            self.sheets.keep(ScoreSheet { validator, subnet, epoch, salt, scores })?;
+            let sheet = ScoreSheet { validator, subnet, epoch, salt, scores };
+            self.sheets.keep(Closed { sheet, exchanges })?;
         }
         let drawn = OsRng.gen_range(0..10_000) < rate;
         let challenged = round.verified.choose(&mut OsRng).filter(|_| drawn).cloned();
@@ -302,11 +303,25 @@ impl Validator {
         Ok(())
     }
 
+    /// The reveal of a sheet with the exhibits that its audit asks for.
+    fn reveal(&self, view: &(dyn StateRead + Send + Sync), closed: &Closed) -> Result<Option<Action>, RoleError> {
+        let Closed { sheet, exchanges } = closed;
+        let Some(seed) = query::audit_seed(view, sheet.epoch)? else { return Ok(None) };
+        let drawn = audit::draw(&seed, sheet, query::params(view)?.audit_samples);
+        let exhibits = audit::exhibits(&self.bench.genesis, sheet, &drawn, exchanges);
+        if exhibits.is_none() {
+            let (epoch, subnet) = (sheet.epoch, sheet.subnet);
+            tracing::error!(epoch, subnet, "an exchange that the audit asks for is not on disk: the scores cannot be revealed");
+        }
+        Ok(exhibits.map(|exhibits| Action::RevealScores { sheet: sheet.clone(), exhibits }))
+    }
+
     /// Commits and reveals whatever is on disk and not yet on chain.
     async fn follow_up(&mut self, view: &(dyn StateRead + Send + Sync), chain: &Chain) -> Result<(), RoleError> {
         let me = self.account();
         let mut actions = Vec::new();
-        for sheet in self.sheets.iter() {
+        for closed in self.sheets.iter() {
+            let sheet = &closed.sheet;
             let (epoch, subnet) = (sheet.epoch, sheet.subnet);
             let hash = sheet.commitment(&self.bench.genesis);
             let committed = query::commitment(view, epoch, subnet, &me)?;
@@ -314,7 +329,7 @@ impl Validator {
             let wanted = match committed {
                 None if epoch == chain.epoch => Some(Action::CommitScores { subnet, epoch, commitment: hash }),
                 Some(c) if reveals && c.hash == hash && query::reveal(view, epoch, subnet, &me)?.is_none() => {
-                    Some(Action::RevealScores { sheet: sheet.clone() })
+                    self.reveal(view, closed)?
                 }
                 Some(c) if c.hash != hash => {
                     tracing::error!(

@@ -113,6 +113,21 @@ pub(super) fn epochs(b: &dyn RpcBackend, subnet: SubnetId, page: Page) -> Reply<
     latest(query::chain(&*view)?.epoch, page, |epoch| Ok(query::epoch_report(&*view, epoch, subnet)?.map(line)))
 }
 
+pub(super) fn explain(
+    b: &dyn RpcBackend,
+    account: &AccountId,
+    subnet: SubnetId,
+    epoch: u64,
+) -> Reply<assay_ledger::explain::Explanation> {
+    known_subnet(b, subnet)?;
+    assay_ledger::explain::explain(&*b.snapshot()?, epoch, subnet, account)?.ok_or_else(|| {
+        BackendError::NotFound(format!(
+            "{account} has no line in epoch {epoch} of subnet {subnet}: it took no part, or the epoch is not settled; \
+             `assay_epochs` lists those that are"
+        ))
+    })
+}
+
 pub(super) fn proposals(b: &dyn RpcBackend, page: Page) -> Reply<Vec<Proposal>> {
     let view = b.snapshot()?;
     latest(query::chain(&*view)?.next_proposal, page, |id| Ok(query::proposal(&*view, id)?))

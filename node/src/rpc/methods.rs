@@ -86,6 +86,14 @@ struct OfEpoch {
     subnet: SubnetId,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "the parameters `account`, `subnet` and `epoch`")]
+struct OfAccountsEpoch {
+    account: AccountId,
+    subnet: SubnetId,
+    epoch: u64,
+}
+
 /// Which part of a list that grows for ever.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "the parameters `before` and `limit`")]
@@ -220,6 +228,7 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
             ))
         })
     });
+    reading(&mut m, "assay_explain", |b, p: OfAccountsEpoch| lists::explain(b, &p.account, p.subnet, p.epoch));
     reading(&mut m, "assay_slashes", |b, p: Page| lists::slashes(b, p));
     reading(&mut m, "assay_supply", |b, _: Nothing| lists::supply(b));
     reading(&mut m, "assay_models", |b, _: Nothing| Ok(query::models(&*b.snapshot()?)?));

@@ -99,7 +99,7 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
         }
         Step::Reveal(v) => {
             let sheet = sheet(&validator(v), world.epoch().saturating_sub(1), &scores(world, v));
-            (validator(v), Action::RevealScores { sheet })
+            (validator(v), Action::RevealScores { sheet, exhibits: Vec::new() })
         }
         Step::Refute(m, wrong) => {
             let (request, response) = world.exchange(&miner(m), 1, wrong.then(|| vec![1, 1]), None);

@@ -24,7 +24,7 @@ fn with_miners(count: u64) -> (World, Vec<Keypair>) {
 fn add_up(report: &EpochReport) {
     let miners: u64 = report.miners.iter().map(|m| m.reward.0).sum();
     let validators: u64 = report.validators.iter().map(|v| v.reward.0).sum();
-    assert_eq!(miners + validators + report.remainder.0, report.emission.0);
+    assert_eq!(miners + validators + report.treasury.0 + report.remainder.0, report.emission.0);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_commitment_binds_and_comes_once_and_in_its_epoch() {
     world.run(&validator, commit(epoch)).unwrap();
     assert_eq!(awaited(&world, &validator, &[commit(epoch)]), [false]);
     assert!(world.run(&validator, commit(epoch)).unwrap_err().contains("exists already"));
-    let reveal = |sheet: &ScoreSheet| Action::RevealScores { sheet: sheet.clone() };
+    let reveal = |sheet: &ScoreSheet| Action::RevealScores { sheet: sheet.clone(), exhibits: Vec::new() };
     world.advance_to_epoch(epoch + 1);
 
     let other_salt = ScoreSheet { salt: [8; 32], ..sheet.clone() };
@@ -156,7 +156,7 @@ fn a_missed_reveal_is_visible_and_earns_nothing() {
     world.advance_to_epoch(epoch + 1);
     for (i, sheet) in sheets.into_iter().take(3).enumerate() {
         let validator = world.validators[i].clone();
-        let action = Action::RevealScores { sheet };
+        let action = Action::RevealScores { sheet, exhibits: Vec::new() };
         world.run(&validator, action.clone()).unwrap();
         assert!(i > 0 || world.run(&validator, action).unwrap_err().contains("exists already"));
     }
@@ -184,7 +184,7 @@ fn unsorted_repeated_and_unknown_miners_are_no_scores() {
     world.block(&txs);
     world.advance_to_epoch(epoch + 1);
     for (i, reason) in [(1, "must ascend"), (2, "must ascend"), (3, "no miner")] {
-        let error = world.run(&validator[i], Action::RevealScores { sheet: sheets[i].clone() }).unwrap_err();
+        let error = world.run(&validator[i], Action::RevealScores { sheet: sheets[i].clone(), exhibits: Vec::new() }).unwrap_err();
         assert!(error.contains(reason), "{error}");
     }
 }
@@ -200,7 +200,7 @@ fn a_score_committed_before_a_miner_registered_does_not_count_for_it() {
     world.register_miner(4, &miner).unwrap();
     world.advance_to_epoch(epoch + 1);
     for (validator, sheet) in world.validators.clone().iter().zip(sheets) {
-        let tx = world.sign(validator, Action::RevealScores { sheet });
+        let tx = world.sign(validator, Action::RevealScores { sheet, exhibits: Vec::new() });
         world.block(&[tx]);
     }
     let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
@@ -219,7 +219,7 @@ fn a_miner_that_left_or_was_slashed_earns_nothing_and_nobody_gains() {
     let owner = world.owners[4].clone();
     world.run(&owner, Action::RetireMiner { operator: miners[0].account() }).unwrap();
     world.advance_to_epoch(epoch + 1);
-    let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| world.sign(v, Action::RevealScores { sheet: sheet.clone() });
+    let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| world.sign(v, Action::RevealScores { sheet: sheet.clone(), exhibits: Vec::new() });
     let txs: Vec<_> = world.validators.iter().zip(&sheets).map(reveal).collect();
     world.block(&txs);
     world.advance_to_epoch(epoch + 2);

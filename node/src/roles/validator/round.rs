@@ -15,17 +15,21 @@ use std::{
 use assay_chain_spec::Params;
 use assay_inference::ExactEngine;
 use assay_ledger::{
+    audit,
     records::{Chain, MinerRecord},
-    tx::{Endpoint, ScoreEntry},
+    tx::{Endpoint, Mark, ScoreEntry},
 };
 use assay_primitives::{
-    AccountId, Signed,
+    AccountId, Hash32, Signed,
     task::{Request, Response, SubnetId},
 };
-use assay_scoring::{EpochSeed, Tally};
+use assay_scoring::{EpochSeed, MeanMark, Tally, Verdict};
 use tokio::task::JoinSet;
 
-use super::task::{Bench, Board, Done, Stage, Task, silence};
+use super::{
+    sheets::Kept,
+    task::{Bench, Board, Done, Exchange, Stage, Task, silence},
+};
 
 /// Where in an epoch the next block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub(super) struct Round {
     planned: VecDeque<Planned>,
     known: BTreeSet<(SubnetId, AccountId)>,
     tallies: BTreeMap<(SubnetId, AccountId), Tally>,
+    /// What each miner signed, for the audit of the scores.
+    exchanges: BTreeMap<(SubnetId, AccountId), Vec<Kept>>,
     pub(super) tasks: JoinSet<Done>,
     board: Board,
     /// Miners accused on chain in this epoch.
@@ -95,6 +101,7 @@ impl Round {
             planned: VecDeque::new(),
             known: BTreeSet::new(),
             tallies: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
             tasks: JoinSet::new(),
             board: Board::default(),
             accused: BTreeSet::new(),
@@ -152,9 +159,13 @@ impl Round {
         }
     }
 
-    /// Takes in a verdict.
-    pub(super) fn tally(&mut self, subnet: SubnetId, miner: AccountId) -> &mut Tally {
-        self.tallies.entry((subnet, miner)).or_default()
+    /// Takes in a verdict, with the answer it is about if one was signed.
+    pub(super) fn tally(&mut self, subnet: SubnetId, miner: AccountId, verdict: &Verdict, exchange: Option<&Exchange>) {
+        let tally = self.tallies.entry((subnet, miner)).or_default();
+        tally.add(verdict, exchange.map(|e| e.outcome));
+        if let Some(Exchange { request, response, .. }) = exchange {
+            self.exchanges.entry((subnet, miner)).or_default().push((request.clone(), response.clone()));
+        }
     }
 
     /// Whether the sheet is to be closed now.
@@ -181,25 +192,33 @@ impl Round {
         Duration::from_millis(self.params.latency_full_ms.min(epoch / 2))
     }
 
-    /// Closes the epoch: a miner that has held a task for longer than [`Self::patience`] gets 0 for it; tasks younger, and those that are not the miner's turn, are left out. Entries ascend by miner.
-    pub(super) fn close(&mut self) -> BTreeMap<SubnetId, Vec<ScoreEntry>> {
+    /// Closes the epoch: a miner that has held a task for longer than [`Self::patience`] gets 0 for it; tasks younger, and those that are not the miner's turn, are left out. Entries ascend by miner; with them the exchanges they were made from.
+    pub(super) fn close(&mut self, genesis: &Hash32) -> BTreeMap<SubnetId, (Vec<ScoreEntry>, Vec<Kept>)> {
         self.closed = true;
         for key in self.board.overdue(self.patience()) {
             self.tallies.entry(key).or_default().add(&silence(), None);
         }
         self.tasks.abort_all();
         self.planned.clear();
-        let mut sheets: BTreeMap<SubnetId, Vec<ScoreEntry>> = BTreeMap::new();
+        let mut sheets: BTreeMap<SubnetId, (Vec<ScoreEntry>, Vec<Kept>)> = BTreeMap::new();
         for ((subnet, miner), tally) in &self.tallies {
             let Some(score) = tally.finish(self.params.tasks_per_epoch) else { continue };
-            sheets.entry(*subnet).or_default().push(ScoreEntry {
+            let mark = |mean: MeanMark| Mark { criterion: mean.name.into(), mark: mean.mark, tasks: mean.tasks };
+            let kept = self.exchanges.remove(&(*subnet, *miner)).unwrap_or_default();
+            let (entries, exchanges) = sheets.entry(*subnet).or_default();
+            entries.push(ScoreEntry {
                 miner: *miner,
                 score: score.score,
                 confidence: score.confidence,
+                tasks: score.tasks,
                 responses: score.responses,
+                refuted: score.refuted,
                 proofs_verified: score.proofs_verified,
                 proofs_rejected: score.proofs_rejected,
+                evidence: audit::evidence_of(genesis, kept.iter().map(|(_, response)| response)),
+                marks: score.marks.into_iter().map(mark).collect(),
             });
+            exchanges.extend(kept);
         }
         sheets
     }

@@ -1,5 +1,6 @@
 //! Score sheets on disk: a sheet is written and synced before its commitment is sent, so that a crash can neither lose
-//! what must be revealed nor make this validator commit to two different sheets.
+//! what must be revealed nor make this validator commit to two different sheets. With it lie the exchanges that it was
+//! made from, of which the chain asks to see some when the sheet is revealed.
 
 use std::{
     collections::BTreeMap,
@@ -9,15 +10,29 @@ use std::{
 };
 
 use assay_ledger::tx::ScoreSheet;
-use assay_primitives::task::SubnetId;
+use assay_primitives::{
+    Signed,
+    task::{Request, Response, SubnetId},
+};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::roles::RoleError;
+
+/// One exchange behind a score.
+pub(super) type Kept = (Signed<Request>, Signed<Response>);
+
+/// A sheet with what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Closed {
+    pub(super) sheet: ScoreSheet,
+    pub(super) exchanges: Vec<Kept>,
+}
 
 /// The sheets of the epochs that are not settled, by epoch and subnet.
 #[derive(Debug)]
 pub(super) struct Sheets {
     dir: PathBuf,
-    sheets: BTreeMap<(u64, SubnetId), ScoreSheet>,
+    sheets: BTreeMap<(u64, SubnetId), Closed>,
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RoleError {
@@ -37,9 +52,9 @@ impl Sheets {
                 continue;
             }
             let bytes = fs::read(&path).map_err(failed("read", &path))?;
-            let sheet: ScoreSheet = assay_primitives::decode("score sheet", &bytes)
+            let closed: Closed = assay_primitives::decode("score sheet", &bytes)
                 .map_err(|e| RoleError::Damaged { path: path.clone(), reason: e.to_string() })?;
-            sheets.insert((sheet.epoch, sheet.subnet), sheet);
+            sheets.insert((closed.sheet.epoch, closed.sheet.subnet), closed);
         }
         Ok(Self { dir, sheets })
     }
@@ -49,8 +64,8 @@ impl Sheets {
     }
 
     /// Keeps a sheet for good. The first one for an epoch and subnet stands; a second is not written.
-    pub(super) fn keep(&mut self, sheet: ScoreSheet) -> Result<(), RoleError> {
-        let key = (sheet.epoch, sheet.subnet);
+    pub(super) fn keep(&mut self, closed: Closed) -> Result<(), RoleError> {
+        let key = (closed.sheet.epoch, closed.sheet.subnet);
         if self.sheets.contains_key(&key) {
             return Ok(());
         }
@@ -58,13 +73,13 @@ impl Sheets {
         let unfinished = path.with_extension("writing");
         let write = || {
             let mut file = File::create(&unfinished)?;
-            file.write_all(&assay_primitives::encode(&sheet))?;
+            file.write_all(&assay_primitives::encode(&closed))?;
             file.sync_all()?;
             fs::rename(&unfinished, &path)?;
             File::open(&self.dir)?.sync_all()
         };
         write().map_err(failed("write", &path))?;
-        self.sheets.insert(key, sheet);
+        self.sheets.insert(key, closed);
         Ok(())
     }
 
@@ -74,7 +89,7 @@ impl Sheets {
     }
 
     /// All sheets kept.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &ScoreSheet> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Closed> {
         self.sheets.values()
     }
 
@@ -97,8 +112,10 @@ mod tests {
 
     use super::*;
 
-    fn sheet(epoch: u64, salt: u8) -> ScoreSheet {
-        ScoreSheet { validator: AccountId([1; 32]), subnet: 1, epoch, salt: [salt; 32], scores: Vec::new() }
+    fn sheet(epoch: u64, salt: u8) -> Closed {
+        let validator = AccountId([1; 32]);
+        let sheet = ScoreSheet { validator, subnet: 1, epoch, salt: [salt; 32], scores: Vec::new() };
+        Closed { sheet, exchanges: Vec::new() }
     }
 
     #[test]
