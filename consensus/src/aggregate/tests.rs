@@ -1,8 +1,11 @@
 //! The properties the parent module promises, and the cases that broke earlier designs.
 #![allow(clippy::unwrap_used)]
 
+mod methods;
+mod properties;
+mod seed_vectors;
+
 use super::*;
-use proptest::prelude::*;
 
 fn num(value: f64) -> I32F32 {
     I32F32::from_num(value)
@@ -125,104 +128,4 @@ fn a_range_of_one_value_is_unanimous_and_an_empty_one_is_refused() {
     assert_eq!((settled.value, settled.confidence), (num(5.0), I32F32::ONE));
     let empty = Bounds { lo: num(5.0), hi: num(4.0) };
     assert!(matches!(aggregate(&Rules::default(), empty, &[report(5.0, 1); 3]), Err(NoConsensus::EmptyBounds { .. })));
-}
-
-/// Values in sixteenths leave ties, which is where order and splitting could matter.
-fn any_report() -> impl Strategy<Value = Report> {
-    let value = prop_oneof![(0i64..=16).prop_map(|k| k << 28), 0i64..=(1 << 32)];
-    (value, 1u64..=u64::MAX / 64, 0i64..=(1 << 32)).prop_map(|(value, stake, confidence)| Report {
-        value: I32F32::from_bits(value),
-        stake,
-        confidence: I32F32::from_bits(confidence),
-    })
-}
-
-fn reports(n: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Report>> {
-    prop::collection::vec(any_report(), n)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
-    #[test]
-    fn honest_stake_above_half_keeps_the_value_in_the_honest_range_however_the_rest_is_split(
-        honest in reports(3..12),
-        rest in reports(0..40),
-    ) {
-        let held: u128 = honest.iter().map(|r| u128::from(r.stake)).sum();
-        // As much of the rest as stays strictly below the honest stake.
-        let mut left = held - 1;
-        let mut all = honest.clone();
-        for mut r in rest {
-            r.stake = u64::try_from(u128::from(r.stake).min(left)).unwrap();
-            left -= u128::from(r.stake);
-            all.push(r);
-        }
-        let value = settle(&all).value;
-        prop_assert!(honest.iter().map(|r| r.value).min().unwrap() <= value);
-        prop_assert!(value <= honest.iter().map(|r| r.value).max().unwrap());
-    }
-
-    #[test]
-    fn splitting_a_key_changes_neither_value_nor_confidence(
-        whole in reports(3..12),
-        at in any::<prop::sample::Index>(),
-        cuts in prop::collection::vec(1u64..1000, 1..20),
-    ) {
-        let at = at.index(whole.len());
-        let mut split = whole.clone();
-        let mut key = split.remove(at);
-        for cut in cuts {
-            let part = (key.stake / 1000).saturating_mul(cut).min(key.stake - 1);
-            split.push(Report { stake: part, ..key });
-            key.stake -= part;
-        }
-        split.push(key);
-        let (one, many) = (settle(&whole), settle(&split));
-        prop_assert_eq!(one.value, many.value);
-        prop_assert_eq!(one.confidence, many.confidence);
-        prop_assert_eq!(one.mad_bits, many.mad_bits);
-        prop_assert_eq!(one.agreeing_stake, many.agreeing_stake);
-    }
-
-    #[test]
-    fn the_order_of_reports_does_not_matter(
-        (given, order) in reports(3..20).prop_flat_map(|given| {
-            let order: Vec<usize> = (0..given.len()).collect();
-            (Just(given), Just(order).prop_shuffle())
-        }),
-    ) {
-        let shuffled: Vec<Report> = order.iter().map(|&i| given[i]).collect();
-        let (a, b) = (settle(&given), settle(&shuffled));
-        prop_assert_eq!(a.value, b.value);
-        prop_assert_eq!(a.confidence, b.confidence);
-        let mut back: Vec<_> = b.outliers.iter()
-            .map(|o| Outlier { index: order[o.index as usize] as u32, ..*o })
-            .collect();
-        back.sort_unstable_by_key(|o| o.index);
-        prop_assert_eq!(a.outliers, back);
-    }
-
-    #[test]
-    fn declared_confidence_changes_no_weight(
-        given in reports(3..20),
-        declared in prop::collection::vec(0i64..=(1 << 32), 20),
-    ) {
-        let mut other = given.clone();
-        for (r, c) in other.iter_mut().zip(declared) {
-            r.confidence = I32F32::from_bits(c);
-        }
-        let (a, b) = (settle(&given), settle(&other));
-        prop_assert_eq!(a.value, b.value);
-        prop_assert_eq!(a.outliers, b.outliers);
-        prop_assert_eq!(a.agreeing_stake, b.agreeing_stake);
-    }
-
-    #[test]
-    fn confidence_is_a_share_and_agreement_holds_half_of_the_stake(given in reports(3..20)) {
-        let settled = settle(&given);
-        prop_assert!(Bounds::UNIT.contains(settled.confidence));
-        prop_assert!(settled.agreeing_stake >= settled.valid_stake - settled.agreeing_stake);
-        prop_assert!(given.iter().any(|r| r.value == settled.value));
-    }
 }

@@ -1,6 +1,6 @@
-//! [`Method::Robust`](super::Method::Robust): the formulas of the parent module, in integers.
+//! What every method of ours says beside its value: who deviates, and how far the value can be relied on.
 
-use super::{Aggregate, Bounds, Outlier, OutlierReason, Rules, Valid};
+use super::{Aggregate, Bounds, Outlier, OutlierReason, Rules, Valid, medians::lower_median};
 use fixed::types::I32F32;
 
 /// 0.6745, the 0.75 quantile of the standard normal distribution, in ten-thousandths as Iglewicz and Hoaglin give it.
@@ -10,25 +10,32 @@ const TEN_THOUSAND: u128 = 10_000;
 /// One in 32 fractional bits.
 const ONE: u128 = 1 << 32;
 
-/// Settles valid reports, of which there is at least one. `outliers` are the invalid ones.
-pub(super) fn settle(rules: &Rules, bounds: Bounds, valid: &[Valid<'_>], mut outliers: Vec<Outlier>) -> Aggregate {
-    let value = lower_median(valid.iter().map(|(_, r)| (r.value, r.stake)).collect());
-    let distance = |s: I32F32| s.to_bits().abs_diff(value.to_bits());
-    let mad = lower_median(valid.iter().map(|(_, r)| (distance(r.value), r.stake)).collect());
+/// Flags valid reports, of which there is at least one, by their distance from `median`, and measures the confidence in
+/// `value`. `outliers` are the invalid ones.
+pub(super) fn judge(
+    rules: &Rules,
+    bounds: Bounds,
+    valid: &[Valid<'_>],
+    mut outliers: Vec<Outlier>,
+    median: I32F32,
+    value: I32F32,
+) -> Aggregate {
+    let distance = |s: I32F32, from: I32F32| s.to_bits().abs_diff(from.to_bits());
+    let mad = lower_median(valid.iter().map(|(_, r)| (distance(r.value, median), r.stake)).collect());
     let scale = u128::from(mad).max(mad_floor(rules, bounds));
 
     let width = u128::from(bounds.width_bits());
     let (mut valid_stake, mut agreeing_stake, mut agreement, mut declared) = (0u128, 0u128, 0u128, 0u128);
     for (index, report) in valid {
         let stake = u128::from(report.stake);
-        let d = u128::from(distance(report.value));
+        let d = u128::from(distance(report.value, median));
         valid_stake += stake;
         if exceeds(d, scale, rules.cut_off_milli) {
             outliers.push(Outlier { index: *index, reason: OutlierReason::Deviates { z_milli: z_milli(d, scale) } });
             continue;
         }
         agreeing_stake += stake;
-        agreement += stake * closeness(d, width);
+        agreement += stake * closeness(u128::from(distance(report.value, value)), width);
         declared += stake * u128::from(report.confidence.to_bits().unsigned_abs());
     }
     outliers.sort_unstable_by_key(|outlier| outlier.index);
@@ -45,21 +52,6 @@ pub(super) fn settle(rules: &Rules, bounds: Bounds, valid: &[Valid<'_>], mut out
         mad_bits: mad,
         outliers,
     }
-}
-
-/// The smallest value at or below which lies at least half of the stake. The default value if there is none at all.
-fn lower_median<T: Ord + Copy + Default>(mut weighted: Vec<(T, u64)>) -> T {
-    // Equal values may come in any order: only the sum over them is compared.
-    weighted.sort_unstable_by_key(|(value, _)| *value);
-    let total: u128 = weighted.iter().map(|(_, stake)| u128::from(*stake)).sum();
-    let mut below = 0u128;
-    for (value, stake) in weighted {
-        below += u128::from(stake);
-        if below >= total - below {
-            return value;
-        }
-    }
-    T::default()
 }
 
 /// The floor under the MAD in units of `2^-32`, at least one of them.
