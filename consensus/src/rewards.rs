@@ -34,7 +34,10 @@
 //!
 //! emission: miners I / sum(I + D), validators D / sum(I + D); if that sum is 0 validators by S, if that is 0 too by
 //!           stake, and if there is no stake nobody. What rounding or nobody leaves is the remainder.
+//!           With a miner_share m other than a half: m I and (1 - m) D in the place of I and D, unless one side has none.
 //! ```
+//!
+//! A market may lay more over these shares: see [`layer`].
 //!
 //! Bonds to a key registered at or after the previous epoch are dropped, and only holders of a *new* permit keep
 //! bonds. Stored bonds are `floor(65535 B)`. An old bond whose weight is gone decays with the moving average.
@@ -52,6 +55,12 @@
 //! `floor(65535 x)`, amounts `floor(share * emission)`. Shares therefore sum to at most 1 and amounts to at most the
 //! emission; [`Output::remainder`] is the exact difference. Sums are exact, so the order of uids matters nowhere
 //! except in [`permits`] between equal stakes.
+//!
+//! # Two layouts
+//!
+//! [`epoch`] takes sparse rows or dense columns, whichever is faster, and [`epoch_in`] the one it is told. The first is
+//! these formulas stage by stage, the second each column in one go; both give the same bits on every input, zeros
+//! written out or not. (Upstream's two paths differ.) `make bench-mechanism` measures both.
 //!
 //! # Use
 //!
@@ -102,85 +111,35 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use fixed::types::I32F32;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 mod admission;
 mod arith;
 mod bonds;
+mod dense;
 mod emission;
 mod input;
+pub mod layer;
 mod matrix;
+mod params;
+pub mod replay;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
 pub use admission::{is_max_limited, max_upscale, permits};
 pub use arith::to_u16;
+pub use emission::emission_at;
 pub use input::InputError;
+pub use layer::Layer;
+pub use params::{Bonding, LiquidAlpha, Params};
 
 use admission::stake_shares;
-use arith::{div, from_u16, normalize, part_of};
-use bonds::{Basis, bonds_and_dividends};
+use arith::{normalize, part_of};
 use emission::Shares;
-use matrix::{
-    Matrix, clipped_columns, filtered, interpolated, normalize_rows, row_sums, stake_medians, weighted_column_sums,
-};
 
 /// One row of a sparse matrix: `(uid, value)`, strictly ascending by uid. A missing entry is 0.
 pub type Row<T> = Vec<(u16, T)>;
-
-/// How fast a bond follows the weight, by how far the validator is from the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LiquidAlpha {
-    /// Slowest, in 65535ths.
-    pub low: u16,
-    /// Fastest, in 65535ths; at least `low`.
-    pub high: u16,
-    /// Steepness of the sigmoid between them, in hundredths.
-    pub steepness: u16,
-}
-
-impl Default for LiquidAlpha {
-    /// 0.7 to 0.9 at steepness 10, upstream's defaults.
-    fn default() -> Self {
-        Self { low: 45_875, high: 58_982, steepness: 1_000 }
-    }
-}
-
-/// How bonds are kept and paid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bonding {
-    /// Bonds in proportion to stake, normalised by miner before they are averaged.
-    #[default]
-    Classic,
-    /// Bonds regardless of stake, which enters when they are paid.
-    Yuma3 {
-        /// Rate by distance from consensus; a fixed rate if absent.
-        liquid_alpha: Option<LiquidAlpha>,
-    },
-}
-
-/// What a subnet has settled about rewards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Params {
-    /// Majority of stake that makes consensus, in 65535ths; 32767 unless changed.
-    pub kappa: u16,
-    /// Share of the old bonds in the moving average, in millionths, at most 1 000 000; 900 000 unless changed.
-    pub bonds_moving_average: u32,
-    /// How far weights above consensus are clipped for bonds, in 65535ths; 65535, wholly, unless changed.
-    pub bonds_penalty: u16,
-    /// How bonds are kept and paid.
-    pub bonding: Bonding,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self { kappa: 32_767, bonds_moving_average: 900_000, bonds_penalty: u16::MAX, bonding: Bonding::Classic }
-    }
-}
 
 /// State of a subnet at the end of an epoch. Every list has one entry per uid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -210,6 +169,20 @@ pub struct Input {
     pub emission: u64,
 }
 
+impl Input {
+    /// Whether what validator `i` gives miner `j` counts: it has a permit, does not weigh itself, and weighed this key
+    /// and not one that had the uid before.
+    fn admits(&self, i: usize, j: u16) -> bool {
+        let miner = usize::from(j);
+        self.permit[i] && i != miner && self.last_update[i] > self.registered[miner]
+    }
+
+    /// Whether bonds to miner `j` are still those to the key that has the uid.
+    fn stands(&self, j: u16) -> bool {
+        self.last_epoch > self.registered[usize::from(j)]
+    }
+}
+
 /// What an epoch settles. Every list has one entry per uid; every share is in `0..=1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Output {
@@ -227,6 +200,8 @@ pub struct Output {
     pub validator_trust: Vec<I32F32>,
     /// Dividends `D` of each validator; sum to at most 1.
     pub dividends: Vec<I32F32>,
+    /// What the market would lose without each miner, as a share of its value; empty unless [`Layer::one_out`] is on.
+    pub contribution: Vec<I32F32>,
     /// Bonds to store and hand back next epoch, in 65535ths. A key with neither old nor new permit keeps its row.
     pub bonds: Vec<Row<u16>>,
     /// To pay to each uid as a miner, in grain.
@@ -240,60 +215,78 @@ pub struct Output {
     pub remainder: u64,
 }
 
-/// Runs one epoch. Pure: same input, same output, on every machine.
+/// How the matrices of an epoch are laid out. It changes how long the epoch takes and nothing else: both give the same
+/// result bit for bit on every input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Rows of the entries that are there.
+    Sparse,
+    /// Columns of every entry, absent ones as zeros.
+    Dense,
+}
+
+/// What both layouts compute. Every list has one entry per uid.
+struct Weighed {
+    consensus: Vec<I32F32>,
+    ranks: Vec<I32F32>,
+    trust: Vec<I32F32>,
+    incentive: Vec<I32F32>,
+    validator_trust: Vec<I32F32>,
+    dividends: Vec<I32F32>,
+    /// New bonds of every row, in 65535ths, zeros left out.
+    bonds: Vec<Row<u16>>,
+}
+
+/// Runs one epoch, in the layout that is faster at the density of its input. Pure: same input, same output, on every
+/// machine.
 ///
 /// # Errors
 ///
 /// [`InputError`] if the input is malformed. Absent stake, weights or permits are no errors: see the module's formulas.
 pub fn epoch(params: &Params, input: &Input) -> Result<Output, InputError> {
     input::check(params, input)?;
-    let n = input.stake.len();
+    Ok(run(params, input, dense::faster_layout(input)))
+}
+
+/// Runs one epoch in a given layout. The dense one takes ten bytes for each pair of a uid that weighs and a uid that is
+/// weighed.
+///
+/// # Errors
+///
+/// As [`epoch`].
+pub fn epoch_in(layout: Layout, params: &Params, input: &Input) -> Result<Output, InputError> {
+    input::check(params, input)?;
+    Ok(run(params, input, layout))
+}
+
+fn run(params: &Params, input: &Input, layout: Layout) -> Output {
     let all_stake = stake_shares(&input.stake);
     let stake = active_stake(input, &all_stake);
-    let weights = admitted_weights(input);
-
-    let consensus = stake_medians(&stake, &weights, n, from_u16(params.kappa));
-    let clipped = clipped_columns(&weights, &consensus);
-    let ranks = weighted_column_sums(&clipped, &stake, n);
-    let mut incentive = ranks.clone();
-    normalize(&mut incentive);
-
-    let unflagged = |i: usize, j: u16| !input.flagged.contains(&(i as u16, j)); // i < n <= 65536
-    let weights = filtered(&weights, unflagged);
-    let clipped = filtered(&clipped, unflagged);
-    let given = weighted_column_sums(&weights, &stake, n);
-    let upheld = weighted_column_sums(&clipped, &stake, n);
-    let trust = upheld.iter().zip(&given).map(|(u, g)| div(*u, *g)).collect();
-    let validator_trust = row_sums(&clipped);
-
-    let basis = Basis {
-        stake: &stake,
-        weights: &interpolated(&weights, &clipped, from_u16(params.bonds_penalty)),
-        bonds: standing_bonds(input),
-        consensus: &consensus,
-        incentive: &incentive,
+    let weighed = match layout {
+        Layout::Sparse => sparse::weigh(params, input, &stake),
+        Layout::Dense => dense::weigh(params, input, &stake),
     };
-    let (bonds, dividends) = bonds_and_dividends(params, basis);
-    let shares = Shares::new(&incentive, &dividends, &stake, &all_stake);
+    let shares = Shares::new(params, &input.permit, &weighed, &stake, &all_stake);
     let amounts =
         |shares: &[I32F32]| -> Vec<u64> { shares.iter().map(|share| part_of(input.emission, *share)).collect() };
     let server_emission = amounts(&shares.server);
     let validator_emission = amounts(&shares.validator);
     let paid = server_emission.iter().chain(&validator_emission).sum::<u64>();
-    Ok(Output {
-        bonds: kept_bonds(input, &bonds),
+    Output {
+        bonds: kept_bonds(input, weighed.bonds),
         combined_emission: amounts(&shares.combined),
         remainder: input.emission - paid,
         server_emission,
         validator_emission,
         stake,
-        consensus,
-        ranks,
-        trust,
-        incentive,
-        validator_trust,
-        dividends,
-    })
+        consensus: weighed.consensus,
+        ranks: weighed.ranks,
+        trust: weighed.trust,
+        incentive: weighed.incentive,
+        validator_trust: weighed.validator_trust,
+        dividends: weighed.dividends,
+        contribution: shares.contribution,
+    }
 }
 
 /// Stake of active keys with a previous permit, normalised.
@@ -305,35 +298,12 @@ fn active_stake(input: &Input, shares: &[I32F32]) -> Vec<I32F32> {
     stake
 }
 
-/// Weights that count, rows normalised.
-fn admitted_weights(input: &Input) -> Matrix {
-    let mut weights = filtered(&input.weights, |i, j| {
-        let miner = usize::from(j);
-        input.permit[i] && i != miner && input.last_update[i] > input.registered[miner]
-    });
-    normalize_rows(&mut weights);
-    weights
-}
-
-/// Stored bonds as numbers `0..=65535`, without those to keys registered since the previous epoch.
-fn standing_bonds(input: &Input) -> Matrix {
-    let standing = |row: &Row<u16>| {
-        row.iter()
-            .filter(|(j, _)| input.last_epoch > input.registered[usize::from(*j)])
-            .map(|(j, bond)| (*j, I32F32::from_num(*bond)))
-            .collect()
-    };
-    input.bonds.iter().map(standing).collect()
-}
-
 /// Bonds to store: new ones for holders of a new permit, none for those who lost theirs.
-fn kept_bonds(input: &Input, bonds: &Matrix) -> Vec<Row<u16>> {
-    let stored =
-        |row: &Row<I32F32>| row.iter().map(|(j, bond)| (*j, to_u16(*bond))).filter(|(_, bond)| *bond > 0).collect();
-    let keep = |(i, row): (usize, &Row<I32F32>)| match (input.new_permit[i], input.permit[i]) {
-        (true, _) => stored(row),
+fn kept_bonds(input: &Input, bonds: Vec<Row<u16>>) -> Vec<Row<u16>> {
+    let keep = |(i, row): (usize, Row<u16>)| match (input.new_permit[i], input.permit[i]) {
+        (true, _) => row,
         (false, true) => Vec::new(),
         (false, false) => input.bonds[i].clone(),
     };
-    bonds.iter().enumerate().map(keep).collect()
+    bonds.into_iter().enumerate().map(keep).collect()
 }

@@ -32,6 +32,51 @@ pub(super) fn div_by_sum(a: I32F32, sum: i128) -> I32F32 {
     saturate((wide(a) << 32).checked_div(sum).unwrap_or(0))
 }
 
+/// Divides many numbers by one sum: what [`div_by_sum`] gives, to the last bit, without a division each.
+///
+/// With the sum `d` shifted to `2^62 <= d < 2^63` and `x` shifted as far, `q = floor(2^32 x / d)` follows from
+/// `r = floor(2^96 / d)`: the product `x r / 2^64` is less than `x / 2^64 < 1` below `2^32 x / d`, so its floor is `q`
+/// or `q - 1`, and the remainder, which is below `2 d < 2^64`, tells which. Source of the idea: T. Granlund and
+/// P. L. Montgomery, "Division by Invariant Integers using Multiplication", PLDI 1994.
+#[derive(Clone, Copy)]
+pub(super) struct Divisor {
+    sum: i128,
+    /// The sum, shifted; 0 if it is not in `1..2^63`, and then every division is done at length.
+    shifted: u64,
+    shift: u32,
+    reciprocal: u64,
+}
+
+impl Divisor {
+    pub(super) fn new(sum: i128) -> Self {
+        let bits = u64::try_from(sum).unwrap_or(0);
+        if bits == 0 || bits >> 63 == 1 {
+            return Self { sum, shifted: 0, shift: 0, reciprocal: 0 };
+        }
+        let shift = bits.leading_zeros() - 1;
+        let shifted = bits << shift;
+        let reciprocal = ((1u128 << 96) / u128::from(shifted)) as u64; // fits: at most 2^34
+        Self { sum, shifted, shift, reciprocal }
+    }
+
+    /// `x / sum`, rounded towards zero; 0 if the sum is 0. Fast where `0 <= x <= sum`.
+    pub(super) fn divide(&self, x: I32F32) -> I32F32 {
+        let bits = x.to_bits();
+        if self.shifted == 0 || bits < 0 || i128::from(bits) > self.sum {
+            return div_by_sum(x, self.sum);
+        }
+        I32F32::from_bits(self.share(bits.unsigned_abs()) as i64) // fits: at most one
+    }
+
+    /// [`divide`](Self::divide) on raw bits, where `x <= sum < 2^63` is known; 0 if the sum is 0.
+    pub(super) fn share(&self, x: u64) -> u64 {
+        let x = x << self.shift;
+        let least = ((u128::from(x) * u128::from(self.reciprocal)) >> 64) as u64; // fits: below 2^33
+        let rest = (x << 32).wrapping_sub(least.wrapping_mul(self.shifted));
+        least + u64::from(rest >= self.shifted && self.shifted > 0)
+    }
+}
+
 /// Exact sum in raw bits. At most `2^32` terms are ever added, so it stays below `2^96`.
 pub(super) fn sum(terms: impl IntoIterator<Item = I32F32>) -> i128 {
     terms.into_iter().map(wide).sum()
@@ -86,11 +131,12 @@ pub(super) fn exp(x: I32F32) -> I32F32 {
     let limit = I32F32::from_num(20);
     let x = wide(x.clamp(-limit, limit)) << 32;
     let places = x.div_euclid(LN_2);
-    let r = x.rem_euclid(LN_2).unsigned_abs();
-    let (mut series, mut term) = (1u128 << 64, 1u128 << 64);
-    for n in 1..=22 {
-        term = ((term * r) >> 64) / n;
-        series += term;
+    let r = x.rem_euclid(LN_2) as u64; // fits: below ln 2 in 64 fractional bits
+    // The first two terms, 1 and r.
+    let (mut series, mut term) = ((1u128 << 64) + u128::from(r), r);
+    for n in 2..=22 {
+        term = (((u128::from(term) * u128::from(r)) >> 64) as u64) / n; // fits: a product of two below one
+        series += u128::from(term);
     }
     // From 64 to 32 fractional bits, `places` of them undone: -29 <= places <= 28.
     let down = (32 - places).clamp(0, 127) as u32; // fits: clamped
@@ -102,4 +148,29 @@ pub(super) fn sigmoid(x: I32F32, steepness: I32F32, middle: I32F32) -> I32F32 {
     let one = saturate(ONE_BITS);
     let exponent = mul(-steepness, x.saturating_sub(middle));
     div(one, exp(exponent).saturating_add(one))
+}
+
+/// `ln x` for `x > 0`, rounded down from an error below `2^-58`; 0 for any other `x`.
+///
+/// `x = 2^k y` with `1 <= y < 2`, `z = (y - 1) / (y + 1) <= 1/3`, `ln y = 2 (z + z^3/3 + z^5/5 + ...)`, in 64 fractional
+/// bits; 21 terms leave less than `2^-66`.
+pub(super) fn ln(x: I32F32) -> I32F32 {
+    /// `ln 2` in 64 fractional bits.
+    const LN_2: i128 = 0xB172_17F7_D1CF_79AC;
+    let bits = match u64::try_from(x.to_bits()) {
+        Ok(bits) if bits > 0 => bits,
+        _ => return I32F32::ZERO,
+    };
+    let places = 31 - i128::from(bits.leading_zeros());
+    let y = u128::from(bits << bits.leading_zeros()); // 63 fractional bits
+    let one = 1u128 << 63;
+    let z = ((y - one) << 64) / (y + one);
+    let square = (z * z) >> 64;
+    let (mut series, mut power) = (0u128, z);
+    for n in 0..21 {
+        series += power / (2 * n + 1);
+        power = (power * square) >> 64;
+    }
+    let ln_y = i128::try_from(2 * series).unwrap_or(i128::MAX); // fits: below one
+    saturate((places * LN_2 + ln_y) >> 32)
 }

@@ -28,7 +28,7 @@ pub(super) fn bonds_and_dividends(params: &Params, basis: Basis<'_>) -> (Matrix,
 }
 
 /// Weight of the new observation in the moving average: `1 - moving_average / 10^6`.
-fn fixed_alpha(params: &Params) -> I32F32 {
+pub(super) fn fixed_alpha(params: &Params) -> I32F32 {
     let kept = ratio(u64::from(params.bonds_moving_average), 1_000_000);
     I32F32::ONE.saturating_sub(kept)
 }
@@ -74,9 +74,12 @@ fn yuma3(params: &Params, liquid_alpha: Option<LiquidAlpha>, basis: Basis<'_>) -
     }
     let agreed = basis.consensus.iter().any(|c| *c != I32F32::ZERO);
     let bonds = match liquid_alpha {
-        Some(liquid) if agreed => moving_average_by(basis.weights, &old, |_, j, weight, bond| {
-            alpha(liquid, basis.consensus[usize::from(j)], weight, bond)
-        }),
+        Some(liquid) if agreed => {
+            let alpha = Alpha::new(liquid);
+            moving_average_by(basis.weights, &old, |_, j, weight, bond| {
+                alpha.of(basis.consensus[usize::from(j)], weight, bond)
+            })
+        }
         _ => moving_average(basis.weights, &old, fixed_alpha(params)),
     };
     let mut shares = bonds.clone();
@@ -89,14 +92,26 @@ fn yuma3(params: &Params, liquid_alpha: Option<LiquidAlpha>, basis: Basis<'_>) -
     (bonds, dividends)
 }
 
-/// Liquid alpha of one entry: near `low` while weight, bond and consensus are close, near `high` when the validator
-/// buys above the consensus or sells below its bond.
-fn alpha(liquid: LiquidAlpha, consensus: I32F32, weight: I32F32, bond: I32F32) -> I32F32 {
-    let (low, high) = (from_u16(liquid.low), from_u16(liquid.high));
-    let distance = if weight >= bond { weight.saturating_sub(consensus) } else { bond.saturating_sub(weight) };
-    let distance = distance.clamp(I32F32::ZERO, I32F32::ONE);
-    let steepness = div(I32F32::from_num(liquid.steepness), I32F32::from_num(100));
-    let half = I32F32::ONE / 2;
-    let along = sigmoid(distance, steepness, half);
-    low.saturating_add(mul(along, high.saturating_sub(low))).clamp(low, high)
+/// [`LiquidAlpha`] as numbers.
+pub(super) struct Alpha {
+    low: I32F32,
+    high: I32F32,
+    steepness: I32F32,
+}
+
+impl Alpha {
+    pub(super) fn new(liquid: LiquidAlpha) -> Self {
+        let steepness = div(I32F32::from_num(liquid.steepness), I32F32::from_num(100));
+        Self { low: from_u16(liquid.low), high: from_u16(liquid.high), steepness }
+    }
+
+    /// Liquid alpha of one entry: near `low` while weight, bond and consensus are close, near `high` when the validator
+    /// buys above the consensus or sells below its bond.
+    pub(super) fn of(&self, consensus: I32F32, weight: I32F32, bond: I32F32) -> I32F32 {
+        let distance = if weight >= bond { weight.saturating_sub(consensus) } else { bond.saturating_sub(weight) };
+        let distance = distance.clamp(I32F32::ZERO, I32F32::ONE);
+        let half = I32F32::ONE / 2;
+        let along = sigmoid(distance, self.steepness, half);
+        self.low.saturating_add(mul(along, self.high.saturating_sub(self.low))).clamp(self.low, self.high)
+    }
 }

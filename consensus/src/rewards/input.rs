@@ -1,5 +1,6 @@
 //! What an epoch may be asked: checked before anything is computed, so that nothing below can index past an end.
 
+use super::layer::{Entropy, OneOut};
 use super::{Bonding, Input, Params, Row};
 use fixed::types::I32F32;
 
@@ -62,6 +63,24 @@ pub enum InputError {
         /// Millionths found.
         found: u32,
     },
+    /// One side would weigh more than wholly.
+    #[error("expected `miner_share` of at most 1000000 millionths, found {found}; correct the subnet's parameters")]
+    MinerShare {
+        /// Millionths found.
+        found: u32,
+    },
+    /// Ranks would not be discounted, or be worth nothing.
+    #[error("expected `one_out.discount` from 1 to 65534 of 65535ths, found {found}; correct the subnet's parameters")]
+    Discount {
+        /// 65535ths found.
+        found: u16,
+    },
+    /// The exponent of the entropy share is too large.
+    #[error("expected `entropy.beta` of at most 1000000 millionths, found {found}; correct the subnet's parameters")]
+    Beta {
+        /// Millionths found.
+        found: u32,
+    },
     /// The range of liquid alpha is empty.
     #[error("expected liquid alpha with low <= high, found low {low} and high {high}; correct the subnet's parameters")]
     AlphaRange {
@@ -111,6 +130,15 @@ pub(super) fn check(params: &Params, input: &Input) -> Result<(), InputError> {
 fn check_params(params: &Params) -> Result<(), InputError> {
     if params.bonds_moving_average > 1_000_000 {
         return Err(InputError::MovingAverage { found: params.bonds_moving_average });
+    }
+    if params.miner_share > 1_000_000 {
+        return Err(InputError::MinerShare { found: params.miner_share });
+    }
+    if let Some(OneOut { discount: found @ (0 | u16::MAX) }) = params.layer.one_out {
+        return Err(InputError::Discount { found });
+    }
+    if let Some(Entropy { beta: found @ 1_000_001.. }) = params.layer.entropy {
+        return Err(InputError::Beta { found });
     }
     match params.bonding {
         Bonding::Yuma3 { liquid_alpha: Some(alpha) } if alpha.low > alpha.high => {

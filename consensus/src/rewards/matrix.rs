@@ -3,7 +3,7 @@
 //! dense path that differ in this, ours is one.
 
 use super::Row;
-use super::arith::{div, div_by_sum, mul, saturating_sum, sum};
+use super::arith::{Divisor, div_by_sum, mul, saturating_sum, sum};
 use fixed::types::I32F32;
 
 /// Matrix of numbers.
@@ -22,39 +22,37 @@ pub(super) fn normalize_rows(matrix: &mut Matrix) {
     for row in matrix {
         let total = sum(row.iter().map(|(_, x)| *x));
         if total > 0 {
+            let total = Divisor::new(total);
             for (_, x) in row {
-                *x = div_by_sum(*x, total);
+                *x = total.divide(*x);
             }
         }
     }
 }
 
-/// Divides each column by its sum; a column that sums to 0 stays.
+/// Divides each column of entries of at least 0 by its sum; a column that sums to 0 stays.
 pub(super) fn normalize_columns(matrix: &mut Matrix, columns: usize) {
     let mut totals = vec![0i128; columns];
     for (j, x) in matrix.iter().flatten() {
         totals[usize::from(*j)] += i128::from(x.to_bits());
     }
+    // All entries of a column that sums to 0 are 0, and so is their quotient.
+    let totals: Vec<Divisor> = totals.into_iter().map(Divisor::new).collect();
     for (j, x) in matrix.iter_mut().flatten() {
-        let total = totals[usize::from(*j)];
-        if total != 0 {
-            *x = div_by_sum(*x, total);
-        }
+        *x = totals[usize::from(*j)].divide(*x);
     }
 }
 
-/// Divides each column by its largest entry, which becomes 1; a column without a positive entry stays.
+/// Divides each column of entries of at least 0 by its largest, which becomes 1; a column of zeros stays.
 pub(super) fn upscale_columns(matrix: &mut Matrix, columns: usize) {
     let mut largest = vec![ZERO; columns];
     for (j, x) in matrix.iter().flatten() {
         let cell = &mut largest[usize::from(*j)];
         *cell = (*cell).max(*x);
     }
+    let largest: Vec<Divisor> = largest.into_iter().map(|top| Divisor::new(i128::from(top.to_bits()))).collect();
     for (j, x) in matrix.iter_mut().flatten() {
-        let top = largest[usize::from(*j)];
-        if top != ZERO {
-            *x = div(*x, top);
-        }
+        *x = largest[usize::from(*j)].divide(*x);
     }
 }
 

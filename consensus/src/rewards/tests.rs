@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod epoch_vectors;
+mod layer;
+mod layouts;
 mod math_vectors;
+mod numbers;
 mod properties;
 
 use fixed::types::I32F32;

@@ -1,82 +1,47 @@
 //! Whole epochs: upstream's scenarios, step by step, with what it stores between them.
 
-use super::super::{Bonding, Input, LiquidAlpha, Output, Params, epoch, max_upscale, permits, to_u16};
+use super::super::replay::{Setup, Subnet};
+use super::super::{Bonding, Input, LiquidAlpha, Output, Params, epoch, to_u16};
 use super::{assert_near, float, floats, ints, list, vectors};
 use fixed::types::I32F32;
 use serde_json::Value;
 
-/// A subnet between epochs.
-struct Subnet {
-    params: Params,
-    input: Input,
-    tempo: u64,
-    activity_cutoff: u64,
-    max_validators: u16,
+fn subnet(params: &Value) -> Subnet {
+    let int = |key: &str| params[key].as_u64().unwrap();
+    let proportion = |key: &str| (params[key].as_f64().unwrap() * 65_535.0) as u16;
+    let liquid = || LiquidAlpha {
+        low: proportion("alpha_low"),
+        high: proportion("alpha_high"),
+        steepness: int("alpha_sigmoid_steepness_param") as u16,
+    };
+    let bonding = if params["yuma3"].as_bool().unwrap() {
+        let liquid_alpha = params["liquid_alpha"].as_bool().unwrap().then(liquid);
+        Bonding::Yuma3 { liquid_alpha }
+    } else {
+        Bonding::Classic
+    };
+    let stake = ints(&params["stake"]);
+    let registered = params.get("block_at_registration").map_or_else(|| vec![0; stake.len()], ints);
+    Subnet::new(Setup {
+        params: Params {
+            kappa: int("kappa_u16") as u16,
+            bonds_moving_average: int("bonds_moving_average") as u32,
+            bonds_penalty: int("bonds_penalty_u16") as u16,
+            bonding,
+            ..Params::default()
+        },
+        stake,
+        registered,
+        emission: int("emission"),
+        tempo: int("tempo"),
+        activity_cutoff: params["activity_cutoff"].as_u64().unwrap_or(5_000),
+        max_validators: int("max_validators") as u16,
+    })
 }
 
-impl Subnet {
-    fn new(params: &Value) -> Self {
-        let int = |key: &str| params[key].as_u64().unwrap();
-        let proportion = |key: &str| (params[key].as_f64().unwrap() * 65_535.0) as u16;
-        let liquid = || LiquidAlpha {
-            low: proportion("alpha_low"),
-            high: proportion("alpha_high"),
-            steepness: int("alpha_sigmoid_steepness_param") as u16,
-        };
-        let bonding = if params["yuma3"].as_bool().unwrap() {
-            let liquid_alpha = params["liquid_alpha"].as_bool().unwrap().then(liquid);
-            Bonding::Yuma3 { liquid_alpha }
-        } else {
-            Bonding::Classic
-        };
-        let stake = ints(&params["stake"]);
-        let n = stake.len();
-        Self {
-            params: Params {
-                kappa: int("kappa_u16") as u16,
-                bonds_moving_average: int("bonds_moving_average") as u32,
-                bonds_penalty: int("bonds_penalty_u16") as u16,
-                bonding,
-            },
-            input: Input {
-                permit: vec![false; n],
-                last_update: vec![0; n],
-                registered: vec![0; n],
-                weights: vec![vec![]; n],
-                bonds: vec![vec![]; n],
-                emission: int("emission"),
-                stake,
-                ..Input::default()
-            },
-            tempo: int("tempo"),
-            activity_cutoff: params["activity_cutoff"].as_u64().unwrap_or(5_000),
-            max_validators: int("max_validators") as u16,
-        }
-    }
-
-    /// As upstream stores a row: scaled to 16 bits.
-    fn set_weights(&mut self, uid: usize, block: u64, row: &[(u16, u16)]) {
-        let values: Vec<_> = row.iter().map(|(_, w)| I32F32::from_num(*w)).collect();
-        let stored = max_upscale(&values).into_iter().map(I32F32::from_num);
-        self.input.weights[uid] = row.iter().map(|(j, _)| *j).zip(stored).collect();
-        self.input.last_update[uid] = block;
-    }
-
-    fn set_weights_json(&mut self, uid: &str, block: u64, row: &Value) {
-        let entries: Vec<_> = list(row).iter().map(ints).map(|e| (e[0] as u16, e[1] as u16)).collect();
-        self.set_weights(uid.parse().unwrap(), block, &entries);
-    }
-
-    fn run(&mut self, block: u64) -> Output {
-        let recent = |updated: &u64| updated + self.activity_cutoff >= block;
-        self.input.active = self.input.last_update.iter().map(recent).collect();
-        self.input.new_permit = permits(&self.input.stake, self.max_validators);
-        self.input.last_epoch = block.saturating_sub(self.tempo);
-        let output = epoch(&self.params, &self.input).unwrap();
-        self.input.permit.clone_from(&self.input.new_permit);
-        self.input.bonds.clone_from(&output.bonds);
-        output
-    }
+fn set_weights(subnet: &mut Subnet, uid: &str, block: u64, row: &Value) {
+    let entries: Vec<_> = list(row).iter().map(ints).map(|e| (e[0] as u16, e[1] as u16)).collect();
+    subnet.set_weights(uid.parse().unwrap(), block, &entries);
 }
 
 fn bond(output: &Output, i: usize, j: u16) -> u16 {
@@ -86,15 +51,15 @@ fn bond(output: &Output, i: usize, j: u16) -> u16 {
 
 fn mutate(subnet: &mut Subnet, mutation: &Value) {
     for (key, value) in mutation.as_object().unwrap() {
-        let uid = || key.rsplit('_').next().unwrap().parse::<usize>().unwrap();
+        let uid = || key.rsplit('_').next().unwrap().parse().unwrap();
         match key.as_str() {
             "reregister_uid" => {} // the three below say what it changes
             key if key.starts_with("block_at_registration") => {
-                subnet.input.registered[uid()] = value.as_u64().unwrap();
+                subnet.set_registered(uid(), value.as_u64().unwrap());
             }
-            key if key.starts_with("stake") => subnet.input.stake[uid()] = value.as_u64().unwrap(),
+            key if key.starts_with("stake") => subnet.set_stake(uid(), value.as_u64().unwrap()),
             key if key.starts_with("validator_permit") => {
-                subnet.input.permit[uid()] = value.as_bool().unwrap();
+                subnet.set_permit(uid(), value.as_bool().unwrap());
             }
             other => panic!("unknown mutation {other}"),
         }
@@ -139,11 +104,11 @@ fn compare(output: &Output, subnet: &Subnet, expect: &Value, what: &str) -> usiz
             }
             "stored_weights" => {
                 for (i, weights) in expected.as_object().unwrap() {
-                    let row = &subnet.input.weights[i.parse::<usize>().unwrap()];
+                    let row = subnet.weights(i.parse().unwrap());
                     for (j, expected) in weights.as_object().unwrap() {
                         let uid: u16 = j.parse().unwrap();
                         let found = row.iter().find(|(k, _)| *k == uid).unwrap().1;
-                        assert_eq!(Some(found.to_num::<u64>()), expected.as_u64(), "{what}");
+                        assert_eq!(Some(u64::from(found)), expected.as_u64(), "{what}");
                     }
                 }
             }
@@ -152,7 +117,7 @@ fn compare(output: &Output, subnet: &Subnet, expect: &Value, what: &str) -> usiz
         }
     }
     let paid: u64 = output.server_emission.iter().chain(&output.validator_emission).sum();
-    assert_eq!(paid + output.remainder, subnet.input.emission);
+    assert_eq!(paid + output.remainder, subnet.emission());
     stated.keys().filter(|key| *key != "note").count()
 }
 
@@ -161,19 +126,19 @@ fn classic_epochs_give_upstreams_integers_bit_for_bit() {
     let mut compared = 0;
     for case in list(&vectors()["epoch_vectors_classic"]) {
         let name = case["name"].as_str().unwrap();
-        let mut subnet = Subnet::new(&case["params"]);
+        let mut subnet = subnet(&case["params"]);
         for step in list(&case["steps"]) {
             let block = step["block"].as_u64().unwrap();
             if step.get("mutate").is_some() {
                 mutate(&mut subnet, &step["mutate"]);
             }
             for (uid, row) in step["set_weights"].as_object().into_iter().flatten() {
-                subnet.set_weights_json(uid, block, row);
+                set_weights(&mut subnet, uid, block, row);
             }
             for (uid, set) in step["set_weights_at"].as_object().into_iter().flatten() {
-                subnet.set_weights_json(uid, set["block"].as_u64().unwrap(), &set["weights"]);
+                set_weights(&mut subnet, uid, set["block"].as_u64().unwrap(), &set["weights"]);
             }
-            let output = subnet.run(block);
+            let output = subnet.run(block).unwrap();
             compared += compare(&output, &subnet, &step["expect"], &format!("{name} block {block}"));
         }
     }
@@ -188,8 +153,8 @@ fn yuma3_epochs_give_upstreams_bonds_and_dividends() {
         let params = &case["params"];
         let (validators, miners) = (ints(&params["validators"]), ints(&params["miners"]));
         let tolerance = case["tolerance"].as_f64().unwrap();
-        let mut subnet = Subnet::new(params);
-        subnet.run(0);
+        let mut subnet = self::subnet(params);
+        subnet.run(0).unwrap();
         let at = |field: &str, t: usize| -> Option<Value> {
             match &case[field] {
                 Value::Array(rows) => rows.get(t).cloned(),
@@ -203,15 +168,15 @@ fn yuma3_epochs_give_upstreams_bonds_and_dividends() {
                 for (validator, row) in validators.iter().zip(list(&rows)) {
                     let row = miners.iter().zip(ints(row));
                     let row: Vec<_> = row.map(|(j, w)| (*j as u16, w as u16)).collect();
-                    subnet.set_weights(*validator as usize, block, &row);
+                    subnet.set_weights(*validator as u16, block, &row);
                 }
             }
             let reset = &case["bonds_reset"];
             if reset["before_epoch"].as_u64() == Some(t as u64) {
                 let gone = reset["clear_all_bonds_to_uid"].as_u64().unwrap() as u16;
-                subnet.input.bonds.iter_mut().for_each(|row| row.retain(|(j, _)| *j != gone));
+                subnet.clear_bonds_to(gone);
             }
-            let output = subnet.run(block);
+            let output = subnet.run(block).unwrap();
             let what = format!("{name} epoch {t}");
             let (dividends, bonds) = ("expected_dividends", "expected_bonds");
             let stated = |field| at(field, t).or_else(|| at(&format!("{field}_by_epoch"), t));

@@ -1,6 +1,7 @@
 //! Over random subnets, malformed and extreme ones among them.
 
-use super::super::{Bonding, Input, InputError, LiquidAlpha, Output, Params, epoch, permits};
+use super::super::layer::{Entropy, Layer, OneOut};
+use super::super::{Bonding, Input, InputError, Layout, LiquidAlpha, Output, Params, epoch, epoch_in, permits};
 use fixed::types::I32F32;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -61,12 +62,24 @@ fn params() -> impl Strategy<Value = Params> {
         prop::option::of(liquid).prop_map(|liquid_alpha| Bonding::Yuma3 { liquid_alpha }),
     ];
     let usual = prop_oneof![Just(32_767u16), any::<u16>()];
-    (usual, 0u32..=1_000_000, any::<u16>(), bonding).prop_map(|(kappa, average, penalty, bonding)| Params {
-        kappa,
-        bonds_moving_average: average,
-        bonds_penalty: penalty,
-        bonding,
-    })
+    let penalty = prop_oneof![Just(0), Just(u16::MAX), any::<u16>()];
+    let miner_share = prop_oneof![Just(500_000), Just(0), Just(1_000_000), 0u32..=1_000_000];
+    (usual, 0u32..=1_000_000, penalty, bonding, miner_share, layer()).prop_map(
+        |(kappa, average, penalty, bonding, miner_share, layer)| Params {
+            kappa,
+            bonds_moving_average: average,
+            bonds_penalty: penalty,
+            bonding,
+            miner_share,
+            layer,
+        },
+    )
+}
+
+fn layer() -> impl Strategy<Value = Layer> {
+    let one_out = prop::option::of((1u16..u16::MAX).prop_map(|discount| OneOut { discount }));
+    let entropy = prop::option::of((0u32..=1_000_000).prop_map(|beta| Entropy { beta }));
+    (one_out, entropy).prop_map(|(one_out, entropy)| Layer { one_out, entropy })
 }
 
 /// `input` with uid `k` renamed to `to[k]`.
@@ -120,6 +133,17 @@ fn small(weights: [i64; 3]) -> Input {
         bonds: vec![vec![]; 4],
         emission: 1_000,
         ..Input::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12_000))]
+
+    #[test]
+    fn the_dense_layout_gives_what_the_sparse_one_does(params in params(), input in input()) {
+        let sparse = epoch_in(Layout::Sparse, &params, &input).unwrap();
+        prop_assert_eq!(&sparse, &epoch_in(Layout::Dense, &params, &input).unwrap());
+        prop_assert_eq!(&sparse, &epoch(&params, &input).unwrap());
     }
 }
 
