@@ -201,6 +201,10 @@ params! {
     alpha_high: 0..=65535, dev 58982, testnet 58982;
     /// Steepness of liquid alpha, in hundredths.
     alpha_steepness: 0..=65535, dev 1000, testnet 1000;
+    /// What each rank is worth of the one before where miners are paid by one-out contribution, in 65535ths; 0: they are paid by incentive.
+    one_out: 0..=65534, dev 0, testnet 0;
+    /// How much empty keys lower their group's pool where pools follow entropy, in millionths; 0: pools follow emission_miners.
+    entropy: 0..=1000000, dev 0, testnet 0;
     /// Most validators that vote on blocks, by stake.
     max_validators: 1..=150, dev 16, testnet 64;
     /// Least total stake of a validator, in grain.
