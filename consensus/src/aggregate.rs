@@ -115,6 +115,8 @@ mod tests;
 mod trimmed;
 mod wide;
 
+/// What numbers are made of here, for callers that depend on nothing else for it.
+pub use fixed;
 pub use method::{Formula, Method, UnknownMethod};
 
 /// What a chain has settled about aggregation.
@@ -277,7 +279,9 @@ pub enum NoConsensus {
         hi: I32F32,
     },
     /// A number that a `seed_*` method cannot take.
-    #[error("expected scores from -2^31 and confidences from 0, both below 2^31, found another {field} in report {index}")]
+    #[error(
+        "expected scores from -2^31 and confidences from 0, both below 2^31, found another {field} in report {index}"
+    )]
     OutOfRange {
         /// Index into the reports given.
         index: u32,

@@ -20,11 +20,20 @@ pub(super) fn read(path: &Path) -> eyre::Result<Vec<u8>> {
 
 /// Reads a whole file, pipe or device of at most so many bytes.
 pub(super) fn read_at_most(path: &Path, most: u64) -> eyre::Result<Vec<u8>> {
+    let file = File::open(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    whole(file, &path.display().to_string(), most)
+}
+
+/// The same, where `-` is stdin.
+pub(super) fn read_or_stdin(path: &Path, most: u64) -> eyre::Result<Vec<u8>> {
+    if path == Path::new("-") { whole(io::stdin().lock(), "stdin", most) } else { read_at_most(path, most) }
+}
+
+fn whole(from: impl io::Read, name: &str, most: u64) -> eyre::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more tells a file that is too large, whatever it says of its size.
-    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
-    read.wrap_err_with(|| format!("cannot read {}", path.display()))?;
-    ensure!(bytes.len() as u64 <= most, "{} has more than {most} bytes, the most that are read", path.display());
+    from.take(most + 1).read_to_end(&mut bytes).wrap_err_with(|| format!("cannot read {name}"))?;
+    ensure!(bytes.len() as u64 <= most, "{name} has more than {most} bytes, the most that are read");
     Ok(bytes)
 }
 

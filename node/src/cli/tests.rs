@@ -63,6 +63,8 @@ fn the_documented_commands_are_taken() {
         "assay zk compile m.onnx --calibration c.json --out m --systems sumcheck,halo2 --secret",
         "assay zk prove m --input i.json --out p --system sumcheck-hiding",
         "assay zk bench m --input i.json --system sumcheck-hiding --runs 3",
+        "assay consensus aggregate --method seed_weighted_median --input -",
+        "assay consensus aggregate --input scores.json --json",
         "assay chain-spec new --preset dev --chain-id demo --validators 4 --out spec.json",
         "assay chain-spec new --chain-id demo --validator v1 --validator v2 --fund ACCOUNT=5 --model digits --out s",
         "assay query block",
@@ -85,6 +87,8 @@ fn wrong_usage_is_refused_by_the_parser_with_status_two() {
         "assay stake move",
         "assay zk bench",
         "assay subnet create",
+        "assay consensus aggregate",
+        "assay consensus aggregate --method mean --input x",
         "assay devnet --epochs 0",
         "assay devnet --adversaries lazy,lazy",
         "assay devnet --adversaries kind",
@@ -218,4 +222,18 @@ async fn a_receipt_verifies_from_its_file_and_a_broken_one_fails() {
     bytes[9] = 0xff;
     std::fs::write(&path, bytes).unwrap();
     assert!(!done(&line).await.unwrap());
+}
+
+#[tokio::test]
+async fn scores_are_settled_from_a_file_without_a_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("scores.json");
+    let line = format!("assay consensus aggregate --method trimmed_mean --input {} --json", path.display());
+    assert!(done(&line).await.unwrap_err().to_string().contains("cannot read"));
+    let entry = r#"{"score": 0.5, "confidence": 1, "stake": 3}"#;
+    std::fs::write(&path, format!(r#"{{"input": [{entry}, {entry}]}}"#)).unwrap();
+    let error = format!("{:#}", done(&line).await.unwrap_err());
+    assert!(error.contains("scores.json") && error.contains("at least 3 valid reports"), "{error}");
+    std::fs::write(&path, format!(r#"{{"input": [{entry}, {entry}, {entry}]}}"#)).unwrap();
+    assert!(done(&line).await.unwrap());
 }

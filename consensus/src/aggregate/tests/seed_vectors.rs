@@ -44,8 +44,7 @@ fn every_case_of_every_method_gives_the_seed_systems_answer() {
         let min_validators = u32::try_from(case["min_validators"].as_u64().unwrap()).unwrap();
         let cut_off = of(&case, "outlier_threshold");
         let input = case["input"].as_array().unwrap();
-        let exact: Vec<_> =
-            input.iter().map(|e| exact(of(e, "score"), of(e, "confidence"), of(e, "stake"))).collect();
+        let exact: Vec<_> = input.iter().map(|e| exact(of(e, "score"), of(e, "confidence"), of(e, "stake"))).collect();
         let reports: Vec<_> = input
             .iter()
             .map(|e| Report {
@@ -69,7 +68,8 @@ fn every_case_of_every_method_gives_the_seed_systems_answer() {
                 continue;
             }
             assert_eq!(expected["error"], Value::Null, "{what}");
-            let uids: Vec<_> = expected["outlier_uids"].as_array().unwrap().iter().map(|uid| uid.as_str().unwrap()).collect();
+            let uids: Vec<_> =
+                expected["outlier_uids"].as_array().unwrap().iter().map(|uid| uid.as_str().unwrap()).collect();
             let on_ledger = on_ledger.unwrap();
             let at_length = at_length.unwrap();
             for (value, confidence, outliers) in [
