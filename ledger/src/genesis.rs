@@ -9,7 +9,7 @@ use crate::{
     keys,
     model::{Examined, ModelFault},
     overlay::Overlay,
-    records::{Agenda, Chain, Operator, Role, SubnetRecord, Supply, ValidatorRecord},
+    records::{Agenda, Attendance, Chain, Operator, Role, SubnetRecord, Supply, ValidatorRecord},
     tx::Endpoint,
 };
 
@@ -78,6 +78,7 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
         next_proposal: 1,
         next_slash: 1,
         next_unbonding: 1,
+        next_redelegation: 1,
         total_stake: 0,
         time_ms: spec.genesis_time_ms,
         randomness: Hash32(spec.genesis_hash().0),
@@ -97,6 +98,8 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
             endpoint: Endpoint::default(),
             registered: 0,
             tombstoned: false,
+            jailed: None,
+            attendance: Attendance::default(),
         };
         add_stake(&mut state, 0, record, &owner, validator.stake)?;
     }

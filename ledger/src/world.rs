@@ -14,7 +14,7 @@ use crate::{
     BlockContext, BlockOutcome, MemoryState, SignedTransaction, execute,
     genesis::genesis,
     least_fee, query,
-    records::{EpochReport, MinerRecord},
+    records::{EpochReport, MinerRecord, ValidatorRecord},
     tree::{self, MemoryTree},
     tx::{Action, Consent, Endpoint, ScoreEntry, ScoreSheet, Transaction},
 };
@@ -199,7 +199,8 @@ impl World {
         let owner = self.owners[owner].clone();
         let consent = Consent::sign(owner.account(), operator, &self.genesis);
         let operator = operator.account();
-        self.run(&owner, Action::RegisterMiner { subnet: 0, operator, consent, endpoint: Endpoint::default() })
+        let (most, endpoint) = (Amount(u64::MAX), Endpoint::default());
+        self.run(&owner, Action::RegisterMiner { subnet: 0, most, operator, consent, endpoint })
     }
 
     /// A transaction for each validator that commits its scores of this epoch; the sheets to reveal them.
@@ -210,6 +211,10 @@ impl World {
             |sheet: &ScoreSheet| Action::CommitScores { subnet: 0, epoch, commitment: sheet.commitment(&self.genesis) };
         let txs = self.validators.iter().zip(&sheets).map(|(v, sheet)| self.sign(v, commit(sheet))).collect();
         (txs, sheets)
+    }
+
+    pub(crate) fn validator(&self, id: &AccountId) -> ValidatorRecord {
+        query::validator(&self.state, id).unwrap().unwrap()
     }
 
     /// Commits now, reveals in the next epoch, and runs until the report is there.

@@ -45,6 +45,8 @@ pub enum RevealStatus {
     Revealed,
     /// Committed, never revealed: no dividend.
     Missed,
+    /// Committed, and what it revealed did not open the commitment: no dividend.
+    Mismatched,
     /// Never committed: no dividend.
     NotCommitted,
 }
@@ -58,6 +60,8 @@ pub struct ValidatorSettlement {
     pub stake: Amount,
     /// What it did with its commitment.
     pub reveal: RevealStatus,
+    /// Reveals that did not open the commitment, also where a right one came later.
+    pub mismatches: u32,
     /// Share of its weights that lies within the consensus.
     pub trust: Score,
     /// Share of the validators' emission.
@@ -94,6 +98,8 @@ pub struct Commitment {
     pub hash: Hash32,
     /// In which block.
     pub height: u64,
+    /// Reveals so far that did not open it.
+    pub mismatches: u32,
 }
 
 /// Revealed scores kept until settlement.
@@ -101,6 +107,8 @@ pub struct Commitment {
 pub struct Reveal {
     /// The verdicts.
     pub scores: Vec<ScoreEntry>,
+    /// The sheet's salt: this validator's share of the public randomness.
+    pub salt: [u8; 32],
     /// In which block.
     pub height: u64,
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     global::{Global, amount, pairs, rows, table, text},
-    subnet::{last_report, share},
+    subnet::{last_report, share, standing},
 };
 use crate::rpc::RpcClient;
 
@@ -56,10 +56,38 @@ fn of_miner(report: &Value, line: &Value) -> String {
     words
 }
 
-fn of_validator(report: &Value, line: &Value) -> String {
+/// What a validator did with its commitment, and what that cost it.
+fn reveal(line: &Value) -> String {
+    let mismatches = match line["mismatches"].as_u64() {
+        Some(count) if count > 0 => format!("; {count} reveals did not open its commitment"),
+        _ => String::new(),
+    };
+    let words = match line["reveal"].as_str() {
+        Some("revealed") => "committed and revealed",
+        Some("missed") => "committed, never revealed: no dividend, and no share of the public randomness",
+        Some("mismatched") => "committed, and what it revealed was something else: no dividend",
+        Some("not_committed") => "never committed: no dividend",
+        _ => return text(&line["reveal"]),
+    };
+    format!("{words}{mismatches}")
+}
+
+fn of_validator(report: &Value, line: &Value, record: &Value) -> String {
+    let attendance = |key: &str| text(&record["attendance"][key]);
     let mut words = pairs([
+        ("state", standing(record)),
         ("stake", amount(&line["stake"])),
-        ("scores", text(&line["reveal"])),
+        ("scores", reveal(line)),
+        (
+            "until now",
+            format!(
+                "{} epochs missed, {} of them last and in a row; {} commitments never opened, {} reveals mismatched",
+                attendance("missed"),
+                attendance("missed_in_row"),
+                attendance("unopened"),
+                attendance("mismatched")
+            ),
+        ),
         ("trust", format!("{} of its weights lies within the consensus", share(&line["trust"]))),
         ("dividend", format!("{} of what validators earned together", share(&line["dividend"]))),
         (
@@ -132,14 +160,22 @@ pub(super) async fn run(global: &Global, command: &Explain) -> eyre::Result<()> 
             )
         }
     };
+    let record = match role {
+        "validator" => {
+            let all: Value = client.call("assay_validators", json!({})).await?;
+            rows(&all).iter().find(|v| v["operator"] == json!(account)).cloned().unwrap_or_default()
+        }
+        _ => Value::Null,
+    };
     let value = json!({
         "account": account, "role": role, "epoch": report["epoch"], "subnet": subnet, "height": report["height"],
         "emission": report["emission"], "line": line,
         "miners_earned": total(&report, "miners"), "validators_earned": total(&report, "validators"),
+        "attendance": record["attendance"], "jailed": record["jailed"],
     });
     global.show(&value, || {
         let head = format!("{role} {account}, epoch {}, settled in block {}\n", report["epoch"], report["height"]);
-        head + &if role == "miner" { of_miner(&report, line) } else { of_validator(&report, line) }
+        head + &if role == "miner" { of_miner(&report, line) } else { of_validator(&report, line, &record) }
     });
     Ok(())
 }
