@@ -213,14 +213,24 @@ params! {
     min_delegation: 1..=1000000000000000, dev 1000000000, testnet 1000000000;
     /// Bond a miner locks at registration, in grain; what slashing takes from.
     miner_bond: 1..=1000000000000000000, dev 100000000000, testnet 500000000000;
-    /// Price of a miner's registration, in grain; burned.
+    /// Least price of a miner's registration, and the price of a model's, in grain; burned.
     registration_fee: 0..=1000000000000000, dev 1000000000, testnet 10000000000;
+    /// What the price of a subnet's next registration is multiplied by with each registration, in basis points.
+    registration_rise: 10000..=100000, dev 12000, testnet 11000;
+    /// Share of the price above registration_fee that is gone at the end of each epoch, in basis points.
+    registration_decay: 1..=10000, dev 5000, testnet 1000;
     /// Most miners registered in one subnet.
     max_miners: 1..=4096, dev 64, testnet 256;
+    /// Epochs, the one of its registration counted, in which no other registration takes a miner's place: its first scores settle in the third.
+    immunity_epochs: 3..=1000, dev 3, testnet 6;
     /// Epochs between taking stake or bond out and receiving it; longer than evidence stays valid and a challenge open.
     unbonding_epochs: 1..=1000, dev 3, testnet 14;
     /// Epochs for which evidence of misbehaviour is accepted.
     evidence_epochs: 1..=1000, dev 2, testnet 12;
+    /// Epochs in a row without revealed scores after which a validator is jailed; 0 for never.
+    jail_after_missed: 0..=10000, dev 30, testnet 12;
+    /// Whole epochs that a jailed validator stays out at least.
+    jail_epochs: 1..=1000, dev 2, testnet 2;
     /// Share of stake lost for signing two conflicting votes, in basis points.
     slash_double_sign: 1..=10000, dev 500, testnet 500;
     /// Share of a miner's bond lost for a response that exact re-execution or its own proof refutes, in basis points.

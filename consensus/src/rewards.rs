@@ -131,7 +131,7 @@ pub use admission::{is_max_limited, max_upscale, permits};
 pub use arith::to_u16;
 pub use emission::emission_at;
 pub use input::InputError;
-pub use layer::Layer;
+pub use layer::{Entropy, Layer, OneOut};
 pub use params::{Bonding, LiquidAlpha, Params};
 
 use admission::stake_shares;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! epoch e       a sheet's entry binds the responses it judged:  evidence = H(ids of the responses, ascending)
-//! end of e      the block's randomness becomes the seed of the audit of e: commitments are closed by then
+//! end of e      commitments are closed; the id of e's last block becomes the seed of the audit of e
 //! epoch e + 1   the reveal comes with `audit_samples` exhibits: for each drawn entry the list of ids, and the request and
 //!               response at a drawn place of it, with both signatures
 //! ```
@@ -23,12 +23,16 @@ use assay_primitives::{
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    ActionError,
+    ActionError, BlockContext, keys,
+    overlay::Overlay,
+    records::Chain,
     tx::{ScoreEntry, ScoreSheet},
 };
 
 /// Domain of [`evidence`].
 const EVIDENCE: &str = "assay/score-evidence/1";
+/// Domain of the seed of an epoch's audit.
+const SEED: &str = "assay/audit-seed/1";
 /// Domain of the numbers that draw entries and places.
 const DRAW: &str = "assay/audit-draw/1";
 
@@ -77,6 +81,16 @@ pub fn draw(seed: &Hash32, sheet: &ScoreSheet, samples: u64) -> Vec<Drawn> {
         drawn.push(Drawn { entry, response: number(1, responses as usize) });
     }
     drawn
+}
+
+/// In the first block of an epoch: the seed of the last epoch's audit is fixed, by a block that nobody knew while
+/// commitments were made.
+pub(crate) fn open(state: &mut Overlay<'_>, block: &BlockContext, chain: &Chain) {
+    if block.height == chain.epoch_start
+        && let Some(epoch) = chain.epoch.checked_sub(1)
+    {
+        state.write(keys::audit(epoch), &domain::hash(SEED, &block.genesis, &(block.parent, chain.randomness, epoch)));
+    }
 }
 
 /// Checks the exhibits of a sheet against what was drawn.

@@ -31,6 +31,44 @@ pub enum Event {
         /// From whom, why, how much.
         slash: Slash,
     },
+    /// A validator did not open its commitment in time.
+    RevealMissed {
+        /// The epoch scored.
+        epoch: u64,
+        /// The market.
+        subnet: SubnetId,
+        /// Its operator account.
+        validator: AccountId,
+        /// Reveals it sent that did not open the commitment.
+        mismatches: u32,
+    },
+    /// A validator's reveal did not open its commitment.
+    RevealMismatched {
+        /// The epoch scored.
+        epoch: u64,
+        /// The market.
+        subnet: SubnetId,
+        /// Its operator account.
+        validator: AccountId,
+        /// What it had committed to.
+        committed: Hash32,
+        /// What this opens.
+        found: Hash32,
+    },
+    /// A validator was absent for too long: it is out until it asks to be let back in.
+    ValidatorJailed {
+        /// Its operator account.
+        validator: AccountId,
+        /// Epochs in a row without revealed scores.
+        missed: u64,
+        /// The first epoch in which it may ask.
+        until: u64,
+    },
+    /// A jailed validator was let out.
+    ValidatorUnjailed {
+        /// Its operator account.
+        validator: AccountId,
+    },
     /// A validator registered.
     ValidatorRegistered {
         /// Its operator account.
@@ -53,6 +91,17 @@ pub enum Event {
         miner: AccountId,
         /// The market.
         subnet: SubnetId,
+    },
+    /// A full market let a newcomer in for the miner that earned least.
+    MinerPruned {
+        /// Its operator account.
+        miner: AccountId,
+        /// The market.
+        subnet: SubnetId,
+        /// What it was paid for the last settled epoch.
+        emission: Amount,
+        /// The newcomer's operator account.
+        newcomer: AccountId,
     },
     /// A model was registered.
     ModelRegistered {

@@ -4,7 +4,10 @@
 
 mod evidence;
 mod governance;
+mod jail;
 mod money;
+mod price;
+mod redelegation;
 mod registry;
 mod scores;
 mod slashing;
@@ -12,7 +15,7 @@ mod stake;
 mod work;
 
 use assay_chain_spec::Params;
-use assay_primitives::{AccountId, Amount, Hash32, ValidatorSet, domain};
+use assay_primitives::{AccountId, Amount, Hash32, ValidatorSet};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::Serialize;
 
@@ -22,12 +25,15 @@ pub use registry::MAX_SUBNET_MODELS;
 pub use work::{MAX_ANSWERS_PER_BLOCK, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, WORK_BUDGET, least_fee};
 
 pub(crate) use governance::words;
+pub(crate) use jail::jail_absent;
 pub(crate) use money::{burn, credit, mint};
+pub(crate) use price::decay_prices;
+pub(crate) use redelegation::forget_moved;
 pub(crate) use registry::write_model;
 pub(crate) use stake::{add as add_stake, release};
 
 use crate::{
-    ActionError, BlockError, Changes, Event, Refusal, SignedTransaction, StateRead, StoreError, keys,
+    ActionError, BlockError, Changes, Event, Refusal, SignedTransaction, StateRead, StoreError, audit, keys,
     overlay::Overlay,
     query,
     records::Role,
@@ -35,8 +41,6 @@ use crate::{
     tx::{Action, Transaction},
 };
 
-/// Tag of [`crate::records::Chain::randomness`].
-const RANDOMNESS: &str = "assay/randomness/1";
 /// How many times an action's least fee its operator may spend of its owner's money: a stolen operator key, which lies on a
 /// machine that serves strangers, must not burn what the owner has.
 const MOST_OPERATOR_FEE: u64 = 100;
@@ -279,10 +283,9 @@ impl<'a> Open<'a> {
         }
         chain.height = ctx.height;
         chain.time_ms = ctx.time_ms;
-        let mixed = (chain.randomness, ctx.parent, ctx.height, ctx.proposer);
-        chain.randomness = domain::hash(RANDOMNESS, &ctx.genesis, &mixed);
         state.write(keys::chain(), &chain);
         state.write(keys::set_current(), &query::next_validator_set(view)?);
+        audit::open(&mut state, ctx, &chain);
 
         governance::count_due(&mut state, ctx.height)?;
         governance::execute_due(&mut state, ctx.height)?;
@@ -337,13 +340,15 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         Action::Transfer { to, amount } => money::transfer(state, signer, *to, *amount),
         Action::Stake { validator, amount } => stake::stake(state, env, signer, *validator, *amount),
         Action::Unstake { validator, amount } => stake::unstake(state, env, signer, *validator, *amount),
+        Action::Redelegate { from, to, amount } => redelegation::redelegate(state, env, signer, (*from, *to), *amount),
         Action::RegisterValidator { operator, consent, stake, take, endpoint } => {
             let registration = registry::Registration { owner: signer, operator: *operator, consent, endpoint };
             registry::register_validator(state, env, registration, *stake, *take)
         }
-        Action::RegisterMiner { subnet, operator, consent, endpoint } => {
+        Action::Unjail { validator } => jail::unjail(state, env, signer, *validator),
+        Action::RegisterMiner { subnet, most, operator, consent, endpoint } => {
             let registration = registry::Registration { owner: signer, operator: *operator, consent, endpoint };
-            registry::register_miner(state, env, registration, *subnet)
+            registry::register_miner(state, env, registration, *subnet, *most)
         }
         Action::RetireMiner { operator } => registry::retire_miner(state, env, signer, *operator),
         Action::SetEndpoint { operator, endpoint } => registry::set_endpoint(state, signer, *operator, endpoint),

@@ -9,8 +9,8 @@ use crate::{
     keys,
     model::{Examined, ModelFault},
     overlay::Overlay,
+    records::{Agenda, Attendance, Chain, Operator, Role, SubnetRecord, Supply, ValidatorRecord},
     settle::write_permits,
-    records::{Agenda, Chain, Operator, Role, SubnetRecord, Supply, ValidatorRecord},
     tx::Endpoint,
 };
 
@@ -79,6 +79,7 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
         next_proposal: 1,
         next_slash: 1,
         next_unbonding: 1,
+        next_redelegation: 1,
         total_stake: 0,
         time_ms: spec.genesis_time_ms,
         randomness: Hash32(spec.genesis_hash().0),
@@ -98,6 +99,8 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
             endpoint: Endpoint::default(),
             registered: 0,
             tombstoned: false,
+            jailed: None,
+            attendance: Attendance::default(),
         };
         add_stake(&mut state, 0, record, &owner, validator.stake)?;
     }

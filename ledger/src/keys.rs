@@ -19,10 +19,14 @@
 //! | `stakeat/` | account, height | `u64`: that sum from this height until its next change, kept while a vote needs it |
 //! | `unbonding/` | epoch, number | [`Unbonding`](crate::records::Unbonding) paid at the end of the epoch |
 //! | `unbonds/` | operator, epoch, number | empty: index of the above |
+//! | `redelegation/` | epoch, number | [`Redelegation`](crate::records::Redelegation) forgotten at the end of the epoch |
+//! | `redelegates/` | from, epoch, number | empty: index of the above |
+//! | `redelegated/` | account, to, epoch, number | empty: index of the above |
 //! | `subnet/` | subnet | [`SubnetRecord`](crate::records::SubnetRecord) |
 //! | `miner/` | operator | [`MinerRecord`](crate::records::MinerRecord) |
 //! | `mines/` | subnet, operator | empty: index of the above, until some epochs after it retired |
 //! | `mining/` | subnet | `u64`: miners in the market now |
+//! | `price/` | subnet | [`Amount`](assay_primitives::Amount): what a registration burns; `registration_fee` where absent |
 //! | `model/` | model | [`ModelRecord`](crate::records::ModelRecord) |
 //! | `modelname/` | name | [`ModelId`] |
 //! | `modelbytes/` | model | the compiled model's bytes as they are |
@@ -30,7 +34,7 @@
 //! | `commitment/` | epoch, subnet, validator | [`Commitment`](crate::records::Commitment), until settled |
 //! | `reveal/` | epoch, subnet, validator | [`Reveal`](crate::records::Reveal), the last [`crate::REVEALS_KEPT`] settled ones too |
 //! | `permits/` | epoch | `Vec<(AccountId, Amount)>`: whose scores of this epoch count, with the stake it began with; until settled |
-//! | `audit/` | epoch | [`Hash32`]: the seed of the audit of its scores, from its end until it is settled |
+//! | `audit/` | epoch | [`Hash32`]: the seed of the audit of its scores, from the first block after it until it is settled |
 //! | `bonds/` | subnet, validator | `Vec<(AccountId, u16)>` by ascending miner |
 //! | `report/` | subnet, epoch | [`EpochReport`](crate::records::EpochReport) |
 //! | `challenge/` | response | [`Challenge`](crate::records::Challenge) |
@@ -39,6 +43,7 @@
 //! | `refuted/` | response | `u64`: number of the slash |
 //! | `doublesign/` | validator, height, round, kind | `u64`: number of the slash |
 //! | `slash/` | number | [`Slash`](crate::records::Slash) |
+//! | `lost/` | account, slash | [`Amount`](assay_primitives::Amount) of its stake that the slash took; the latest of each account |
 //! | `proposal/` | number | [`Proposal`](crate::records::Proposal) |
 //! | `vote/` | proposal, account | [`VoteRecord`](crate::records::VoteRecord) |
 
@@ -101,6 +106,18 @@ keys! {
     unbonds(operator: &AccountId => &operator.0, release: u64 => &release.to_be_bytes(), number: u64 => &number.to_be_bytes()) = "unbonds/";
     /// Prefix of an operator's index entries.
     unbonds_from(operator: &AccountId => &operator.0) = "unbonds/";
+    /// Stake that moved and is forgotten at the end of an epoch.
+    redelegation(release: u64 => &release.to_be_bytes(), number: u64 => &number.to_be_bytes()) = "redelegation/";
+    /// Prefix of the moved stake forgotten at the end of an epoch.
+    redelegations_of_epoch(release: u64 => &release.to_be_bytes()) = "redelegation/";
+    /// Index entry of stake that moved from a validator.
+    redelegates(from: &AccountId => &from.0, release: u64 => &release.to_be_bytes(), number: u64 => &number.to_be_bytes()) = "redelegates/";
+    /// Prefix of a validator's index entries.
+    redelegates_from(from: &AccountId => &from.0) = "redelegates/";
+    /// Index entry of an account's stake that moved to a validator.
+    redelegated(account: &AccountId => &account.0, to: &AccountId => &to.0, release: u64 => &release.to_be_bytes(), number: u64 => &number.to_be_bytes()) = "redelegated/";
+    /// Prefix of an account's index entries of one validator.
+    redelegated_to(account: &AccountId => &account.0, to: &AccountId => &to.0) = "redelegated/";
     /// A subnet.
     subnet(id: SubnetId => &id.to_be_bytes()) = "subnet/";
     /// A miner.
@@ -111,6 +128,8 @@ keys! {
     mines_in(subnet: SubnetId => &subnet.to_be_bytes()) = "mines/";
     /// Count of a subnet's miners.
     mining(subnet: SubnetId => &subnet.to_be_bytes()) = "mining/";
+    /// The price of a subnet's next registration.
+    price(subnet: SubnetId => &subnet.to_be_bytes()) = "price/";
     /// A model.
     model(id: &ModelId => &id.0) = "model/";
     /// A model's id by its name.
@@ -153,6 +172,10 @@ keys! {
     double_sign(validator: &AccountId => &validator.0, height: u64 => &height.to_be_bytes(), round: u32 => &round.to_be_bytes(), kind: VoteKind => &[kind as u8]) = "doublesign/";
     /// A slash.
     slash(number: u64 => &number.to_be_bytes()) = "slash/";
+    /// What an account lost by a slash.
+    lost(account: &AccountId => &account.0, slash: u64 => &slash.to_be_bytes()) = "lost/";
+    /// Prefix of an account's losses.
+    lost_by(account: &AccountId => &account.0) = "lost/";
     /// A proposal.
     proposal(id: u64 => &id.to_be_bytes()) = "proposal/";
     /// A vote.
@@ -171,6 +194,8 @@ pub mod all {
     pub const DELEGATIONS: &[u8] = b"delegation/";
     /// All unbonding money.
     pub const UNBONDINGS: &[u8] = b"unbonding/";
+    /// All stake that moved and is not forgotten.
+    pub const REDELEGATIONS: &[u8] = b"redelegation/";
     /// All subnets.
     pub const SUBNETS: &[u8] = b"subnet/";
     /// All miners.
@@ -237,6 +262,11 @@ mod tests {
             stake_from(&a, 1),
             unbonding(1, 1),
             unbonds(&a, 1, 1),
+            redelegation(1, 1),
+            redelegates(&a, 1, 1),
+            redelegated(&a, &a, 1, 1),
+            price(1),
+            lost(&a, 1),
             subnet(1),
             miner(&a),
             mines(1, &a),

@@ -10,8 +10,8 @@ use crate::{
     keys::{self, all, last_account, last_hash, last_number},
     records::{
         Account, AccountStake, Agenda, Chain, Challenge, Commitment, EpochReport, Holdings, MinerRecord, ModelRecord,
-        Operator, Proposal, ProposalStatus, Reveal, Slash, SubnetRecord, Supply, Unbonding, ValidatorRecord,
-        VoteRecord,
+        Operator, Proposal, ProposalStatus, Redelegation, Reveal, Slash, SubnetRecord, Supply, Unbonding,
+        ValidatorRecord, VoteRecord,
     },
     state::{StateRead, StoreError, decode, read},
 };
@@ -194,6 +194,26 @@ pub fn unbondings(view: &dyn StateRead) -> Result<Vec<Unbonding>> {
 /// Money on its way to an account.
 pub fn unbondings_of(view: &dyn StateRead, account: &AccountId) -> Result<Vec<Unbonding>> {
     Ok(unbondings(view)?.into_iter().filter(|u| u.account == *account).collect())
+}
+
+/// An account's stake that moved not long ago, by the epoch of its release.
+pub fn redelegations_of(view: &dyn StateRead, account: &AccountId) -> Result<Vec<Redelegation>> {
+    let all: Vec<Redelegation> = list(view, "redelegation", all::REDELEGATIONS)?;
+    Ok(all.into_iter().filter(|r| r.account == *account).collect())
+}
+
+/// What an account's stake lost by slashes, with their numbers and records; the latest.
+pub fn losses_of(view: &dyn StateRead, account: &AccountId) -> Result<Vec<(u64, Amount, Slash)>> {
+    let lost: Vec<(u64, Amount)> = keyed(view, "loss", &keys::lost_by(account), last_number)?;
+    let with = |(number, amount)| Ok((number, amount, must(view, "slash of a loss", &keys::slash(number))?));
+    lost.into_iter().map(with).collect()
+}
+
+/// What a miner's registration in a subnet burns now.
+pub fn registration_price(view: &dyn StateRead, subnet: SubnetId) -> Result<Amount> {
+    let floor = Amount(params(view)?.registration_fee);
+    let price: Option<Amount> = read(view, "price of a registration", &keys::price(subnet))?;
+    Ok(price.unwrap_or_default().max(floor))
 }
 
 /// The report of a settled epoch; the last [`crate::REPORTS_KEPT`] are kept.

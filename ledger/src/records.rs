@@ -2,6 +2,7 @@
 
 mod governance;
 mod settlement;
+mod stake;
 
 use assay_primitives::{
     AccountId, Amount, Hash32, ModelId, Score, Signed,
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use governance::{AccountStake, Agenda, Outcome, ParameterBounds, Proposal, ProposalStatus, Tally, VoteRecord};
 pub use settlement::{Commitment, EpochReport, MinerSettlement, Reveal, RevealStatus, ValidatorSettlement};
+pub use stake::{Attendance, Jail, JailReason, Redelegation};
 
 use crate::tx::Endpoint;
 
@@ -58,8 +60,12 @@ pub struct ValidatorRecord {
     pub endpoint: Endpoint,
     /// Height of registration; 0 for genesis.
     pub registered: u64,
-    /// Never votes again: it signed two conflicting votes.
+    /// Never votes again: it signed two conflicting votes. It is slashed for that once.
     pub tombstoned: bool,
+    /// Out of the set and unpaid until it asks to be let back in.
+    pub jailed: Option<Jail>,
+    /// How it kept up with its scores.
+    pub attendance: Attendance,
 }
 
 /// A registered miner.
@@ -81,8 +87,14 @@ pub struct MinerRecord {
     pub retired: Option<u64>,
     /// The last epoch in which it was slashed: it earns nothing for this epoch, nor for one not yet settled then.
     pub slashed: Option<u64>,
-    /// Last settled score.
+    /// Last settled score. A newcomer has the 25th percentile of its market until its first settles.
     pub score: Score,
+    /// The last epoch whose settlement agreed on its score; `None` earns nothing.
+    pub scored: Option<u64>,
+    /// What it was paid for the last settled epoch in which scores were revealed.
+    pub emission: Amount,
+    /// The first epoch in which another registration may take its place.
+    pub immune_until: u64,
 }
 
 /// A registered model. Its bytes lie under a key of their own.
@@ -138,6 +150,8 @@ pub struct Unbonding {
     pub operator: AccountId,
     /// How much is left of it.
     pub amount: Amount,
+    /// The block that took it out.
+    pub since: u64,
     /// The epoch at whose end it is paid.
     pub release: u64,
 }
@@ -248,10 +262,13 @@ pub struct Chain {
     pub next_slash: u64,
     /// The next unbonding entry's number.
     pub next_unbonding: u64,
+    /// The next redelegation's number.
+    pub next_redelegation: u64,
     /// Sum of all delegations.
     pub total_stake: u64,
     /// Time of the last executed block; of genesis before the first.
     pub time_ms: u64,
-    /// Seeds of tasks mix this in: a hash that changes with every block.
+    /// The beacon: public randomness that seeds of tasks mix in. It changes only with an epoch's last block, for the next
+    /// epoch, by the salts that validators revealed; before the first it is the genesis hash.
     pub randomness: Hash32,
 }

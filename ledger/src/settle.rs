@@ -15,9 +15,13 @@
 //!   and earns the validator neither trust nor bonds: an unanswered task is nobody's gain.
 //! - A miner that retired or was slashed in `e` or since, or whose settled score is 0, earns nothing: its share is not
 //!   minted. Shares are computed first, so nobody else gains by it.
+//! - A newcomer's first score, the 25th percentile of its market, is for routing alone: it weighs nothing and earns nothing
+//!   until validators have agreed on one.
 //! - An epoch for which nobody revealed, or a market without miners, mints nothing.
 //! - Every division rounds down. What rounding leaves goes to [`crate::treasury`].
 
+mod attendance;
+mod beacon;
 mod market;
 mod rules;
 
@@ -27,7 +31,7 @@ use assay_primitives::{AccountId, Amount, Validator, ValidatorSet};
 
 use crate::{
     Event, StateRead, StoreError,
-    execute::{Env, release},
+    execute::{Env, decay_prices, forget_moved, jail_absent, release},
     keys,
     overlay::Overlay,
     query,
@@ -49,6 +53,9 @@ const SUPPLY_LIMIT: u64 = 1 << 63;
 pub(crate) fn end_epoch(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), StoreError> {
     let height = env.block.height;
     if let Some(scored) = env.epoch.checked_sub(1) {
+        // Before settlement, which forgets commitments and reveals.
+        attendance::count(state, scored)?;
+        beacon::mix(state, env, scored)?;
         let subnets = query::subnets(state)?;
         let emission = rewards::emission_at(env.params.epoch_emission, env.params.emission_halving_epochs, scored);
         let share = emission.checked_div(subnets.len() as u64).unwrap_or(0);
@@ -63,14 +70,15 @@ pub(crate) fn end_epoch(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), St
     }
     unlist_miners(state, env)?;
     release(state, env.epoch)?;
+    forget_moved(state, env.epoch)?;
+    decay_prices(state, env.params)?;
+    jail_absent(state, env)?;
     choose_validators(state, env)?;
     write_permits(state, env.epoch.saturating_add(1), env.params)?;
     for (key, _) in state.scan(&keys::challenge_counts(env.epoch))? {
         state.remove(key);
     }
     let mut chain = query::chain(state)?;
-    // Commitments to this epoch's scores are closed: what is drawn from now on was not known to who made them.
-    state.write(keys::audit(env.epoch), &chain.randomness);
     chain.epoch = env.epoch.saturating_add(1);
     chain.epoch_start = height.saturating_add(1);
     chain.epoch_end = height.saturating_add(env.params.tempo);
@@ -98,11 +106,11 @@ fn unlist_miners(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Validators with enough stake that never signed conflicting votes: the `max_validators` largest by stake, equal ones by account.
+/// Validators with enough stake that never signed conflicting votes and are not jailed: the `max_validators` largest by stake, equal ones by account.
 /// By ascending account.
 fn eligible(state: &Overlay<'_>, params: &Params) -> Result<Vec<ValidatorRecord>, StoreError> {
     let mut validators = query::validators(state)?;
-    validators.retain(|v| !v.tombstoned && v.stake.0 >= params.min_validator_stake);
+    validators.retain(|v| !v.tombstoned && v.jailed.is_none() && v.stake.0 >= params.min_validator_stake);
     validators.sort_by_key(|v| (std::cmp::Reverse(v.stake), v.operator));
     validators.truncate(usize::try_from(params.max_validators).unwrap_or(usize::MAX));
     validators.sort_by_key(|v| v.operator);

@@ -68,6 +68,15 @@ pub enum Action {
         /// How much; above zero.
         amount: Amount,
     },
+    /// Moves the signer's stake from one validator to another at once. It stays in reach of what it voted for before.
+    Redelegate {
+        /// The operator account of the validator it is taken from.
+        from: AccountId,
+        /// The operator account of the validator it goes to.
+        to: AccountId,
+        /// How much; at least the parameter `min_delegation`.
+        amount: Amount,
+    },
     /// Makes the signer the owner of a new validator.
     RegisterValidator {
         /// The key that will sign blocks, scores and requests.
@@ -81,10 +90,17 @@ pub enum Action {
         /// Where it is reached.
         endpoint: Endpoint,
     },
-    /// Makes the signer the owner of a new miner, locking the bond and burning the registration fee.
+    /// Lets a jailed validator vote again from the next epoch on; signed by its operator or owner.
+    Unjail {
+        /// The validator's operator account.
+        validator: AccountId,
+    },
+    /// Makes the signer the owner of a new miner, locking the bond and burning the price of a registration.
     RegisterMiner {
         /// The market.
         subnet: SubnetId,
+        /// The most that may be burned: others may raise the price before this transaction's turn comes.
+        most: Amount,
         /// The key that will sign responses.
         operator: AccountId,
         /// As in `RegisterValidator`.
@@ -184,7 +200,9 @@ impl Action {
             Action::Transfer { .. } => "transfer",
             Action::Stake { .. } => "stake",
             Action::Unstake { .. } => "unstake",
+            Action::Redelegate { .. } => "redelegate",
             Action::RegisterValidator { .. } => "register_validator",
+            Action::Unjail { .. } => "unjail",
             Action::RegisterMiner { .. } => "register_miner",
             Action::RetireMiner { .. } => "retire_miner",
             Action::SetEndpoint { .. } => "set_endpoint",
@@ -272,7 +290,8 @@ pub struct ScoreSheet {
     pub subnet: SubnetId,
     /// The epoch scored.
     pub epoch: u64,
-    /// Secret until revealed, so that the commitment tells nothing.
+    /// Secret until revealed, so that the commitment tells nothing; then a share of the public randomness. Fresh for each
+    /// sheet, from the operating system's randomness.
     pub salt: [u8; 32],
     /// The verdicts.
     pub scores: Vec<ScoreEntry>,

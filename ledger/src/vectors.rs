@@ -62,7 +62,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
         Action::Stake { validator: account, amount },
         Action::Unstake { validator: account, amount },
         Action::RegisterValidator { operator: account, consent, stake: amount, take: 5, endpoint: endpoint.clone() },
-        Action::RegisterMiner { subnet: 1, operator: account, consent, endpoint: endpoint.clone() },
+        Action::RegisterMiner { subnet: 1, most: amount, operator: account, consent, endpoint: endpoint.clone() },
         Action::RetireMiner { operator: account },
         Action::SetEndpoint { operator: account, endpoint },
         Action::RegisterModel { subnet: 1, name: "digits".into(), bytes: vec![1, 2, 3] },
@@ -80,6 +80,8 @@ fn actions(key: &Keypair) -> Vec<Action> {
         },
         Action::Vote { proposal: 1, ballot: Ballot::Veto },
         Action::Vote { proposal: 2, ballot: Ballot::Value(24) },
+        Action::Redelegate { from: account, to: key.account(), amount },
+        Action::Unjail { validator: account },
     ]
 }
 

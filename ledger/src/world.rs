@@ -14,7 +14,7 @@ use crate::{
     BlockContext, BlockOutcome, MemoryState, SignedTransaction, execute,
     genesis::genesis,
     least_fee, query,
-    records::{EpochReport, MinerRecord},
+    records::{EpochReport, MinerRecord, ValidatorRecord},
     tree::{self, MemoryTree},
     tx::{Action, Consent, Endpoint, Mark, ScoreEntry, ScoreSheet, Transaction},
 };
@@ -45,7 +45,14 @@ pub(crate) fn tiny_model(bias: i64) -> Model {
 
 /// Epochs of four blocks, cheap enough to run many. Scores are made up here, so none are audited.
 pub(crate) fn quick_params() -> Params {
-    Params { audit_samples: 0, tempo: 4, gov_voting_blocks: 4, gov_timelock_blocks: 2, challenge_window: 3, ..Params::dev() }
+    Params {
+        audit_samples: 0,
+        tempo: 4,
+        gov_voting_blocks: 4,
+        gov_timelock_blocks: 2,
+        challenge_window: 3,
+        ..Params::dev()
+    }
 }
 
 pub(crate) fn spec(params: Params) -> ChainSpec {
@@ -199,7 +206,8 @@ impl World {
         let owner = self.owners[owner].clone();
         let consent = Consent::sign(owner.account(), operator, &self.genesis);
         let operator = operator.account();
-        self.run(&owner, Action::RegisterMiner { subnet: 0, operator, consent, endpoint: Endpoint::default() })
+        let (most, endpoint) = (Amount(u64::MAX), Endpoint::default());
+        self.run(&owner, Action::RegisterMiner { subnet: 0, most, operator, consent, endpoint })
     }
 
     /// A transaction for each validator that commits its scores of this epoch; the sheets to reveal them.
@@ -212,13 +220,17 @@ impl World {
         (txs, sheets)
     }
 
+    pub(crate) fn validator(&self, id: &AccountId) -> ValidatorRecord {
+        query::validator(&self.state, id).unwrap().unwrap()
+    }
+
     /// Commits now, reveals in the next epoch, and runs until the report is there.
     pub(crate) fn settle(&mut self, scores: &[Vec<(AccountId, Score)>]) -> EpochReport {
         let epoch = self.epoch();
         let (txs, sheets) = self.commits(scores);
         assert!(self.block(&txs).results.iter().all(|r| r.ok));
         self.advance_to_epoch(epoch + 1);
-        let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| self.sign(v, Action::RevealScores { sheet: sheet.clone(), exhibits: Vec::new() });
+        let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| self.sign(v, unaudited(sheet.clone()));
         let txs: Vec<_> = self.validators.iter().zip(&sheets).map(reveal).collect();
         assert!(self.block(&txs).results.iter().all(|r| r.ok));
         self.advance_to_epoch(epoch + 2);
@@ -287,6 +299,11 @@ pub(crate) fn sheet(validator: &Keypair, epoch: u64, scores: &[(AccountId, Score
     let mut scores: Vec<_> = scores.iter().map(entry).collect();
     scores.sort_by_key(|entry| entry.miner);
     ScoreSheet { validator: validator.account(), subnet: 0, epoch, salt: [7; 32], scores }
+}
+
+/// The reveal of a sheet where nothing is audited.
+pub(crate) fn unaudited(sheet: ScoreSheet) -> Action {
+    Action::RevealScores { sheet, exhibits: Vec::new() }
 }
 
 /// `n / d` as a score.

@@ -4,6 +4,7 @@
 //! that cannot go on says so and exits, it never hangs and looks alive.
 
 mod backend;
+mod chain_metrics;
 mod facts;
 mod gossip;
 mod health;
@@ -24,6 +25,7 @@ use prometheus_client::registry::Registry;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::chain_metrics::ChainMetrics;
 use crate::{
     adversary::{Copy, Lazy, Tamper},
     chain::{Chain, ChainFeeds},
@@ -137,6 +139,8 @@ impl Node {
         let metrics = RoleMetrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
+        let chain_metrics = ChainMetrics::default();
+        chain_metrics.register(&mut registry);
         let (unsent, unsent_out) = tokio::sync::mpsc::channel(1024);
         let shared = Arc::new(Shared {
             identity: identity(home, options.role),
@@ -181,6 +185,8 @@ impl Node {
         node.task("gossip", gossip::receive(node.shared.clone(), events.transactions, stop.clone()));
         node.task("gossip retry", gossip::retry(node.shared.clone(), unsent_out, stop.clone()));
         node.task("mempool upkeep", gossip::sweep(node.shared.clone(), committed.subscribe(), stop.clone()));
+        let me = home.operator.account();
+        node.task("metrics of blocks", chain_metrics.watch(me, committed.subscribe(), stop.clone()));
         if options.role == Role::Validator {
             let reporter = home.operator.clone();
             node.task("evidence", gossip::report(node.shared.clone(), reporter, misbehaviour, stop.clone()));

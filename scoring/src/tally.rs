@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn each_criterion_has_its_mean_over_the_tasks_it_applied_to() {
         let marked = |marks: &[(&'static str, u64)], gate| {
-            let mark = |(name, half): &(&'static str, u64)| CriterionMark { name, mark: Score::ratio(*half, 2), weight: 1 };
+            let mark =
+                |(name, half): &(&'static str, u64)| CriterionMark { name, mark: Score::ratio(*half, 2), weight: 1 };
             Verdict { score: Score::ZERO, breakdown: marks.iter().map(mark).collect(), gate }
         };
         let mut tally = Tally::default();

@@ -3,13 +3,13 @@
 use assay_chain_spec::MAX_MODEL_BYTES;
 use assay_primitives::{AccountId, Amount, Score, Signature, domain, task::SubnetId};
 
-use super::{Env, burn, money::debit, stake};
+use super::{Env, burn, money::debit, price, stake};
 use crate::{
     ActionError, Event, StoreError, keys,
     model::{Examined, ModelFault},
     overlay::Overlay,
     query,
-    records::{MinerRecord, ModelRecord, Operator, Role, SubnetRecord, ValidatorRecord},
+    records::{Attendance, MinerRecord, ModelRecord, Operator, Role, SubnetRecord, ValidatorRecord},
     tx::{Consent, Endpoint, OPERATOR_CONSENT},
 };
 
@@ -70,6 +70,8 @@ pub(super) fn register_validator(
         endpoint: endpoint.clone(),
         registered: env.block.height,
         tombstoned: false,
+        jailed: None,
+        attendance: Attendance::default(),
     };
     stake::add(state, env.block.height, record, &owner, own)?;
     state.emit(Event::ValidatorRegistered { validator: operator, owner });
@@ -85,21 +87,27 @@ pub(super) fn register_miner(
     env: &Env<'_>,
     registration: Registration<'_>,
     subnet: SubnetId,
+    most: Amount,
 ) -> Result<(), ActionError> {
     known_subnet(state, subnet)?;
-    let count = mining(state, subnet)?;
-    if count >= env.params.max_miners {
+    let fee = query::registration_price(state, subnet)?;
+    if fee > most {
         return Err(ActionError::not_now(format!(
-            "subnet {subnet} has {count} miners and takes at most {}; wait until one retires",
-            env.params.max_miners
+            "a registration in subnet {subnet} burns {fee} now, more than the {most} that this one allows; wait until the \
+             price has fallen, or allow more"
         )));
     }
     registration.take_role(state, env, Role::Miner(subnet))?;
     let Registration { owner, operator, endpoint, .. } = registration;
-    let (bond, fee) = (Amount(env.params.miner_bond), Amount(env.params.registration_fee));
-    let needed = bond.checked_add(fee).ok_or(ActionError::Overflow("bond and registration fee"))?;
-    debit(state, &owner, needed, "the miner's bond and registration fee")?;
+    let bond = Amount(env.params.miner_bond);
+    let needed = bond.checked_add(fee).ok_or(ActionError::Overflow("bond and registration price"))?;
+    debit(state, &owner, needed, "the miner's bond and registration")?;
     burn(state, fee)?;
+    price::rise(state, env.params, subnet)?;
+    let score = newcomers_score(state, subnet)?;
+    if mining(state, subnet)? >= env.params.max_miners {
+        make_room(state, env, subnet, operator)?;
+    }
     let record = MinerRecord {
         operator,
         owner,
@@ -109,12 +117,54 @@ pub(super) fn register_miner(
         registered: env.block.height,
         retired: None,
         slashed: None,
-        score: Score::ZERO,
+        score,
+        scored: None,
+        emission: Amount::ZERO,
+        immune_until: env.epoch.saturating_add(env.params.immunity_epochs),
     };
+    let count = mining(state, subnet)?;
     state.write(keys::miner(&operator), &record);
     state.write_bytes(keys::mines(subnet, &operator), Vec::new());
     state.write(keys::mining(subnet), &(count + 1));
     state.emit(Event::MinerRegistered { miner: operator, owner, subnet });
+    Ok(())
+}
+
+/// Miners in the market now.
+fn active(state: &Overlay<'_>, subnet: SubnetId) -> Result<Vec<MinerRecord>, StoreError> {
+    let mut miners = query::miners(state, subnet)?;
+    miners.retain(|miner| miner.retired.is_none());
+    Ok(miners)
+}
+
+/// The 25th percentile (the lower one) of the settled scores in the market; 0 where none is settled.
+fn newcomers_score(state: &Overlay<'_>, subnet: SubnetId) -> Result<Score, StoreError> {
+    let miners = active(state, subnet)?;
+    let mut scores: Vec<_> = miners.iter().filter(|m| m.scored.is_some()).map(|m| m.score).collect();
+    scores.sort_unstable();
+    Ok(scores.get(scores.len().saturating_sub(1) / 4).copied().unwrap_or(Score::ZERO))
+}
+
+/// Takes the miner that earned least, among equals the oldest, out of a full market; what is left of its bond is on its
+/// way to its owner. Immune miners stay.
+fn make_room(state: &mut Overlay<'_>, env: &Env<'_>, subnet: SubnetId, newcomer: AccountId) -> Result<(), ActionError> {
+    let miners = active(state, subnet)?;
+    let free_at = miners.iter().map(|miner| miner.immune_until).min();
+    let count = miners.len();
+    let out = miners
+        .into_iter()
+        .filter(|miner| miner.immune_until <= env.epoch)
+        .min_by_key(|miner| (miner.emission, miner.registered, miner.operator));
+    let Some(out) = out else {
+        return Err(ActionError::not_now(format!(
+            "subnet {subnet} is full with {count} miners, and all are too new to be replaced; the first may be from epoch \
+             {} on",
+            free_at.unwrap_or(env.epoch)
+        )));
+    };
+    let (miner, emission) = (out.operator, out.emission);
+    retire(state, env, out)?;
+    state.emit(Event::MinerPruned { miner, subnet, emission, newcomer });
     Ok(())
 }
 

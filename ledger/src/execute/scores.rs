@@ -4,7 +4,7 @@ use assay_primitives::{AccountId, Hash32, Score, task::SubnetId};
 
 use super::Env;
 use crate::{
-    ActionError, StateRead, StoreError,
+    ActionError, Event, StateRead, StoreError,
     audit::{self, Exhibit},
     keys,
     overlay::Overlay,
@@ -53,7 +53,8 @@ pub(super) fn commit(
     hash: Hash32,
 ) -> Result<(), ActionError> {
     may_commit(state, env.epoch, signer, subnet, epoch)?;
-    state.write(keys::commitment(epoch, subnet, &signer), &Commitment { hash, height: env.block.height });
+    let commitment = Commitment { hash, height: env.block.height, mismatches: 0 };
+    state.write(keys::commitment(epoch, subnet, &signer), &commitment);
     Ok(())
 }
 
@@ -65,6 +66,22 @@ pub(super) fn may_reveal(
     signer: AccountId,
     sheet: &ScoreSheet,
 ) -> Result<(), ActionError> {
+    let commitment = awaiting_reveal(state, now, signer, sheet)?;
+    let found = sheet.commitment(genesis);
+    if found != commitment.hash {
+        let reason = format!("committed was {}, this opens {found}", commitment.hash);
+        return Err(ActionError::malformed("the reveal", reason));
+    }
+    well_formed(state, sheet)
+}
+
+/// The commitment of the signer that is to be opened in epoch `now` and is not yet.
+fn awaiting_reveal(
+    state: &dyn StateRead,
+    now: u64,
+    signer: AccountId,
+    sheet: &ScoreSheet,
+) -> Result<Commitment, ActionError> {
     must_validate(state, signer, "a reveal")?;
     if sheet.validator != signer {
         let expected = sheet.validator.to_string();
@@ -78,16 +95,14 @@ pub(super) fn may_reveal(
     }
     let commitment = query::commitment(state, epoch, subnet, &signer)?;
     let commitment = commitment.ok_or(ActionError::unknown("commitment for epoch", epoch))?;
-    let found = sheet.commitment(genesis);
-    if found != commitment.hash {
-        return Err(ActionError::malformed(
-            "the reveal",
-            format!("committed was {}, this opens {found}", commitment.hash),
-        ));
-    }
     if query::reveal(state, epoch, subnet, &signer)?.is_some() {
         return Err(ActionError::exists("a reveal for epoch", epoch));
     }
+    Ok(commitment)
+}
+
+fn well_formed(state: &dyn StateRead, sheet: &ScoreSheet) -> Result<(), ActionError> {
+    let subnet = sheet.subnet;
     if let Some(pair) = sheet.scores.windows(2).find(|pair| pair[0].miner >= pair[1].miner) {
         let reason = format!("must ascend by miner, each once; {} is out of order or repeated", pair[1].miner);
         return Err(ActionError::malformed("the scores", reason));
@@ -125,6 +140,7 @@ fn check_marks(entry: &ScoreEntry) -> Result<(), ActionError> {
     }
 }
 
+/// Opens a commitment. A sheet that does not open it stands as a recorded mismatch; a right one may still follow.
 pub(super) fn reveal(
     state: &mut Overlay<'_>,
     env: &Env<'_>,
@@ -132,11 +148,25 @@ pub(super) fn reveal(
     sheet: &ScoreSheet,
     exhibits: &[Exhibit],
 ) -> Result<(), ActionError> {
-    may_reveal(state, &env.block.genesis, env.epoch, signer, sheet)?;
+    let (epoch, subnet) = (sheet.epoch, sheet.subnet);
+    let mut commitment = awaiting_reveal(state, env.epoch, signer, sheet)?;
+    let found = sheet.commitment(&env.block.genesis);
+    if found != commitment.hash {
+        commitment.mismatches = commitment.mismatches.saturating_add(1);
+        state.write(keys::commitment(epoch, subnet, &signer), &commitment);
+        let missing = StoreError::Missing { what: "validator of an operator" };
+        let mut record = query::validator(state, &signer)?.ok_or(missing)?;
+        record.attendance.mismatched = record.attendance.mismatched.saturating_add(1);
+        state.write(keys::validator(&signer), &record);
+        let committed = commitment.hash;
+        state.emit(Event::RevealMismatched { epoch, subnet, validator: signer, committed, found });
+        return Ok(());
+    }
+    well_formed(state, sheet)?;
     let missing = StoreError::Missing { what: "seed of the last epoch's audit" };
-    let seed = query::audit_seed(state, sheet.epoch)?.ok_or(missing)?;
+    let seed = query::audit_seed(state, epoch)?.ok_or(missing)?;
     audit::check(&env.block.genesis, sheet, &audit::draw(&seed, sheet, env.params.audit_samples), exhibits)?;
-    let reveal = Reveal { scores: sheet.scores.clone(), height: env.block.height };
-    state.write(keys::reveal(sheet.epoch, sheet.subnet, &signer), &reveal);
+    let reveal = Reveal { scores: sheet.scores.clone(), salt: sheet.salt, height: env.block.height };
+    state.write(keys::reveal(epoch, subnet, &signer), &reveal);
     Ok(())
 }

@@ -1,16 +1,20 @@
 //! Taking money from those at fault, and the evidence of conflicting votes.
 
+use std::collections::BTreeMap;
+
 use assay_primitives::{AccountId, Amount, Signed, VoteContent};
 
-use super::{Env, burn, registry, stake};
+use super::{Env, burn, redelegation, registry, stake};
 use crate::{
-    ActionError, Event, StoreError, keys,
+    ActionError, Event, StateRead, StoreError, keys,
     overlay::Overlay,
     query,
     records::{MinerRecord, Slash, SlashReason},
 };
 
 const SUM: StoreError = StoreError::Books("a slash exceeds what it is taken from");
+/// Losses that are remembered for each account, the latest.
+const LOSSES_KEPT: usize = 100;
 
 /// Books a slash whose money is already taken: burns it and gives it a number.
 fn book(
@@ -33,7 +37,6 @@ fn book(
 
 /// Whether a miner has anything that a slash could reach.
 pub(super) fn has_bond(state: &Overlay<'_>, miner: &MinerRecord) -> Result<bool, StoreError> {
-    use crate::StateRead as _;
     Ok(miner.bond > Amount::ZERO || !state.scan(&keys::unbonds_from(&miner.operator))?.is_empty())
 }
 
@@ -51,8 +54,8 @@ pub(super) fn slash_miner(
     miner.slashed = Some(env.epoch);
     let operator = miner.operator;
     state.write(keys::miner(&operator), &miner);
-    let unbonding = stake::take_unbonding(state, &operator, basis_points)?;
-    let amount = part.checked_add(unbonding).ok_or(SUM)?;
+    let unbonding = stake::take_unbonding(state, &operator, 0, basis_points)?;
+    let amount = unbonding.into_iter().try_fold(part, |sum, (_, part)| sum.checked_add(part)).ok_or(SUM)?;
     if miner.retired.is_none() && miner.bond.0 <= env.params.miner_bond / 2 {
         registry::retire(state, env, miner)?;
     }
@@ -76,6 +79,12 @@ pub(super) fn double_sign(
     }
     let operator = a.validator;
     let mut record = query::validator(state, &operator)?.ok_or(ActionError::unknown("validator", operator))?;
+    // One slash for all: whoever lost control of a key, or runs it twice, signs many conflicting votes before its seat is gone.
+    if record.tombstoned {
+        return Err(ActionError::not_now(format!(
+            "{operator} is tombstoned already: it was slashed once for conflicting votes and has no seat to lose"
+        )));
+    }
     if a.height > env.block.height {
         return Err(ActionError::not_now(format!("the votes are for height {}, above this block's", a.height)));
     }
@@ -93,25 +102,49 @@ pub(super) fn double_sign(
     if query::validator_set_at(state, a.height)?.power_of(&operator).is_none() {
         return Err(ActionError::evidence(format!("{operator} was not in the validator set of height {}", a.height)));
     }
-    let key = keys::double_sign(&operator, a.height, a.round, a.kind);
-    if state.read::<u64>("double sign", &key)?.is_some() {
-        return Err(ActionError::exists("a slash for this pair of votes of", operator));
-    }
 
     record.tombstoned = true;
     state.write(keys::validator(&operator), &record);
     let basis_points = env.params.slash_double_sign;
-    let mut amount = Amount::ZERO;
+    let since = epoch_begin(state, env, a.height)?;
+    let mut lost = BTreeMap::new();
+    redelegation::take_moved(state, env, &operator, since, basis_points, &mut lost)?;
+    let mut parts = stake::take_unbonding(state, &operator, since, basis_points)?;
     for (delegator, delegation) in query::delegators_of(state, &operator)? {
         let part = delegation.basis_points(basis_points);
         if part > Amount::ZERO {
             stake::take(state, env.block.height, &operator, &delegator, part)?;
         }
-        amount = amount.checked_add(part).ok_or(SUM)?;
+        parts.push((delegator, part));
     }
-    let unbonding = stake::take_unbonding(state, &operator, basis_points)?;
-    amount = amount.checked_add(unbonding).ok_or(SUM)?;
+    for (account, part) in parts {
+        let sum: &mut Amount = lost.entry(account).or_default();
+        *sum = sum.checked_add(part).ok_or(SUM)?;
+    }
+    let amount = lost.values().try_fold(Amount::ZERO, |sum, part| sum.checked_add(*part)).ok_or(SUM)?;
     let number = book(state, env, operator, SlashReason::DoubleSign, amount)?;
-    state.write(key, &number);
+    state.write(keys::double_sign(&operator, a.height, a.round, a.kind), &number);
+    remember(state, number, &lost)
+}
+
+/// First height of the epoch of `height`, which evidence reaches back to.
+fn epoch_begin(state: &Overlay<'_>, env: &Env<'_>, height: u64) -> Result<u64, StoreError> {
+    for epoch in (0..=env.epoch).rev() {
+        let start = query::epoch_start(state, epoch)?.ok_or(StoreError::Missing { what: "start of an epoch" })?;
+        if start <= height {
+            return Ok(start);
+        }
+    }
+    Err(StoreError::Missing { what: "epoch of a height" })
+}
+
+/// Keeps what each account lost by a slash, and of each account only the latest.
+fn remember(state: &mut Overlay<'_>, number: u64, lost: &BTreeMap<AccountId, Amount>) -> Result<(), ActionError> {
+    for (account, amount) in lost.iter().filter(|(_, amount)| **amount > Amount::ZERO) {
+        state.write(keys::lost(account, number), amount);
+        let kept: Vec<_> = state.scan(&keys::lost_by(account))?.into_iter().map(|(key, _)| key).collect();
+        let old = kept.len().saturating_sub(LOSSES_KEPT);
+        kept.into_iter().take(old).for_each(|key| state.remove(key));
+    }
     Ok(())
 }

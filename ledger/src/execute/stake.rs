@@ -21,14 +21,20 @@ pub(super) fn stake(
 ) -> Result<(), ActionError> {
     // Slashing, payment and a validator's own reads go through its delegations one by one, so none may be dust.
     ActionError::limit("the amount in grain", env.params.min_delegation, u64::MAX, amount.0)?;
+    let record = takes_stake(state, validator)?;
+    debit(state, &from, amount, "the stake")?;
+    Ok(add(state, env.block.height, record, &from, amount)?)
+}
+
+/// The validator, if stake may be put with it.
+pub(super) fn takes_stake(state: &Overlay<'_>, validator: AccountId) -> Result<ValidatorRecord, ActionError> {
     let record = query::validator(state, &validator)?.ok_or(ActionError::unknown("validator", validator))?;
     if record.tombstoned {
         return Err(ActionError::not_now(format!(
             "{validator} signed two conflicting votes and takes no stake; choose another"
         )));
     }
-    debit(state, &from, amount, "the stake")?;
-    Ok(add(state, env.block.height, record, &from, amount)?)
+    Ok(record)
 }
 
 /// Books a delegation whose money was taken from somewhere.
@@ -80,12 +86,26 @@ pub(super) fn unstake(
     amount: Amount,
 ) -> Result<(), ActionError> {
     ActionError::limit("the amount in grain", 1, u64::MAX, amount.0)?;
+    may_take(state, env, &delegator, validator, amount, "this unstaking")?;
+    take(state, env.block.height, &validator, &delegator, amount)?;
+    Ok(unbond(state, env, &delegator, &validator, amount)?)
+}
+
+/// Checks that a delegator has so much with a validator, and that no dust would stay; returns what it has.
+pub(super) fn may_take(
+    state: &Overlay<'_>,
+    env: &Env<'_>,
+    delegator: &AccountId,
+    validator: AccountId,
+    amount: Amount,
+    what: &'static str,
+) -> Result<Amount, ActionError> {
     if query::validator(state, &validator)?.is_none() {
         return Err(ActionError::unknown("validator", validator));
     }
-    let found = query::delegation(state, &validator, &delegator)?;
+    let found = query::delegation(state, &validator, delegator)?;
     if found < amount {
-        return Err(ActionError::Funds { what: "this unstaking", account: delegator, needed: amount, found });
+        return Err(ActionError::Funds { what, account: *delegator, needed: amount, found });
     }
     let (rest, least) = (found.0.saturating_sub(amount.0), env.params.min_delegation);
     if rest > 0 && rest < least {
@@ -95,8 +115,7 @@ pub(super) fn unstake(
             Amount(least)
         )));
     }
-    take(state, env.block.height, &validator, &delegator, amount)?;
-    Ok(unbond(state, env, &delegator, &validator, amount)?)
+    Ok(found)
 }
 
 /// Puts money on its way out of a stake or bond.
@@ -115,7 +134,7 @@ pub(super) fn unbond(
     chain.next_unbonding += 1; // one for each transaction or slash at most: 2^64 is out of reach
     state.write(keys::chain(), &chain);
     let release = env.epoch.saturating_add(env.params.unbonding_epochs);
-    let entry = Unbonding { account: *account, operator: *operator, amount, release };
+    let entry = Unbonding { account: *account, operator: *operator, amount, since: env.block.height, release };
     state.write(keys::unbonding(release, number), &entry);
     state.write_bytes(keys::unbonds(operator, release, number), Vec::new());
     Ok(())
@@ -133,31 +152,74 @@ pub(crate) fn release(state: &mut Overlay<'_>, epoch: u64) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Takes a share of all money on its way out of `operator`; returns the sum. The caller burns it.
+/// Takes a share of the money on its way out of `operator` since block `since`; returns what it took from whom. The caller
+/// burns it.
 pub(super) fn take_unbonding(
     state: &mut Overlay<'_>,
     operator: &AccountId,
+    since: u64,
     basis_points: u64,
+) -> Result<Vec<(AccountId, Amount)>, StoreError> {
+    let mut taken = Vec::new();
+    for (key, index, entry) in unbonding_from(state, operator)? {
+        if entry.since >= since {
+            let part = entry.amount.basis_points(basis_points);
+            taken.push((entry.account, part));
+            shorten(state, key, index, entry, part)?;
+        }
+    }
+    Ok(taken)
+}
+
+/// Takes at most `amount` of what one account has on its way out of `operator` since block `since`; returns how much it
+/// was. The caller burns it.
+pub(super) fn take_unbonding_of(
+    state: &mut Overlay<'_>,
+    operator: &AccountId,
+    account: &AccountId,
+    since: u64,
+    amount: Amount,
 ) -> Result<Amount, StoreError> {
-    let mut taken = Amount::ZERO;
-    for (index, _) in state.scan(&keys::unbonds_from(operator))? {
+    let mut due = amount;
+    for (key, index, entry) in unbonding_from(state, operator)? {
+        if entry.account == *account && entry.since >= since {
+            let part = due.min(entry.amount);
+            due = due.checked_sub(part).ok_or(SUM)?;
+            shorten(state, key, index, entry, part)?;
+        }
+    }
+    amount.checked_sub(due).ok_or(SUM)
+}
+
+/// Money on its way out of `operator`, each with its key and its index entry.
+fn unbonding_from(state: &Overlay<'_>, operator: &AccountId) -> Result<Vec<(Vec<u8>, Vec<u8>, Unbonding)>, StoreError> {
+    let entry = |(index, _): (Vec<u8>, Vec<u8>)| {
         let Some(fields) = index.last_chunk::<16>() else {
             return Err(StoreError::Missing { what: "fields of an unbonding's index entry" });
         };
         let key = [keys::all::UNBONDINGS, fields].concat();
-        let mut entry: Unbonding =
-            state.read("unbonding", &key)?.ok_or(StoreError::Missing { what: "unbonding of an index entry" })?;
-        let part = entry.amount.basis_points(basis_points);
-        entry.amount = entry.amount.checked_sub(part).ok_or(SUM)?;
-        taken = taken.checked_add(part).ok_or(SUM)?;
-        if entry.amount == Amount::ZERO {
-            state.remove(key);
-            state.remove(index);
-        } else {
-            state.write(key, &entry);
-        }
+        let missing = StoreError::Missing { what: "unbonding of an index entry" };
+        let entry = state.read("unbonding", &key)?.ok_or(missing)?;
+        Ok((key, index, entry))
+    };
+    state.scan(&keys::unbonds_from(operator))?.into_iter().map(entry).collect()
+}
+
+fn shorten(
+    state: &mut Overlay<'_>,
+    key: Vec<u8>,
+    index: Vec<u8>,
+    mut entry: Unbonding,
+    part: Amount,
+) -> Result<(), StoreError> {
+    entry.amount = entry.amount.checked_sub(part).ok_or(SUM)?;
+    if entry.amount == Amount::ZERO {
+        state.remove(key);
+        state.remove(index);
+    } else {
+        state.write(key, &entry);
     }
-    Ok(taken)
+    Ok(())
 }
 
 /// Changes the sum of an account's delegations. The sum before is kept if a vote may still ask for it: at most one

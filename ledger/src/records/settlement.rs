@@ -49,6 +49,8 @@ pub enum RevealStatus {
     Revealed,
     /// Committed, never revealed: no dividend.
     Missed,
+    /// Committed, and what it revealed did not open the commitment: no dividend.
+    Mismatched,
     /// Never committed: no dividend.
     NotCommitted,
 }
@@ -68,6 +70,8 @@ pub struct ValidatorSettlement {
     pub given: u64,
     /// What it did with its commitment.
     pub reveal: RevealStatus,
+    /// Reveals that did not open the commitment, also where a right one came later.
+    pub mismatches: u32,
     /// Share of its weights that lies within the consensus.
     pub trust: Score,
     /// Share of the validators' emission.
@@ -106,6 +110,8 @@ pub struct Commitment {
     pub hash: Hash32,
     /// In which block.
     pub height: u64,
+    /// Reveals so far that did not open it.
+    pub mismatches: u32,
 }
 
 /// Revealed scores kept until settlement.
@@ -113,6 +119,8 @@ pub struct Commitment {
 pub struct Reveal {
     /// The verdicts.
     pub scores: Vec<ScoreEntry>,
+    /// The sheet's salt: this validator's share of the public randomness.
+    pub salt: [u8; 32],
     /// In which block.
     pub height: u64,
 }

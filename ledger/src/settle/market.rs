@@ -30,6 +30,7 @@ struct Judge {
     stake: Amount,
     /// Height of its commitment.
     committed: u64,
+    mismatches: u32,
     scores: BTreeMap<AccountId, ScoreEntry>,
 }
 
@@ -74,10 +75,14 @@ pub(super) fn settle(
         let share = Amount(output.server_emission[uid]);
         let reward = if withheld.is_some() { Amount::ZERO } else { share };
         paid.account(state, &miner.owner, reward)?;
+        let mut record = miner.clone();
         if verdict.consensus {
-            let record = MinerRecord { score: verdict.score, ..miner.clone() };
-            state.write(keys::miner(&miner.operator), &record);
+            (record.score, record.scored) = (verdict.score, Some(scored));
         }
+        if !judges.is_empty() {
+            record.emission = reward;
+        }
+        state.write(keys::miner(&miner.operator), &record);
         let mut line = miner_line(&judges, miner, verdict);
         line.consensus_weight = score(output.consensus[uid])?;
         line.rank = score(output.ranks[uid])?;
@@ -101,6 +106,7 @@ pub(super) fn settle(
             share: score(output.stake[v])?,
             given: input.weights[v].iter().fold(0u64, |sum, (_, w)| sum.saturating_add(w.to_bits().unsigned_abs())),
             reveal: RevealStatus::Revealed,
+            mismatches: judge.mismatches,
             trust: score(output.validator_trust[v])?,
             dividend: score(output.dividends[v])?,
             reward: paid.validator(state, &judge.record, Amount(output.validator_emission[v]))?,
@@ -151,7 +157,8 @@ fn gather(
         let reveal = query::reveal(state, scored, subnet, &operator)?;
         if let (Some(commitment), Some(reveal)) = (commitment, reveal) {
             let scores = reveal.scores.into_iter().map(|entry| (entry.miner, entry)).collect();
-            judges.push(Judge { record, stake, committed: commitment.height, scores });
+            let (committed, mismatches) = (commitment.height, commitment.mismatches);
+            judges.push(Judge { record, stake, committed, mismatches, scores });
             continue;
         }
         absent.push(ValidatorSettlement {
@@ -160,7 +167,12 @@ fn gather(
             counted: Amount::ZERO,
             share: Score::ZERO,
             given: 0,
-            reveal: if commitment.is_some() { RevealStatus::Missed } else { RevealStatus::NotCommitted },
+            reveal: match commitment {
+                None => RevealStatus::NotCommitted,
+                Some(commitment) if commitment.mismatches > 0 => RevealStatus::Mismatched,
+                Some(_) => RevealStatus::Missed,
+            },
+            mismatches: commitment.map_or(0, |commitment| commitment.mismatches),
             trust: Score::ZERO,
             dividend: Score::ZERO,
             reward: Amount::ZERO,
@@ -194,7 +206,8 @@ fn verdict(env: &Env<'_>, judges: &[Judge], miner: &MinerRecord) -> Verdict {
         outliers.iter().filter_map(|o| Some((*who.get(o.index as usize)?, words(&o.reason)))).collect()
     };
     let stands = |outliers: &[Outlier]| Verdict {
-        score: miner.score,
+        // A score that no validator gave weighs nothing.
+        score: if miner.scored.is_some() { miner.score } else { Score::ZERO },
         confidence: Score::ZERO,
         consensus: false,
         outliers: named(outliers),
@@ -270,6 +283,9 @@ fn withheld(miner: &MinerRecord, verdict: &Verdict, scored: u64) -> Option<Strin
     }
     if let Some(height) = miner.retired {
         return Some(format!("it left the market at height {height}"));
+    }
+    if miner.scored.is_none() && !verdict.consensus {
+        return Some("it is not scored yet: too few validators reported on it".into());
     }
     (verdict.score == Score::ZERO).then(|| "its settled score is 0".into())
 }

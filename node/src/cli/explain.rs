@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     global::{Global, amount, pairs, rows, table, text},
-    subnet::share,
+    subnet::{share, standing},
 };
 use crate::rpc::RpcClient;
 
@@ -67,7 +67,8 @@ fn of_miner(found: &Value) -> String {
         _ => format!("{}: stands from before, since too few validators reported", share(&line["score"])),
     };
     let mut words = String::from("What the validators saw\n");
-    let seen = |v: &Value| [text(&v["validator"]), tasks(v), marks(v), share(&v["score"]), share(&v["confidence"]), note(v)];
+    let seen =
+        |v: &Value| [text(&v["validator"]), tasks(v), marks(v), share(&v["score"]), share(&v["confidence"]), note(v)];
     words += &table(["validator", "answered", "mean marks", "score", "sure", ""], verdicts.iter().map(seen));
     words += "\n\nWhat they settled\n";
     words += &pairs([
@@ -86,7 +87,13 @@ fn of_miner(found: &Value) -> String {
     );
     words += "\n\nFrom weights to money\n";
     let mut money = vec![
-        ("clip", format!("{}: what a majority of the stake upholds; weights count up to it", share(&line["consensus_weight"]))),
+        (
+            "clip",
+            format!(
+                "{}: what a majority of the stake upholds; weights count up to it",
+                share(&line["consensus_weight"])
+            ),
+        ),
         ("rank", format!("{}: sum of share of stake times clipped weight", share(&line["rank"]))),
         ("trust", format!("{} of the weight given to it was upheld", share(&line["trust"]))),
         ("incentive", format!("{}: its share of the miners' part", share(&line["incentive"]))),
@@ -99,22 +106,58 @@ fn of_miner(found: &Value) -> String {
     words + &pairs(money)
 }
 
+/// What a validator did with its commitment, and what that cost it.
+fn reveal(line: &Value) -> String {
+    let mismatches = match line["mismatches"].as_u64() {
+        Some(count) if count > 0 => format!("; {count} reveals did not open its commitment"),
+        _ => String::new(),
+    };
+    let words = match line["reveal"].as_str() {
+        Some("revealed") => "committed and revealed",
+        Some("missed") => "committed, never revealed: no dividend, and no share of the public randomness",
+        Some("mismatched") => "committed, and what it revealed was something else: no dividend",
+        Some("not_committed") => "never committed: no dividend",
+        _ => return text(&line["reveal"]),
+    };
+    format!("{words}{mismatches}")
+}
+
 fn of_validator(found: &Value) -> String {
     let line = &found["line"];
+    let attendance = |key: &str| text(&found["attendance"][key]);
     let counted = format!(
         "{}, of which {} counted: what it had when the epoch began, or less if some left since",
         amount(&line["stake"]),
         amount(&line["counted"])
     );
     let mut words = pairs([
+        ("state", standing(found)),
         ("stake", counted),
         ("share", format!("{} of the stake that took part", share(&line["share"]))),
-        ("scores", text(&line["reveal"]).replace('_', " ")),
+        ("scores", reveal(line)),
+        (
+            "until now",
+            format!(
+                "{} epochs missed, {} of them last and in a row; {} commitments never opened, {} reveals mismatched",
+                attendance("missed"),
+                attendance("missed_in_row"),
+                attendance("unopened"),
+                attendance("mismatched")
+            ),
+        ),
     ]);
     words += "\nIts verdicts, and what they earn\n";
     let row = |v: &Value| {
         let bond = format!("{} / 65535", text(&v["bond"]));
-        [text(&v["miner"]), share(&v["score"]), share(&v["settled"]), share(&v["weight"]), share(&v["clipped"]), bond, note(v)]
+        [
+            text(&v["miner"]),
+            share(&v["score"]),
+            share(&v["settled"]),
+            share(&v["weight"]),
+            share(&v["clipped"]),
+            bond,
+            note(v),
+        ]
     };
     words += &table(
         ["miner", "it said", "settled", "weight", "clipped", "bond", ""],
@@ -124,7 +167,13 @@ fn of_validator(found: &Value) -> String {
     words
         + &pairs([
             ("trust", format!("{} of its weights lies within the consensus", share(&line["trust"]))),
-            ("dividend", format!("{}: its share of the validators' part, by bonds and the miners' incentives", share(&line["dividend"]))),
+            (
+                "dividend",
+                format!(
+                    "{}: its share of the validators' part, by bonds and the miners' incentives",
+                    share(&line["dividend"])
+                ),
+            ),
             ("emission", emission(found)),
             (
                 "reward",
@@ -199,6 +248,14 @@ pub(super) async fn run(global: &Global, command: &Explain) -> eyre::Result<()> 
     let role = if found["line"]["incentive"].is_null() { "validator" } else { "miner" };
     found["account"] = json!(account);
     found["role"] = json!(role);
+    if role == "validator" {
+        let all: Value = client.call("assay_validators", json!({})).await?;
+        if let Some(record) = rows(&all).iter().find(|v| v["operator"] == json!(account)) {
+            for key in ["attendance", "jailed", "tombstoned", "power"] {
+                found[key] = record[key].clone();
+            }
+        }
+    }
     global.show(&found, || {
         let mut words = format!("{role} {account}, epoch {}, settled in block {}\n", found["epoch"], found["height"]);
         if found["sheets_kept"] == json!(false) {

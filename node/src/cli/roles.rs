@@ -1,12 +1,12 @@
 //! `miner`, `validator`, `gateway`, `node`: running a home's node, and registering its keys.
 
 use assay_ledger::tx::{Action, Consent};
-use assay_primitives::{Amount, Signature, task::SubnetId};
+use assay_primitives::{AccountId, Amount, Signature, task::SubnetId};
 use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, bail};
 use tracing_subscriber::EnvFilter;
 
-use super::{global::Global, send::Sending};
+use super::{global::Global, send::Sending, subnet};
 use crate::home::{Home, Role};
 
 #[derive(Debug, Subcommand)]
@@ -19,7 +19,7 @@ pub(super) enum Runner {
 pub(super) enum Miner {
     /// Run the miner of a home until interrupted.
     Run,
-    /// Register the miner of a home: its owner locks the bond and burns the registration fee.
+    /// Register the miner of a home: its owner locks the bond and burns the price of a registration.
     Register(RegisterMiner),
     /// Take the miner of a home out; its bond comes back after the unbonding time.
     Retire(Sending),
@@ -30,6 +30,9 @@ pub(super) struct RegisterMiner {
     /// The subnet to serve.
     #[arg(long, value_name = "ID", default_value_t = 1)]
     subnet: SubnetId,
+    /// The most to burn, like `5` (ASY): the price rises with every registration [default: twice the price now].
+    #[arg(long, value_name = "AMOUNT")]
+    most: Option<Amount>,
     #[command(flatten)]
     sending: Sending,
 }
@@ -40,6 +43,17 @@ pub(super) enum Validator {
     Run,
     /// Register the validator of a home, with its owner's stake.
     Register(RegisterValidator),
+    /// Let a jailed validator back into the set, from the next epoch on.
+    Unjail(Unjail),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Unjail {
+    /// The validator's operator account [default: the operator of the home].
+    #[arg(long, value_name = "ACCOUNT")]
+    validator: Option<AccountId>,
+    #[command(flatten)]
+    sending: Sending,
 }
 
 #[derive(Args, Debug)]
@@ -121,19 +135,36 @@ fn consent(home: &Home, owner: &assay_primitives::Keypair) -> Signature {
     Consent::sign(owner.account(), &home.operator, &home.genesis)
 }
 
+/// What a registration may burn: as asked, or twice the price now, so that a few others may come before it.
+async fn most_to_burn(global: &Global, register: &RegisterMiner) -> eyre::Result<Amount> {
+    let price = subnet::registration_price(&global.client()?, register.subnet).await?;
+    let most = register.most.unwrap_or(Amount(price.0.saturating_mul(2)));
+    if most < price {
+        bail!("a registration in subnet {} burns {price} now, more than --most {most}", register.subnet);
+    }
+    global.hint(format!(
+        "a registration in subnet {} burns {price} now and at most {most} if others come first (--most)",
+        register.subnet
+    ));
+    Ok(most)
+}
+
 pub(super) async fn miner(global: &Global, command: &Miner) -> eyre::Result<()> {
     match command {
         Miner::Run => run(global, Role::Miner).await,
         Miner::Register(register) => {
             let home = home_for(global, Role::Miner).await?;
             let owner = global.wallet(register.sending.wallet.as_deref())?;
+            let most = most_to_burn(global, register).await?;
             let action = Action::RegisterMiner {
                 subnet: register.subnet,
+                most,
                 operator: home.operator.account(),
                 consent: consent(&home, &owner),
                 endpoint: home.endpoint(),
             };
-            let what = format!("register miner {} in subnet {}", home.operator.account(), register.subnet);
+            let (miner, subnet) = (home.operator.account(), register.subnet);
+            let what = format!("register miner {miner} in subnet {subnet}, burning at most {most} beside the bond");
             global.send_as(&register.sending, &owner, action, &what).await
         }
         Miner::Retire(sending) => {
@@ -160,6 +191,14 @@ pub(super) async fn validator(global: &Global, command: &Validator) -> eyre::Res
             };
             let what = format!("register validator {} with a stake of {}", home.operator.account(), register.stake);
             global.send_as(&register.sending, &owner, action, &what).await
+        }
+        Validator::Unjail(unjail) => {
+            let validator = match unjail.validator {
+                Some(validator) => validator,
+                None => home_for(global, Role::Validator).await?.operator.account(),
+            };
+            let what = format!("let validator {validator} out of jail");
+            global.send(&unjail.sending, Action::Unjail { validator }, &what).await
         }
     }
 }

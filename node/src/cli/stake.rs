@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    global::{Global, amount, rows, table, text},
+    global::{Global, amount, rows, short, table, text},
     send::Sending,
     wallet::account_of,
 };
@@ -17,7 +17,9 @@ pub(super) enum Stake {
     Add(Change),
     /// Take stake back; it arrives after the unbonding time.
     Remove(Change),
-    /// List an account's stakes and what is on its way back.
+    /// Move stake from one validator to another at once; it stays slashable for what the first did before.
+    Move(Move),
+    /// List an account's stakes, what is on its way back, and what slashes took of it.
     List {
         /// An account, or a wallet [default: the owner of the home's node, else the wallet `default`].
         of: Option<String>,
@@ -36,12 +38,30 @@ pub(super) struct Change {
     sending: Sending,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct Move {
+    /// The operator account of the validator to take it from.
+    #[arg(long, value_name = "ACCOUNT")]
+    from: AccountId,
+    /// The operator account of the validator to put it with.
+    #[arg(long, value_name = "ACCOUNT")]
+    to: AccountId,
+    /// How much, like `100` (ASY).
+    #[arg(long, value_name = "AMOUNT")]
+    amount: Amount,
+    #[command(flatten)]
+    sending: Sending,
+}
+
 async fn list(global: &Global, of: Option<&str>) -> eyre::Result<()> {
     let account = account_of(global, of)?;
     let client = global.client()?;
     let stakes: Value = client.call("assay_delegations", json!({ "account": account })).await?;
     let found: Value = client.call("assay_account", json!({ "account": account })).await?;
-    let value = json!({ "account": account, "stakes": stakes, "unbonding": found["unbonding"] });
+    let slashed: Value = client.call("assay_losses", json!({ "account": account })).await?;
+    let value = json!({
+        "account": account, "stakes": stakes, "unbonding": found["unbonding"], "moved": found["moved"], "slashed": slashed,
+    });
     global.show(&value, || {
         let staked = rows(&stakes).iter().map(|s| [text(&s["validator"]), amount(&s["amount"]), "staked".to_owned()]);
         let leaving = rows(&found["unbonding"]).iter().map(|u| {
@@ -51,7 +71,25 @@ async fn list(global: &Global, of: Option<&str>) -> eyre::Result<()> {
                 format!("unbonding until the end of epoch {}", text(&u["release"])),
             ]
         });
-        let lines: Vec<_> = staked.chain(leaving).collect();
+        let moved = rows(&found["moved"]).iter().map(|m| {
+            let state = format!(
+                "moved there, may move on after epoch {} and is slashable for {} until then",
+                text(&m["release"]),
+                short(&text(&m["from"]))
+            );
+            [text(&m["to"]), amount(&m["amount"]), state]
+        });
+        let lost = rows(&slashed).iter().map(|s| {
+            let why = text(&s["reason"]).replace('_', " ");
+            let state = format!(
+                "slashed: {why}, in block {}, epoch {} (slash {})",
+                text(&s["height"]),
+                text(&s["epoch"]),
+                text(&s["number"])
+            );
+            [text(&s["validator"]), amount(&s["amount"]), state]
+        });
+        let lines: Vec<_> = staked.chain(leaving).chain(moved).chain(lost).collect();
         if lines.is_empty() { format!("{account} stakes nothing") } else { table(["with", "amount", "state"], lines) }
     });
     Ok(())
@@ -66,6 +104,10 @@ pub(super) async fn run(global: &Global, command: &Stake) -> eyre::Result<()> {
         Stake::Remove(c) => {
             let action = Action::Unstake { validator: c.validator, amount: c.amount };
             global.send(&c.sending, action, &format!("take {} of stake back from {}", c.amount, c.validator)).await
+        }
+        Stake::Move(m) => {
+            let action = Action::Redelegate { from: m.from, to: m.to, amount: m.amount };
+            global.send(&m.sending, action, &format!("move {} of stake from {} to {}", m.amount, m.from, m.to)).await
         }
         Stake::List { of } => list(global, of.as_deref()).await,
     }

@@ -1,6 +1,6 @@
 //! `assay subnet`: markets, their members, and the network's parameters.
 
-use assay_primitives::task::SubnetId;
+use assay_primitives::{Amount, task::SubnetId};
 use clap::Subcommand;
 use eyre::eyre;
 use serde_json::{Value, json};
@@ -35,6 +35,12 @@ async fn find(client: &RpcClient, id: SubnetId) -> eyre::Result<Value> {
     found.ok_or_else(|| eyre!("there is no subnet {id}; `assay subnet list` lists them"))
 }
 
+/// What a miner's registration burns now.
+pub(super) async fn registration_price(client: &RpcClient, id: SubnetId) -> eyre::Result<Amount> {
+    let found = find(client, id).await?;
+    found["registration_price"].as_u64().map(Amount).ok_or_else(|| eyre!("the node names no price of a registration"))
+}
+
 /// The last settled epoch's report, if one is settled.
 async fn last_report(client: &RpcClient, subnet: SubnetId) -> eyre::Result<Option<Value>> {
     let epochs: Value = client.call("assay_epochs", json!({ "subnet": subnet, "limit": 1 })).await?;
@@ -50,6 +56,28 @@ fn line<'a>(report: Option<&'a Value>, list: &str, account: &Value) -> Option<&'
 /// A share for people: four decimals.
 pub(super) fn share(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".into(), |share| format!("{share:.4}"))
+}
+
+/// Whether a validator votes, and if not, why.
+pub(super) fn standing(record: &Value) -> String {
+    match (&record["tombstoned"], &record["jailed"], &record["power"]) {
+        (Value::Bool(true), ..) => "out for good".into(),
+        (_, jail @ Value::Object(_), _) => format!("jailed, may unjail from epoch {}", text(&jail["until"])),
+        (_, _, Value::Null) => "not voting".into(),
+        _ => "voting".into(),
+    }
+}
+
+/// What a validator did with its commitment in the last settled epoch, and how often it failed to reveal before.
+fn scores_kept(validator: &Value) -> String {
+    let mut words = text(&validator["settled"]["reveal"]).replace('_', " ");
+    let attendance = &validator["attendance"];
+    for (key, name) in [("missed", "epochs missed"), ("unopened", "never opened"), ("mismatched", "mismatched")] {
+        if let Some(count) = attendance[key].as_u64().filter(|count| *count > 0) {
+            words += &format!(", {count} {name}");
+        }
+    }
+    words
 }
 
 async fn metagraph(global: &Global, id: SubnetId) -> eyre::Result<()> {
@@ -83,16 +111,11 @@ async fn metagraph(global: &Global, id: SubnetId) -> eyre::Result<()> {
         };
         let of_validator = |v: &Value| {
             let s = &v["settled"];
-            let state = match (&v["tombstoned"], &v["power"]) {
-                (Value::Bool(true), _) => "out for good",
-                (_, Value::Null) => "not voting",
-                _ => "voting",
-            };
             [
                 text(&v["operator"]),
-                state.to_owned(),
+                standing(v),
                 amount(&v["stake"]),
-                text(&s["reveal"]),
+                scores_kept(v),
                 share(&s["trust"]),
                 share(&s["dividend"]),
                 amount(&s["reward"]),
@@ -138,12 +161,17 @@ pub(super) async fn run(global: &Global, command: &Subnet) -> eyre::Result<()> {
                 let member = |role: &str, record: &Value| [text(&record["operator"]), role.to_owned()];
                 let miner = |m: &Value| member(if m["retired"].is_null() { "miner" } else { "retired miner" }, m);
                 let miners = rows(&miners).iter().map(miner);
-                let members = miners.chain(rows(&validators).iter().map(|v| member("validator", v)));
+                let validator = |v: &Value| match standing(v).as_str() {
+                    "voting" => member("validator", v),
+                    other => member(&format!("validator, {other}"), v),
+                };
+                let members = miners.chain(rows(&validators).iter().map(validator));
                 let head = pairs([
                     ("subnet", text(&subnet["id"])),
                     ("name", text(&subnet["name"])),
                     ("models", models.join(", ")),
                     ("active miners", active.to_string()),
+                    ("registration burns", amount(&subnet["registration_price"])),
                 ]);
                 format!("{head}\n{}", table(["operator", "role"], members))
             });

@@ -7,7 +7,7 @@ use assay_ledger::{
     records::ProposalStatus,
     tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
 };
-use assay_primitives::{Hash32, Keypair, task::SubnetId};
+use assay_primitives::{Amount, Hash32, Keypair, task::SubnetId};
 use eyre::{WrapErr as _, bail, eyre};
 
 use super::{
@@ -34,6 +34,9 @@ struct Sample {
 /// The parameter that the devnet's numeric vote settles, and what the validators' owners vote, in order.
 const PARAMETER: &str = "challenge_rate";
 const VALUES: [u64; 4] = [3_000, 3_000, 3_500, 10_000];
+
+/// The most that a miner's registration may burn: the price rises with each, and a few are sent at once.
+const MOST_PRICE: Amount = Amount::asy(100);
 
 /// Longest wait for anything on chain.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -130,6 +133,7 @@ async fn register_miners(cast: &Cast, subnet: SubnetId) -> eyre::Result<()> {
         }
         let action = Action::RegisterMiner {
             subnet,
+            most: MOST_PRICE,
             operator: miner.operator.account(),
             consent: Consent::sign(miner.owner.account(), &miner.operator, &cast.genesis),
             endpoint: miner.endpoint.clone(),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use assay_consensus::bft::Misbehaviour;
-use assay_ledger::tx::Action;
+use assay_ledger::{query, tx::Action};
 use assay_primitives::{Keypair, decode};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -93,6 +93,12 @@ pub(super) async fn report(
         match found {
             Misbehaviour::Votes { first, second } => {
                 let culprit = first.body.validator;
+                // A key that runs twice signs conflicting votes at every height; the first pair in a block is enough.
+                let record = query::validator(&shared.store.snapshot(), &culprit)?;
+                if record.is_none_or(|record| record.tombstoned) {
+                    tracing::debug!(%culprit, "a validator that is out for good signed conflicting votes");
+                    continue;
+                }
                 match shared.submit(Action::DoubleSign { first, second }, &reporter).await {
                     Ok(id) => {
                         tracing::warn!(%culprit, tx = %id, "a validator signed two conflicting votes; evidence submitted")

@@ -112,7 +112,13 @@ impl TestChain {
     pub(crate) async fn register(&self, operator: &Keypair) {
         let endpoint = Endpoint { peer_id: operator.account().short(), addresses: Vec::new() };
         let consent = Consent::sign(key(OWNER).account(), operator, &self.genesis);
-        let action = Action::RegisterMiner { subnet: SUBNET, operator: operator.account(), consent, endpoint };
+        let action = Action::RegisterMiner {
+            subnet: SUBNET,
+            most: Amount::asy(100),
+            operator: operator.account(),
+            consent,
+            endpoint,
+        };
         self.submit(action, &key(OWNER)).await.unwrap();
         self.block();
     }

@@ -144,11 +144,19 @@ impl Validator {
             tracing::debug!(height = chain.height, "catching up: what is asked or committed now would come too late");
             return Ok(());
         }
-        if query::validator(view, &self.account())?.is_none() {
+        let Some(me) = query::validator(view, &self.account())? else {
             tracing::debug!("not registered as a validator yet: nothing is scored");
             return Ok(());
-        }
+        };
         if self.round.as_ref().is_none_or(|r| r.epoch != chain.epoch) {
+            if let Some(jail) = me.jailed {
+                let until = jail.until;
+                tracing::warn!(
+                    until,
+                    epoch = chain.epoch,
+                    "jailed for absence: run `assay validator unjail` from epoch {until} on"
+                );
+            }
             self.begin(view, &chain)?;
         }
         self.follow_up(view, &chain).await?;
@@ -281,6 +289,7 @@ impl Validator {
         let Some(round) = self.round.as_mut() else { return Ok(()) };
         let (epoch, rate) = (round.epoch, round.params.challenge_rate);
         for (subnet, (scores, exchanges)) in round.close(&self.bench.genesis) {
+            // Its share of the chain's public randomness too, so nobody may guess it: fresh for every sheet.
             let mut salt = [0; 32];
             OsRng.fill_bytes(&mut salt);
             let validator = self.bench.key.account();
@@ -311,7 +320,11 @@ impl Validator {
         let exhibits = audit::exhibits(&self.bench.genesis, sheet, &drawn, exchanges);
         if exhibits.is_none() {
             let (epoch, subnet) = (sheet.epoch, sheet.subnet);
-            tracing::error!(epoch, subnet, "an exchange that the audit asks for is not on disk: the scores cannot be revealed");
+            tracing::error!(
+                epoch,
+                subnet,
+                "an exchange that the audit asks for is not on disk: the scores cannot be revealed"
+            );
         }
         Ok(exhibits.map(|exhibits| Action::RevealScores { sheet: sheet.clone(), exhibits }))
     }

@@ -103,6 +103,7 @@ impl TestNode {
         let node = Self { spec, genesis, identity, model, chain };
         let register = Action::RegisterMiner {
             subnet: 1,
+            most: Amount::asy(2),
             operator: key(MINER).account(),
             consent: Consent::sign(key(MINER_OWNER).account(), &key(MINER), &genesis),
             endpoint: Endpoint::default(),

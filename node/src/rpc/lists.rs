@@ -3,7 +3,7 @@
 use assay_chain_spec::Params as ChainParams;
 use assay_ledger::{
     keys, query,
-    records::{ModelRecord, Operator, Proposal, Slash, Unbonding},
+    records::{ModelRecord, Operator, Proposal, Redelegation, Slash, SubnetRecord, Unbonding},
 };
 use assay_primitives::{AccountId, Amount, ModelId, task::SubnetId};
 use serde::Serialize;
@@ -25,6 +25,7 @@ pub(super) struct AccountView {
     operator: Option<Operator>,
     stake: Amount,
     unbonding: Vec<Unbonding>,
+    moved: Vec<Redelegation>,
 }
 
 pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> {
@@ -37,12 +38,36 @@ pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> 
         operator: query::operator(&*view, id)?,
         stake: query::stake_of(&*view, id)?,
         unbonding: query::unbondings_of(&*view, id)?,
+        moved: query::redelegations_of(&*view, id)?,
     })
 }
 
 pub(super) fn delegations(b: &dyn RpcBackend, id: &AccountId) -> Reply<Vec<Value>> {
     let list = query::delegations_of(&*b.snapshot()?, id)?;
     Ok(list.into_iter().map(|(validator, amount)| json!({ "validator": validator, "amount": amount })).collect())
+}
+
+/// What slashes took of an account's stake: the validator at fault, the account's own part, and the slash.
+pub(super) fn losses(b: &dyn RpcBackend, id: &AccountId) -> Reply<Vec<Value>> {
+    let line = |(number, amount, slash): (u64, Amount, Slash)| {
+        json!({
+            "validator": slash.account, "amount": amount, "reason": slash.reason,
+            "height": slash.height, "epoch": slash.epoch, "number": number,
+        })
+    };
+    Ok(query::losses_of(&*b.snapshot()?, id)?.into_iter().map(line).collect())
+}
+
+/// All subnets, each with what a miner's registration burns there now.
+pub(super) fn subnets(b: &dyn RpcBackend) -> Reply<Vec<Value>> {
+    let view = b.snapshot()?;
+    let line = |record: SubnetRecord| {
+        let price = query::registration_price(&*view, record.id)?;
+        let mut line = serde_json::to_value(&record).map_err(|e| BackendError::Internal(e.to_string()))?;
+        line["registration_price"] = json!(price);
+        Ok(line)
+    };
+    query::subnets(&*view)?.into_iter().map(line).collect()
 }
 
 pub(super) fn validators(b: &dyn RpcBackend) -> Reply<Vec<Value>> {

@@ -207,8 +207,9 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
     reading(&mut m, "assay_nonce", |b, p: OfAccount| b.next_nonce(&p.account));
     reading(&mut m, "assay_account", |b, p: OfAccount| lists::account(b, &p.account));
     reading(&mut m, "assay_delegations", |b, p: OfAccount| lists::delegations(b, &p.account));
+    reading(&mut m, "assay_losses", |b, p: OfAccount| lists::losses(b, &p.account));
     reading(&mut m, "assay_validators", |b, _: Nothing| lists::validators(b));
-    reading(&mut m, "assay_subnets", |b, _: Nothing| Ok(query::subnets(&*b.snapshot()?)?));
+    reading(&mut m, "assay_subnets", |b, _: Nothing| lists::subnets(b));
     reading(&mut m, "assay_miners", |b, p: OfSubnet| {
         lists::known_subnet(b, p.subnet)?;
         Ok(query::miners(&*b.snapshot()?, p.subnet)?)

@@ -77,6 +77,7 @@ async fn every_reading_method_answers() {
         ("assay_params", json!({})),
         ("assay_proposals", json!({})),
         ("assay_delegations", json!({ "account": account })),
+        ("assay_losses", json!({ "account": account })),
         ("assay_nonce", json!({ "account": account })),
         ("assay_epochs", json!({ "subnet": 1 })),
         ("assay_slashes", json!({})),

@@ -1,12 +1,13 @@
 //! Random blocks over several epochs: the books add up after each, and two machines agree on every root.
 
+use assay_chain_spec::Params;
 use assay_primitives::{AccountId, Amount, Hash32, Keypair, Score, Signed, VoteContent, VoteKind};
 use proptest::prelude::*;
 
 use crate::{
     build, least_fee, query,
     tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
-    world::{World, key, sheet},
+    world::{World, key, quick_params, sheet, unaudited},
 };
 
 /// A step in the life of the network, drawn small so that failures shrink to something readable.
@@ -15,6 +16,9 @@ enum Step {
     Transfer(u8, u8, u64),
     Stake(u8, u8, u64),
     Unstake(u8, u8, u64),
+    Redelegate(u8, u8, u8, u64),
+    Unjail(u8),
+    Mismatch(u8),
     RegisterMiner(u8, u8),
     RetireMiner(u8, u8),
     RegisterValidator(u8, u64),
@@ -46,6 +50,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8u8, 0..8u8, amount()).prop_map(|(a, b, n)| Step::Transfer(a, b, n)),
         1 => (0..8u8, 0..5u8, amount()).prop_map(|(a, v, n)| Step::Stake(a, v, n)),
         1 => (0..8u8, 0..5u8, amount()).prop_map(|(a, v, n)| Step::Unstake(a, v, n)),
+        2 => (0..8u8, 0..5u8, 0..5u8, amount()).prop_map(|(a, v, w, n)| Step::Redelegate(a, v, w, n)),
+        1 => (0..5u8).prop_map(Step::Unjail),
+        1 => (0..4u8).prop_map(Step::Mismatch),
         1 => (0..8u8, 0..4u8).prop_map(|(a, m)| Step::RegisterMiner(a, m)),
         1 => (0..8u8, 0..4u8).prop_map(|(a, m)| Step::RetireMiner(a, m)),
         1 => (4..6u8, amount()).prop_map(|(a, n)| Step::RegisterValidator(a, n)),
@@ -82,9 +89,19 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
         Step::Transfer(a, b, n) => (owner(a), Action::Transfer { to: owner(b).account(), amount: Amount(n) }),
         Step::Stake(a, v, n) => (owner(a), Action::Stake { validator: validator(v).account(), amount: Amount(n) }),
         Step::Unstake(a, v, n) => (owner(a), Action::Unstake { validator: validator(v).account(), amount: Amount(n) }),
+        Step::Redelegate(a, v, w, n) => {
+            let (from, to) = (validator(v).account(), validator(w).account());
+            (owner(a), Action::Redelegate { from, to, amount: Amount(n) })
+        }
+        Step::Unjail(v) => (validator(v), Action::Unjail { validator: validator(v).account() }),
+        Step::Mismatch(v) => {
+            let sheet = sheet(&validator(v), world.epoch().saturating_sub(1), &[]);
+            (validator(v), unaudited(sheet))
+        }
         Step::RegisterMiner(a, m) => {
             let consent = Consent::sign(owner(a).account(), &miner(m), &world.genesis);
-            (owner(a), Action::RegisterMiner { subnet: 0, operator: miner(m).account(), consent, endpoint })
+            let (most, operator) = (Amount::asy(100), miner(m).account());
+            (owner(a), Action::RegisterMiner { subnet: 0, most, operator, consent, endpoint })
         }
         Step::RetireMiner(a, m) => (owner(a), Action::RetireMiner { operator: miner(m).account() }),
         Step::RegisterValidator(a, n) => {
@@ -99,7 +116,7 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
         }
         Step::Reveal(v) => {
             let sheet = sheet(&validator(v), world.epoch().saturating_sub(1), &scores(world, v));
-            (validator(v), Action::RevealScores { sheet, exhibits: Vec::new() })
+            (validator(v), unaudited(sheet))
         }
         Step::Refute(m, wrong) => {
             let (request, response) = world.exchange(&miner(m), 1, wrong.then(|| vec![1, 1]), None);
@@ -133,7 +150,9 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
 
 /// Lives through the steps; [`World`] checks the books and the agreement of two executions after every block.
 fn live(steps: &[Step]) -> (World, u64) {
-    let mut world = World::new();
+    // Small markets and short patience, so that pruning and jailing happen too.
+    let params = Params { max_miners: 2, jail_after_missed: 1, jail_epochs: 1, ..quick_params() };
+    let mut world = World::with(params);
     let (mut pending, mut done) = (Vec::new(), 0);
     for step in steps.iter().chain(std::iter::repeat_n(&Step::EndBlock, 9)) {
         if !matches!(step, Step::EndBlock) {

@@ -41,6 +41,7 @@ fn a_key_has_one_role_and_only_with_its_consent() {
     let (owner, operator) = (world.owners[4].clone(), key("miner", 0));
     let register = |consent| Action::RegisterMiner {
         subnet: 0,
+        most: Amount::asy(2),
         operator: operator.account(),
         consent,
         endpoint: Endpoint::default(),
@@ -72,16 +73,6 @@ fn a_validator_registers_itself_and_votes_from_the_next_epoch() {
     world.advance_to_epoch(1);
     assert_eq!(query::next_validator_set(&world.state).unwrap().power_of(&operator), Some(least / 1_000_000));
     assert_eq!(query::delegators_of(&world.state, &operator).unwrap(), [(operator, Amount(least))]);
-}
-
-#[test]
-fn a_full_subnet_takes_no_miner_until_one_retires() {
-    let mut world = World::with(assay_chain_spec::Params { max_miners: 1, ..quick_params() });
-    world.register_miner(4, &key("miner", 0)).unwrap();
-    assert!(world.register_miner(5, &key("miner", 1)).unwrap_err().contains("at most 1"));
-    let owner = world.owners[4].clone();
-    world.run(&owner, Action::RetireMiner { operator: key("miner", 0).account() }).unwrap();
-    world.register_miner(5, &key("miner", 1)).unwrap();
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use assay_primitives::{Amount, Keypair, Score};
 
 use crate::{
-    query,
+    Event, query,
     records::{EpochReport, RevealStatus},
     treasury,
     tx::{Action, ScoreSheet},
-    world::{World, key, ratio, sheet},
+    world::{World, key, ratio, sheet, unaudited},
 };
 
 fn with_miners(count: u64) -> (World, Vec<Keypair>) {
@@ -129,11 +129,10 @@ fn a_commitment_binds_and_comes_once_and_in_its_epoch() {
     world.run(&validator, commit(epoch)).unwrap();
     assert_eq!(awaited(&world, &validator, &[commit(epoch)]), [false]);
     assert!(world.run(&validator, commit(epoch)).unwrap_err().contains("exists already"));
-    let reveal = |sheet: &ScoreSheet| Action::RevealScores { sheet: sheet.clone(), exhibits: Vec::new() };
+    let reveal = |sheet: &ScoreSheet| unaudited(sheet.clone());
     world.advance_to_epoch(epoch + 1);
 
     let other_salt = ScoreSheet { salt: [8; 32], ..sheet.clone() };
-    assert!(world.run(&validator, reveal(&other_salt)).unwrap_err().contains("committed was"));
     let copier = world.validators[1].clone();
     assert!(world.run(&copier, reveal(&sheet)).unwrap_err().contains("must be signed by"));
     let copied = ScoreSheet { validator: copier.account(), ..sheet.clone() };
@@ -147,6 +146,102 @@ fn a_commitment_binds_and_comes_once_and_in_its_epoch() {
 }
 
 #[test]
+fn a_reveal_that_opens_something_else_stays_visible_and_a_right_one_still_counts() {
+    let (mut world, miners) = with_miners(1);
+    let epoch = world.epoch();
+    let (txs, sheets) = world.commits(&vec![vec![(miners[0].account(), ratio(1, 2))]; 4]);
+    world.block(&txs);
+    world.advance_to_epoch(epoch + 1);
+    let reveal = |sheet: &ScoreSheet| unaudited(sheet.clone());
+    let wrong = |sheet: &ScoreSheet| ScoreSheet { salt: [8; 32], ..sheet.clone() };
+    let validators = world.validators.clone();
+    let accounts: Vec<_> = validators.iter().map(Keypair::account).collect();
+    for i in [2, 3] {
+        let tx = world.sign(&validators[i], reveal(&wrong(&sheets[i])));
+        let outcome = world.block(&[tx]);
+        assert!(outcome.results[0].ok);
+        let (committed, found) = (sheets[i].commitment(&world.genesis), wrong(&sheets[i]).commitment(&world.genesis));
+        let event = Event::RevealMismatched { epoch, subnet: 0, validator: accounts[i], committed, found };
+        assert!(outcome.events.contains(&event), "{:?}", outcome.events);
+        assert!(query::reveal(&world.state, epoch, 0, &accounts[i]).unwrap().is_none());
+        assert_eq!(query::commitment(&world.state, epoch, 0, &accounts[i]).unwrap().unwrap().mismatches, 1);
+        assert_eq!(world.validator(&accounts[i]).attendance.mismatched, 1);
+    }
+    // All but the last open what they committed to, the one before it a block too late to be neat.
+    let txs: Vec<_> = (0..3).map(|i| world.sign(&validators[i], reveal(&sheets[i]))).collect();
+    assert!(world.block(&txs).results.iter().all(|r| r.ok));
+    let again = world.run(&validators[2], reveal(&wrong(&sheets[2]))).unwrap_err();
+    assert!(again.contains("exists already"), "{again}");
+    let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
+    let line = |i: usize| report.validators.iter().find(|v| v.account == accounts[i]).unwrap();
+    assert_eq!((line(0).reveal, line(0).mismatches), (RevealStatus::Revealed, 0));
+    assert_eq!((line(2).reveal, line(2).mismatches), (RevealStatus::Revealed, 1));
+    assert!(line(2).reward > Amount::ZERO);
+    assert_eq!((line(3).reveal, line(3).mismatches, line(3).reward), (RevealStatus::Mismatched, 1, Amount::ZERO));
+    let attendance = [2, 3].map(|i| world.validator(&accounts[i]).attendance);
+    assert_eq!(attendance.map(|a| (a.unopened, a.missed_in_row)), [(0, 0), (1, 1)]);
+}
+
+#[test]
+fn a_copied_commitment_can_be_opened_by_nobody_but_its_author() {
+    let (mut world, miners) = with_miners(1);
+    let (epoch, author, copier) = (world.epoch(), world.validators[0].clone(), world.validators[1].clone());
+    let sheet = sheet(&author, epoch, &[(miners[0].account(), ratio(1, 2))]);
+    let commitment = sheet.commitment(&world.genesis);
+    for validator in [&author, &copier] {
+        world.run(validator, Action::CommitScores { subnet: 0, epoch, commitment }).unwrap();
+    }
+    world.advance_to_epoch(epoch + 1);
+    let tx = world.sign(&author, unaudited(sheet.clone()));
+    world.block(&[tx]);
+    // What the author revealed is public now, and opens the copy neither as it is nor under the copier's name.
+    let as_it_is = unaudited(sheet.clone());
+    assert!(world.run(&copier, as_it_is).unwrap_err().contains("must be signed by"));
+    let renamed = ScoreSheet { validator: copier.account(), ..sheet };
+    world.run(&copier, unaudited(renamed)).unwrap();
+    assert!(query::reveal(&world.state, epoch, 0, &copier.account()).unwrap().is_none(), "a mismatch, no reveal");
+    world.advance_to_epoch(epoch + 2);
+    let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
+    let of = |key: &Keypair| report.validators.iter().find(|v| v.account == key.account()).unwrap().reveal;
+    assert_eq!([of(&author), of(&copier)], [RevealStatus::Revealed, RevealStatus::Mismatched]);
+}
+
+#[test]
+fn the_beacon_changes_with_settled_reveals_only_and_by_every_share() {
+    let beacon = |world: &World| query::chain(&world.state).unwrap().randomness;
+    let run = |salt: u8, present: usize| {
+        let (mut world, miners) = with_miners(1);
+        let (epoch, before) = (world.epoch(), beacon(&world));
+        assert_eq!(before, world.genesis, "the genesis hash, until somebody reveals");
+        let scores = [(miners[0].account(), ratio(1, 2))];
+        let validators: Vec<_> = world.validators[..present].to_vec();
+        let mut sheets: Vec<_> = validators.iter().map(|v| sheet(v, epoch, &scores)).collect();
+        sheets[0].salt = [salt; 32];
+        let commit =
+            |s: &ScoreSheet| Action::CommitScores { subnet: 0, epoch, commitment: s.commitment(&world.genesis) };
+        let txs: Vec<_> = validators.iter().zip(&sheets).map(|(v, s)| world.sign(v, commit(s))).collect();
+        world.block(&txs);
+        world.advance_to_epoch(epoch + 1);
+        let reveal = |s: &ScoreSheet| unaudited(s.clone());
+        let txs: Vec<_> = validators.iter().zip(&sheets).map(|(v, s)| world.sign(v, reveal(s))).collect();
+        world.block(&txs);
+        while world.height() + 1 < query::chain(&world.state).unwrap().epoch_end {
+            world.block(&[]);
+            assert_eq!(beacon(&world), before, "no proposer and no block moves it");
+        }
+        world.advance_to_epoch(epoch + 2);
+        let after = beacon(&world);
+        assert_ne!(after, before);
+        world.advance_to_epoch(epoch + 4);
+        assert_eq!(beacon(&world), after, "without new shares it stands");
+        after
+    };
+    assert_eq!(run(1, 4), run(1, 4));
+    assert_ne!(run(1, 4), run(2, 4), "one share decides");
+    assert_ne!(run(1, 4), run(1, 3), "and so does its absence");
+}
+
+#[test]
 fn a_missed_reveal_is_visible_and_earns_nothing() {
     let (mut world, miners) = with_miners(1);
     let epoch = world.epoch();
@@ -156,7 +251,7 @@ fn a_missed_reveal_is_visible_and_earns_nothing() {
     world.advance_to_epoch(epoch + 1);
     for (i, sheet) in sheets.into_iter().take(3).enumerate() {
         let validator = world.validators[i].clone();
-        let action = Action::RevealScores { sheet, exhibits: Vec::new() };
+        let action = unaudited(sheet);
         world.run(&validator, action.clone()).unwrap();
         assert!(i > 0 || world.run(&validator, action).unwrap_err().contains("exists already"));
     }
@@ -184,7 +279,7 @@ fn unsorted_repeated_and_unknown_miners_are_no_scores() {
     world.block(&txs);
     world.advance_to_epoch(epoch + 1);
     for (i, reason) in [(1, "must ascend"), (2, "must ascend"), (3, "no miner")] {
-        let error = world.run(&validator[i], Action::RevealScores { sheet: sheets[i].clone(), exhibits: Vec::new() }).unwrap_err();
+        let error = world.run(&validator[i], unaudited(sheets[i].clone())).unwrap_err();
         assert!(error.contains(reason), "{error}");
     }
 }
@@ -200,7 +295,7 @@ fn a_score_committed_before_a_miner_registered_does_not_count_for_it() {
     world.register_miner(4, &miner).unwrap();
     world.advance_to_epoch(epoch + 1);
     for (validator, sheet) in world.validators.clone().iter().zip(sheets) {
-        let tx = world.sign(validator, Action::RevealScores { sheet, exhibits: Vec::new() });
+        let tx = world.sign(validator, unaudited(sheet));
         world.block(&[tx]);
     }
     let report = query::epoch_report(&world.state, epoch, 0).unwrap().unwrap();
@@ -219,7 +314,7 @@ fn a_miner_that_left_or_was_slashed_earns_nothing_and_nobody_gains() {
     let owner = world.owners[4].clone();
     world.run(&owner, Action::RetireMiner { operator: miners[0].account() }).unwrap();
     world.advance_to_epoch(epoch + 1);
-    let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| world.sign(v, Action::RevealScores { sheet: sheet.clone(), exhibits: Vec::new() });
+    let reveal = |(v, sheet): (&Keypair, &ScoreSheet)| world.sign(v, unaudited(sheet.clone()));
     let txs: Vec<_> = world.validators.iter().zip(&sheets).map(reveal).collect();
     world.block(&txs);
     world.advance_to_epoch(epoch + 2);

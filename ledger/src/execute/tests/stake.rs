@@ -80,7 +80,7 @@ fn conflicting_votes_cost_every_delegator_and_unbonding_money_and_the_seat_for_g
     let slash = query::slashes(&world.state).unwrap().remove(0);
     assert_eq!((slash.reason, slash.amount), (SlashReason::DoubleSign, Amount::asy(50 + 3 + 2)));
     let error = world.run(&reporter, double(&world, 2, 1)).unwrap_err();
-    assert!(error.contains("exists already"), "{error}");
+    assert!(error.contains("tombstoned already"), "{error}");
     world.advance_to_epoch(2);
     assert_eq!(query::next_validator_set(&world.state).unwrap().power_of(&validator), None);
     let owner = world.owners[0].clone();
