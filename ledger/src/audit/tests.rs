@@ -92,7 +92,7 @@ fn another_validators_exchanges_and_those_of_another_epoch_pass_for_none() {
 
 #[test]
 fn scores_that_pass_no_audit_are_not_revealed_and_earn_nothing() {
-    let mut world = World::with(assay_chain_spec::Params { audit_samples: 2, ..quick_params() });
+    let mut world = World::with(assay_chain_spec::Params { audit_samples: 2, tempo: 8, ..quick_params() });
     let miners = miners(3);
     for miner in &miners {
         world.register_miner(4, miner).unwrap();
@@ -105,6 +105,8 @@ fn scores_that_pass_no_audit_are_not_revealed_and_earn_nothing() {
         world.run(validator, Action::CommitScores { subnet: 0, epoch, commitment }).unwrap();
     }
     world.advance_to_epoch(epoch + 1);
+    assert_eq!(query::audit_seed(&world.state, epoch).unwrap(), None, "not while commitments may still be made");
+    world.block(&[]);
     let seed = query::audit_seed(&world.state, epoch).unwrap().unwrap();
     for (v, (sheet, exchanges)) in judged.iter().enumerate() {
         let drawn = draw(&seed, sheet, 2);

@@ -68,10 +68,13 @@ fn a_validator_absent_for_too_long_is_out_and_unpaid_until_it_asks() {
     assert_eq!((jail.since, jail.until, jail.reason), (16, 6, JailReason::Absence));
     assert_eq!(query::next_validator_set(&world.state).unwrap().power_of(&absent), None);
 
-    // Jailed, it is no line of a settlement, and its absence counts no further.
+    // Jailed, it has no permit for the epochs that begin, and its absence counts no further.
+    let permitted = |world: &World, epoch| query::permits(&world.state, epoch).unwrap().len();
+    assert_eq!((permitted(&world, 3), permitted(&world, 4)), (4, 3));
     epoch(&mut world, &miner, &[0, 1, 2]);
     let report = query::epoch_report(&world.state, 3, 0).unwrap().unwrap();
-    assert_eq!(report.validators.len(), 3);
+    let line = report.validators.iter().find(|v| v.account == absent).unwrap();
+    assert_eq!((line.reveal, line.reward.0), (RevealStatus::NotCommitted, 0));
     assert_eq!(world.validator(&absent).attendance.missed, 2);
     let (operator, stranger) = (world.validators[3].clone(), world.owners[0].clone());
     let unjail = Action::Unjail { validator: absent };
