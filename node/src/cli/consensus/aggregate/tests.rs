@@ -162,7 +162,7 @@ fn nearly() -> impl Strategy<Value = String> {
     ];
     let entry = prop::collection::vec(number.clone(), 3)
         .prop_map(|x| format!("{{\"score\":{},\"confidence\":{},\"stake\":{}}}", x[0], x[1], x[2]));
-    (prop::collection::vec(entry, 0..6), number.clone(), number, any::<bool>()).prop_map(
+    (prop::collection::vec(entry, 0..4), number.clone(), number, any::<bool>()).prop_map(
         |(entries, cut_off, least, full)| {
             let input = entries.join(",");
             if full {
@@ -179,7 +179,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_reader_fail_but_with_an_error(
-        bytes in prop::collection::vec(any::<u8>(), 0..64),
+        bytes in prop::collection::vec(any::<u8>(), 0..24),
         json in nearly(),
         method in prop::sample::select(Method::ALL.to_vec()),
         spoilt in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
