@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! arguments ──clap──> Command ──┬─ a home on this disk        init, check, roles, wallet, chain-spec, verify, zk
+//!                               ├─ a file, no network        consensus
 //!                               └─ RpcClient ──> a node       status, query, stake, gov, infer, …
 //! result ──> a table for people, or with --json one JSON value on stdout
 //! ```
@@ -10,6 +11,7 @@
 //! 1 failed, 2 wrong usage; with `--json` the error is `{"error": {"message"}}` on stderr.
 
 mod check;
+mod consensus;
 mod devnet;
 mod explain;
 mod files;
@@ -90,6 +92,9 @@ enum Command {
     /// Compile, run, prove and verify models on this machine.
     #[command(subcommand)]
     Zk(zk::Zk),
+    /// Run the mechanism's functions on a file, as the ledger does.
+    #[command(subcommand)]
+    Consensus(consensus::Consensus),
     /// Ask a miner for an inference, check the answer and keep the receipt.
     Infer(infer::Infer),
     /// Check a receipt offline, knowing only the genesis hash.
@@ -148,6 +153,7 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
         Command::Gov(c) => gov::run(global, c).await?,
         Command::Model(c) => model::run(global, c).await?,
         Command::Zk(c) => return zk::run(global, c),
+        Command::Consensus(c) => consensus::run(global, c)?,
         Command::Infer(c) => infer::infer(global, c).await?,
         Command::Verify(c) => return infer::verify(global, c),
         Command::Explain(c) => explain::run(global, c).await?,
