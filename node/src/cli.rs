@@ -1,7 +1,8 @@
 //! The command line: one verb for each thing a person does with the network. `docs/cli.md` describes it all.
 //!
 //! ```text
-//! arguments ──clap──> Command ──┬─ a home on this disk        init, check, roles, wallet, chain-spec, verify, zk, consensus
+//! arguments ──clap──> Command ──┬─ a home on this disk        init, check, roles, wallet, chain-spec, verify, zk
+//!                               ├─ a file, no network        consensus
 //!                               └─ RpcClient ──> a node       status, query, stake, gov, infer, …
 //! result ──> a table for people, or with --json one JSON value on stdout
 //! ```

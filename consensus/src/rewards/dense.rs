@@ -204,7 +204,7 @@ struct Stakes {
     /// Active stake, normalised.
     active: Vec<u64>,
     /// The same, normalised once more among those that have any, as medians count it.
-    shares: Vec<i128>,
+    shares: Vec<u64>,
     /// All of it without the majority.
     minority: i128,
 }
@@ -213,34 +213,45 @@ impl Stakes {
     fn new(frame: &Frame, stake: &[I32F32], majority: I32F32) -> Self {
         let active: Vec<I32F32> = frame.rows.iter().map(|i| stake[usize::from(*i)]).collect();
         let total = Divisor::new(sum(active.iter().copied()));
-        let shares: Vec<i128> = active.iter().map(|s| i128::from(total.divide(*s).to_bits())).collect();
-        let minority = shares.iter().sum::<i128>() - i128::from(majority.to_bits());
+        let shares: Vec<u64> = active.iter().map(|s| bits(total.divide(*s))).collect();
+        let minority = i128::from(shares.iter().sum::<u64>()) - i128::from(majority.to_bits());
         Self { active: active.into_iter().map(bits).collect(), shares, minority }
     }
 
     /// The largest weight with at most the minority strictly below it, or the smallest one; 0 if nobody has stake.
+    ///
+    /// It is the smallest weight at or below which lies more than the minority, or the largest one if that much lies
+    /// nowhere: found by selection, halving what is left, in time linear in the rows.
     fn median(&self, weights: &[u64], order: &mut Vec<u64>) -> u64 {
-        // Weight and row in one number, which sorts faster than a pair: 33 and 16 bits.
-        let staked = (0..=u16::MAX).zip(weights.iter().zip(&self.shares)).filter(|(_, (_, share))| **share > 0);
         order.clear();
-        order.extend(staked.map(|(r, (weight, _))| (*weight << 16) | u64::from(r)));
-        order.sort_unstable();
-        let mut median = order.first().map_or(0, |first| first >> 16);
-        let (mut below, mut group) = (0i128, 0i128);
-        let mut last = median;
-        for (weight, r) in order.iter().map(|entry| (entry >> 16, entry & 0xffff)) {
-            if weight != last {
-                below += group;
-                group = 0;
-                last = weight;
+        let mut below = 0u64;
+        for ((r, weight), share) in (0..=u16::MAX).zip(weights).zip(&self.shares) {
+            if *weight == 0 {
+                below += share;
+            } else if *share > 0 {
+                // Weight and row in one number, which moves faster than a pair: 33 and 16 bits.
+                order.push((*weight << 16) | u64::from(r));
             }
-            if below > self.minority {
-                break;
-            }
-            median = weight;
-            group += self.shares[r as usize]; // fits: 16 bits
         }
-        median
+        let exceeds = |stake: u64| i128::from(stake) > self.minority;
+        if below > 0 && exceeds(below) {
+            return 0;
+        }
+        let share = |entry: &u64| self.shares[(entry & 0xffff) as usize]; // fits: 16 bits
+        let (mut rest, mut largest) = (order.as_mut_slice(), 0);
+        while !rest.is_empty() {
+            let (left, pivot, right) = rest.select_nth_unstable(rest.len() / 2);
+            let with_left = below + left.iter().map(share).sum::<u64>();
+            let with_pivot = with_left + share(pivot);
+            if exceeds(with_left) && !left.is_empty() {
+                rest = left;
+            } else if exceeds(with_pivot) {
+                return *pivot >> 16;
+            } else {
+                (below, largest, rest) = (with_pivot, *pivot >> 16, right);
+            }
+        }
+        largest
     }
 }
 

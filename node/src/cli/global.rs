@@ -11,6 +11,7 @@ use assay_primitives::{Amount, Keypair};
 use clap::Args;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, TableComponent, presets};
 use eyre::{WrapErr as _, eyre};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{home::Config, keyfile, rpc::RpcClient};
@@ -97,6 +98,18 @@ impl Global {
         let text = if self.json { value.to_string() } else { plain(&words()) };
         // Nobody reads any more if this fails, as when the output goes into `head`.
         let _ = writeln!(io::stdout(), "{}", text.trim_end());
+    }
+
+    /// [`show`](Self::show) for a result that may be too large to hold as text: JSON is written as it is made.
+    pub(super) fn stream(&self, value: &impl Serialize, words: impl FnOnce() -> String) {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        // Nobody reads any more if this fails, as when the output goes into `head`.
+        let _ = if self.json {
+            serde_json::to_writer(&mut out, value).map_err(io::Error::from).and_then(|()| writeln!(out))
+        } else {
+            writeln!(out, "{}", plain(&words()).trim_end())
+        };
+        let _ = out.flush();
     }
 
     /// A hint for people on stderr; silent with `--quiet` and `--json`.
