@@ -108,6 +108,20 @@ impl Network {
         (0..self.homes.len()).try_for_each(|i| self.start(i))
     }
 
+    /// Starts a second process with validator `i`'s operator and owner keys, in a home of its own: what nobody should do.
+    ///
+    /// # Errors
+    /// The disk's, or the operating system's.
+    pub fn start_twin(&self, i: usize) -> eyre::Result<Process> {
+        let folder = self.dir.path().join(format!("v{}-twin", i + 1));
+        home::prepare_keys(&folder, Some(&self.homes[i].dir.join("keys")))?;
+        let mut all: Vec<Ports> = self.homes.iter().map(|home| home.config.ports).collect();
+        all[i] = ports()?;
+        let home = home::create(&folder, &config(Role::Validator, &self.spec, i, &all), &self.spec)?;
+        let log = self.dir.path().join(format!("v{}-twin.log", i + 1));
+        Process::start(&["validator", "run", "--home", &home.dir.display().to_string()], &log)
+    }
+
     /// A client of validator `i`'s RPC.
     ///
     /// # Errors

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod devnet;
+mod double_sign;
 mod processes;
 mod zk;

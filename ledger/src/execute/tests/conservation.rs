@@ -5,7 +5,7 @@ use assay_primitives::{AccountId, Amount, Hash32, Keypair, Score, Signed, VoteCo
 use proptest::prelude::*;
 
 use crate::{
-    build, least_fee, query,
+    Event, build, least_fee, query,
     tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
     world::{World, key, quick_params, sheet, unaudited},
 };
@@ -149,11 +149,11 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
 }
 
 /// Lives through the steps; [`World`] checks the books and the agreement of two executions after every block.
-fn live(steps: &[Step]) -> (World, u64) {
+fn live(steps: &[Step]) -> (World, Vec<Event>) {
     // Small markets and short patience, so that pruning and jailing happen too.
-    let params = Params { max_miners: 2, jail_after_missed: 1, jail_epochs: 1, ..quick_params() };
+    let params = Params { max_miners: 2, jail_after_missed: 2, jail_epochs: 1, ..quick_params() };
     let mut world = World::with(params);
-    let (mut pending, mut done) = (Vec::new(), 0);
+    let (mut pending, mut events) = (Vec::new(), Vec::new());
     for step in steps.iter().chain(std::iter::repeat_n(&Step::EndBlock, 9)) {
         if !matches!(step, Step::EndBlock) {
             let (key, action) = action(&world, step);
@@ -168,9 +168,9 @@ fn live(steps: &[Step]) -> (World, u64) {
         let (chosen, built) = build(&world.state, &world.context(), &mut candidates, usize::MAX).unwrap();
         let outcome = world.block(&chosen);
         assert_eq!(outcome, built);
-        done += outcome.results.iter().filter(|r| r.ok).count() as u64;
+        events.extend(outcome.events);
     }
-    (world, done)
+    (world, events)
 }
 
 proptest! {
@@ -191,10 +191,31 @@ proptest! {
 fn a_long_random_life_reaches_every_rule() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let steps = prop::collection::vec(step(), 600).new_tree(&mut runner).unwrap().current();
-    let (world, done) = live(&steps);
-    assert!(done > 60, "only {done} transactions did anything");
-    assert!(query::supply(&world.state).unwrap().minted > 0, "no epoch paid");
-    assert!(!query::slashes(&world.state).unwrap().is_empty(), "nobody was slashed");
-    assert!(query::proposals(&world.state).unwrap().len() > 1);
+    let (mut minted, mut slashed, mut proposals) = (0, 0, 0);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..6 {
+        let steps = prop::collection::vec(step(), 600).new_tree(&mut runner).unwrap().current();
+        let (world, events) = live(&steps);
+        minted += query::supply(&world.state).unwrap().minted;
+        slashed += query::slashes(&world.state).unwrap().len();
+        proposals += query::proposals(&world.state).unwrap().len();
+        seen.extend(events.iter().map(|event| format!("{event:?}").split(' ').next().unwrap().to_owned()));
+        seen.extend((query::chain(&world.state).unwrap().next_redelegation > 1).then(|| "Redelegated".into()));
+    }
+    assert!(minted > 0, "no epoch paid");
+    assert!(slashed > 0, "nobody was slashed");
+    assert!(proposals > 6);
+    for kind in [
+        "MinerRegistered",
+        "MinerPruned",
+        "MinerRetired",
+        "RevealMissed",
+        "RevealMismatched",
+        "ValidatorJailed",
+        "ValidatorUnjailed",
+        "Redelegated",
+        "Slashed",
+    ] {
+        assert!(seen.contains(kind), "{kind} never happened, only {seen:?}");
+    }
 }
