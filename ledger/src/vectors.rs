@@ -10,7 +10,7 @@ use assay_primitives::{
     task::{Request, Response},
 };
 
-use crate::tx::{Action, Ballot, Endpoint, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
+use crate::tx::{Action, Ballot, Endpoint, ModelAction, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
 
 const GENESIS: Hash32 = Hash32([9; 32]);
 
@@ -51,6 +51,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
     };
     let sheet = ScoreSheet { validator: key.account(), subnet: 1, epoch: 8, salt: [2; 32], scores: vec![entry] };
     let consent = Signature([8; 64]);
+    let propose = |kind| Action::Propose { title: "t".into(), text: String::new(), kind, urgent: true };
     vec![
         Action::Transfer { to: account, amount },
         Action::Stake { validator: account, amount },
@@ -66,14 +67,22 @@ fn actions(key: &Keypair) -> Vec<Action> {
         Action::Challenge { request, response },
         Action::Answer { challenge: Hash32([1; 32]), proof: vec![1, 2] },
         Action::DoubleSign { first: vote(key, 1), second: vote(key, 2) },
-        Action::Propose { title: "t".into(), text: "why".into(), kind: ProposalKind::Choice },
+        Action::Propose { title: "t".into(), text: "why".into(), kind: ProposalKind::Choice, urgent: false },
         Action::Propose {
             title: "t".into(),
             text: String::new(),
             kind: ProposalKind::Parameter { name: "tempo".into() },
+            urgent: false,
         },
         Action::Vote { proposal: 1, ballot: Ballot::Veto },
         Action::Vote { proposal: 2, ballot: Ballot::Value(24) },
+        propose(ProposalKind::Text),
+        propose(ProposalKind::Model { action: ModelAction::Promote, model: ModelId([6; 32]) }),
+        propose(ProposalKind::Model { action: ModelAction::Retire, model: ModelId([6; 32]) }),
+        propose(ProposalKind::Treasury { to: account, amount }),
+        propose(ProposalKind::Upgrade { version: 2, height: 1000 }),
+        Action::DelegateVote { to: Some(account) },
+        Action::DelegateVote { to: None },
     ]
 }
 

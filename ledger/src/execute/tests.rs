@@ -4,6 +4,8 @@ mod admission;
 mod conservation;
 mod evidence;
 mod governance;
+mod proposals;
+mod proxies;
 mod registry;
 mod scores;
 mod stake;
