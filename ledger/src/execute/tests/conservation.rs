@@ -50,8 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8u8, 0..4u8).prop_map(|(a, m)| Step::RegisterMiner(a, m)),
         1 => (0..8u8, 0..4u8).prop_map(|(a, m)| Step::RetireMiner(a, m)),
         1 => (4..6u8, amount()).prop_map(|(a, n)| Step::RegisterValidator(a, n)),
-        1 => (0..4u8).prop_map(Step::Commit),
-        1 => (0..4u8).prop_map(Step::Reveal),
+        2 => (0..4u8).prop_map(Step::Commit),
+        2 => (0..4u8).prop_map(Step::Reveal),
         1 => (0..4u8, any::<bool>()).prop_map(|(m, wrong)| Step::Refute(m, wrong)),
         1 => (0..4u8, 0..4u8).prop_map(|(v, m)| Step::Challenge(v, m)),
         1 => (0..5u8).prop_map(Step::DoubleSign),
@@ -183,7 +183,7 @@ proptest! {
 fn a_long_random_life_reaches_every_rule() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let steps = prop::collection::vec(step(), 600).new_tree(&mut runner).unwrap().current();
+    let steps = prop::collection::vec(step(), 1200).new_tree(&mut runner).unwrap().current();
     let (world, done) = live(&steps);
     assert!(done > 60, "only {done} transactions did anything");
     assert!(query::supply(&world.state).unwrap().minted > 0, "no epoch paid");

@@ -188,6 +188,9 @@ proptest! {
         let validator = world.validators[0].account();
         let play = |world: &mut World, id: u64, steps: &[Step]| {
             for step in steps {
+                if id > 0 && world.height() >= get(world, id).voting_end {
+                    break;
+                }
                 let (owner, action) = match step {
                     Step::Stake(a, n) => (*a, Action::Stake { validator, amount: Amount::asy(*n) }),
                     Step::Unstake(a, n) => (*a, Action::Unstake { validator, amount: Amount::asy(*n) }),
@@ -201,9 +204,6 @@ proptest! {
                 let owner = world.owners[owner].clone();
                 // Much of it is refused, which is as good.
                 let _ = world.run(&owner, action);
-                if id > 0 && world.height() >= get(world, id).voting_end {
-                    break;
-                }
             }
         };
         play(&mut world, 0, &before);
