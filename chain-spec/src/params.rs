@@ -148,6 +148,16 @@ impl Params {
                 "max_tx_bytes",
                 "must leave 4096 bytes of max_block_bytes",
             ),
+            (
+                self.gov_urgent_threshold >= self.gov_threshold,
+                "gov_urgent_threshold",
+                "must not lie below gov_threshold: what comes into force sooner needs more agreement, not less",
+            ),
+            (
+                self.gov_urgent_timelock_blocks <= self.gov_timelock_blocks,
+                "gov_urgent_timelock_blocks",
+                "must not exceed gov_timelock_blocks, or urgent proposals would come into force later than others",
+            ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
             Some((_, name, reason)) => Err(ParamConflict { name, reason }),
@@ -271,6 +281,10 @@ params! {
     gov_threshold: 1..=9999, dev 5000, testnet 5000;
     /// Share of veto among all votes above which a choice fails and its deposit burns, in basis points.
     gov_veto: 1..=10000, dev 3340, testnet 3340;
+    /// Blocks between an urgent proposal's passed vote and its execution; at most gov_timelock_blocks.
+    gov_urgent_timelock_blocks: 0..=1000000, dev 2, testnet 120;
+    /// Share of yes among yes, no and veto above which an urgent proposal passes, and least share of the eligible stake that must vote on it, in basis points; at least gov_threshold.
+    gov_urgent_threshold: 1..=9999, dev 6670, testnet 6670;
 }
 
 #[cfg(test)]
@@ -297,6 +311,14 @@ mod tests {
         assert!(together(2, 20).unwrap_err().contains("escapes its slashing"));
         together(1, 39).unwrap();
         assert!(together(3, 2).is_err() && together(1, 40).is_err());
+    }
+
+    #[test]
+    fn an_urgent_proposal_is_sooner_and_harder_to_pass_than_another() {
+        let p = Params { gov_urgent_threshold: Params::dev().gov_threshold - 1, ..Params::dev() };
+        assert_eq!(p.check_together().unwrap_err().name, "gov_urgent_threshold");
+        let p = Params { gov_urgent_timelock_blocks: Params::dev().gov_timelock_blocks + 1, ..Params::dev() };
+        assert_eq!(p.check_together().unwrap_err().name, "gov_urgent_timelock_blocks");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use assay_primitives::{AccountId, Amount, Hash32, ModelId, task::SubnetId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::Serialize;
 
-use crate::records::{ProposalStatus, Slash};
+use crate::{
+    records::{ProposalStatus, Slash, Upgrade},
+    tx::ModelAction,
+};
 
 /// Something that happened in a block.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
@@ -148,5 +151,33 @@ pub enum Event {
     ValidatorsChanged {
         /// The first height of the new set.
         from_height: u64,
+    },
+    /// A vote made a model the first of its subnet, or took it off its subnet's list.
+    ModelVoted {
+        /// Content hash.
+        model: ModelId,
+        /// The market.
+        subnet: SubnetId,
+        /// What became of it.
+        action: ModelAction,
+    },
+    /// A vote paid money out of the treasury.
+    TreasuryPaid {
+        /// The proposal.
+        proposal: u64,
+        /// To whom.
+        to: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// A vote decided an upgrade.
+    UpgradePlanned {
+        /// Which, and from when on.
+        upgrade: Upgrade,
+    },
+    /// An upgrade came into force with this block.
+    Upgraded {
+        /// The version of the rules.
+        version: u32,
     },
 }

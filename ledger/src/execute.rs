@@ -20,7 +20,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::Serialize;
 
 pub use evidence::OPEN_CHALLENGES_PER_EPOCH;
-pub use governance::MAX_OPEN_PROPOSALS;
+pub use governance::{MAX_OPEN_PROPOSALS, MAX_UPGRADE_AHEAD, Standing, place, standing};
 pub use registry::MAX_SUBNET_MODELS;
 pub use work::{MAX_ANSWERS_PER_BLOCK, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, WORK_BUDGET, least_fee};
 
@@ -287,6 +287,7 @@ impl<'a> Open<'a> {
         state.write(keys::set_current(), &query::next_validator_set(view)?);
         audit::open(&mut state, ctx, &chain);
 
+        governance::upgrade_due(&mut state, ctx.height)?;
         governance::count_due(&mut state, ctx.height)?;
         governance::execute_due(&mut state, ctx.height)?;
         let params = query::params(&state)?;
@@ -365,8 +366,11 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         Action::Challenge { request, response } => evidence::challenge(state, env, signer, request, response),
         Action::Answer { challenge, proof } => evidence::answer(state, env, signer, challenge, proof),
         Action::DoubleSign { first, second } => slashing::double_sign(state, env, first, second),
-        Action::Propose { title, text, kind } => governance::propose(state, env, signer, title, text, kind),
+        Action::Propose { title, text, kind, urgent } => {
+            governance::propose(state, env, signer, (title, text), kind, *urgent)
+        }
         Action::Vote { proposal, ballot } => governance::vote(state, env, signer, *proposal, *ballot),
+        Action::DelegateVote { to } => governance::delegate(state, env, signer, *to),
     }
 }
 

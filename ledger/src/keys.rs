@@ -46,6 +46,9 @@
 //! | `lost/` | account, slash | [`Amount`](assay_primitives::Amount) of its stake that the slash took; the latest of each account |
 //! | `proposal/` | number | [`Proposal`](crate::records::Proposal) |
 //! | `vote/` | proposal, account | [`VoteRecord`](crate::records::VoteRecord) |
+//! | `proxy/` | account | [`VoteDelegation`](crate::records::VoteDelegation): whose votes its stake follows |
+//! | `proxies/` | delegate, account | empty: index of the above |
+//! | `upgrade` | | [`AppVersion`](crate::records::AppVersion); absent until a first upgrade is decided |
 
 use assay_primitives::{AccountId, Hash32, ModelId, VoteKind, task::SubnetId};
 
@@ -182,6 +185,14 @@ keys! {
     vote(proposal: u64 => &proposal.to_be_bytes(), voter: &AccountId => &voter.0) = "vote/";
     /// Prefix of a proposal's votes.
     votes(proposal: u64 => &proposal.to_be_bytes()) = "vote/";
+    /// Whose votes an account's stake follows.
+    vote_delegation(id: &AccountId => &id.0) = "proxy/";
+    /// Index entry of a vote's delegation.
+    vote_delegator(delegate: &AccountId => &delegate.0, id: &AccountId => &id.0) = "proxies/";
+    /// Prefix of a delegate's index entries.
+    vote_delegators(delegate: &AccountId => &delegate.0) = "proxies/";
+    /// The version of the rules.
+    upgrade() = "upgrade";
 }
 
 /// Prefixes of whole kinds, for scans.
@@ -289,6 +300,9 @@ mod tests {
             slash(1),
             proposal(1),
             vote(1, &a),
+            vote_delegation(&a),
+            vote_delegator(&a, &a),
+            upgrade(),
         ];
         for (i, one) in kinds.iter().enumerate() {
             let prefix = |key: &[u8]| key.split_inclusive(|b| *b == b'/').next().map(<[u8]>::to_vec);

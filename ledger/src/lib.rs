@@ -62,8 +62,8 @@ pub use error::{ActionError, BlockError, Refusal};
 pub use event::Event;
 pub use execute::{
     BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
-    MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, OPEN_CHALLENGES_PER_EPOCH, TxResult, WORK_BUDGET, admit, awaited_until,
-    build, execute, least_fee,
+    MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, MAX_UPGRADE_AHEAD, OPEN_CHALLENGES_PER_EPOCH, Standing, TxResult,
+    WORK_BUDGET, admit, awaited_until, build, execute, least_fee, place, standing,
 };
 pub use genesis::GenesisError;
 pub use settle::{REPORTS_KEPT, REVEALS_KEPT};
@@ -72,7 +72,7 @@ pub use tx::SignedTransaction;
 
 use assay_primitives::{AccountId, Hash32};
 
-/// The account that rounding remainders are paid to: the BLAKE3 hash of a tag, so no key is known for it.
+/// The account that rounding remainders are paid to, and that `treasury` proposals pay from: the BLAKE3 hash of a tag, so no key is known for it.
 pub fn treasury() -> AccountId {
     AccountId(Hash32::digest(b"assay/treasury/1").0)
 }

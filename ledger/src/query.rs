@@ -9,9 +9,9 @@ use borsh::BorshDeserialize;
 use crate::{
     keys::{self, all, last_account, last_hash, last_number},
     records::{
-        Account, AccountStake, Agenda, Chain, Challenge, Commitment, EpochReport, Holdings, MinerRecord, ModelRecord,
-        Operator, Proposal, ProposalStatus, Redelegation, Reveal, Slash, SubnetRecord, Supply, Unbonding,
-        ValidatorRecord, VoteRecord,
+        Account, AccountStake, Agenda, AppVersion, Chain, Challenge, Commitment, EpochReport, Holdings, MinerRecord,
+        ModelRecord, Operator, Proposal, ProposalStatus, Redelegation, Reveal, Slash, SubnetRecord, Supply, Unbonding,
+        ValidatorRecord, VoteDelegation, VoteRecord,
     },
     state::{StateRead, StoreError, decode, read},
 };
@@ -128,7 +128,7 @@ pub fn model(view: &dyn StateRead, id: &ModelId) -> Result<Option<ModelRecord>> 
     read(view, "model", &keys::model(id))
 }
 
-/// All models.
+/// All models, retired ones included; a subnet's record lists those that are served.
 pub fn models(view: &dyn StateRead) -> Result<Vec<ModelRecord>> {
     list(view, "model", all::MODELS)
 }
@@ -250,7 +250,30 @@ pub fn proposals(view: &dyn StateRead) -> Result<Vec<Proposal>> {
     list(view, "proposal", all::PROPOSALS)
 }
 
-/// The votes on a proposal, by ascending account.
+/// The version of the rules, and the next one if it is decided.
+pub fn app_version(view: &dyn StateRead) -> Result<AppVersion> {
+    Ok(read(view, "version of the rules", &keys::upgrade())?.unwrap_or_default())
+}
+
+/// Whose votes an account's stake follows where it does not vote itself.
+pub fn vote_delegation(view: &dyn StateRead, id: &AccountId) -> Result<Option<VoteDelegation>> {
+    read(view, "delegation of votes", &keys::vote_delegation(id))
+}
+
+/// The accounts whose stake follows a delegate's votes.
+pub fn vote_delegators(view: &dyn StateRead, delegate: &AccountId) -> Result<Vec<AccountId>> {
+    let missing = StoreError::Missing { what: "account of an index entry" };
+    let entries = view.scan(&keys::vote_delegators(delegate))?.into_iter();
+    entries.map(|(key, _)| last_account(&key).ok_or(missing.clone())).collect()
+}
+
+/// One account's vote on a proposal: its own, or the one that its stake followed when the votes were counted.
+pub fn vote(view: &dyn StateRead, proposal: u64, voter: &AccountId) -> Result<Option<VoteRecord>> {
+    read(view, "vote", &keys::vote(proposal, voter))
+}
+
+/// The votes on a proposal, by ascending account. While votes are taken, those cast only; once they are counted, also
+/// those of accounts whose stake followed a delegate. [`crate::standing`] tells both at any time.
 pub fn votes(view: &dyn StateRead, proposal: u64) -> Result<Vec<(AccountId, VoteRecord)>> {
     keyed(view, "vote", &keys::votes(proposal), last_account)
 }

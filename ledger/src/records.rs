@@ -11,7 +11,10 @@ use assay_primitives::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::Serialize;
 
-pub use governance::{AccountStake, Agenda, Outcome, ParameterBounds, Proposal, ProposalStatus, Tally, VoteRecord};
+pub use governance::{
+    AccountStake, Agenda, AppVersion, Outcome, ParameterBounds, Proposal, ProposalStatus, Tally, Upgrade,
+    VoteDelegation, VoteRecord,
+};
 pub use settlement::{Commitment, EpochReport, MinerSettlement, Reveal, RevealStatus, ValidatorSettlement};
 pub use stake::{Attendance, Jail, JailReason, Redelegation};
 
@@ -118,6 +121,8 @@ pub struct ModelRecord {
     pub registrant: Option<AccountId>,
     /// Height of registration; 0 for genesis.
     pub registered: u64,
+    /// Off its subnet's list since this height, by a vote: nobody is asked for it. Past answers can still be challenged.
+    pub retired: Option<u64>,
 }
 
 /// What a model's answers take to check, in nanoseconds of one core, about: reckoned from counts, never measured, so that every
@@ -137,7 +142,7 @@ pub struct SubnetRecord {
     pub id: SubnetId,
     /// Its name.
     pub name: String,
-    /// Models its miners serve, in order of registration.
+    /// Models its miners serve: in order of registration, but for those that a vote promoted, the latest first.
     pub models: Vec<ModelId>,
 }
 

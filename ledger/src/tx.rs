@@ -1,7 +1,7 @@
 //! Transactions: everything an account can ask the chain to do.
 
 use assay_primitives::{
-    AccountId, Amount, Hash32, Keypair, Score, Signature, Signed, VoteContent, domain,
+    AccountId, Amount, Hash32, Keypair, ModelId, Score, Signature, Signed, VoteContent, domain,
     keys::Signable,
     task::{Request, Response, SubnetId},
 };
@@ -183,6 +183,8 @@ pub enum Action {
         text: String,
         /// What is decided.
         kind: ProposalKind,
+        /// Sooner in force after its vote, and harder to pass: see the parameters `gov_urgent_…`.
+        urgent: bool,
     },
     /// Votes, or changes the signer's vote, until the voting period ends.
     Vote {
@@ -190,6 +192,11 @@ pub enum Action {
         proposal: u64,
         /// The vote.
         ballot: Ballot,
+    },
+    /// Lets the signer's stake follow another account's votes wherever the signer does not vote itself.
+    DelegateVote {
+        /// Whose votes; `None` takes the delegation back.
+        to: Option<AccountId>,
     },
 }
 
@@ -215,6 +222,7 @@ impl Action {
             Action::DoubleSign { .. } => "double_sign",
             Action::Propose { .. } => "propose",
             Action::Vote { .. } => "vote",
+            Action::DelegateVote { .. } => "delegate_vote",
         }
     }
 }
@@ -315,6 +323,53 @@ pub enum ProposalKind {
         /// The parameter's name.
         name: String,
     },
+    /// A statement: nothing on chain follows from it. Yes, no, abstain or veto, as all below.
+    Text,
+    /// What a subnet's miners serve.
+    Model {
+        /// What becomes of the model.
+        action: ModelAction,
+        /// The model.
+        model: ModelId,
+    },
+    /// Pays from [`crate::treasury`].
+    Treasury {
+        /// To whom.
+        to: AccountId,
+        /// How much; above zero.
+        amount: Amount,
+    },
+    /// Other rules of the chain from a height on.
+    Upgrade {
+        /// The version of the rules, as headers carry it; one above that in force.
+        version: u32,
+        /// The first block under them.
+        height: u64,
+    },
+}
+
+impl ProposalKind {
+    /// The kind's name in tables, JSON and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ProposalKind::Choice => "choice",
+            ProposalKind::Parameter { .. } => "parameter",
+            ProposalKind::Text => "text",
+            ProposalKind::Model { .. } => "model",
+            ProposalKind::Treasury { .. } => "treasury",
+            ProposalKind::Upgrade { .. } => "upgrade",
+        }
+    }
+}
+
+/// What a proposal does to a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelAction {
+    /// Makes it the first of its subnet's models; brings a retired one back.
+    Promote,
+    /// Takes it off its subnet's list: nobody is asked for it any more.
+    Retire,
 }
 
 /// One vote.

@@ -11,7 +11,7 @@ use assay_primitives::{
 };
 
 use crate::audit::Exhibit;
-use crate::tx::{Action, Ballot, Endpoint, Mark, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
+use crate::tx::{Action, Ballot, Endpoint, Mark, ModelAction, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
 
 const GENESIS: Hash32 = Hash32([9; 32]);
 
@@ -57,6 +57,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
     let sheet = ScoreSheet { validator: key.account(), subnet: 1, epoch: 8, salt: [2; 32], scores: vec![entry] };
     let exhibit = Exhibit { responses: vec![Hash32([4; 32])], request: request.clone(), response: response.clone() };
     let consent = Signature([8; 64]);
+    let propose = |kind| Action::Propose { title: "t".into(), text: String::new(), kind, urgent: true };
     vec![
         Action::Transfer { to: account, amount },
         Action::Stake { validator: account, amount },
@@ -72,16 +73,24 @@ fn actions(key: &Keypair) -> Vec<Action> {
         Action::Challenge { request, response },
         Action::Answer { challenge: Hash32([1; 32]), proof: vec![1, 2] },
         Action::DoubleSign { first: vote(key, 1), second: vote(key, 2) },
-        Action::Propose { title: "t".into(), text: "why".into(), kind: ProposalKind::Choice },
+        Action::Propose { title: "t".into(), text: "why".into(), kind: ProposalKind::Choice, urgent: false },
         Action::Propose {
             title: "t".into(),
             text: String::new(),
             kind: ProposalKind::Parameter { name: "tempo".into() },
+            urgent: false,
         },
         Action::Vote { proposal: 1, ballot: Ballot::Veto },
         Action::Vote { proposal: 2, ballot: Ballot::Value(24) },
         Action::Redelegate { from: account, to: key.account(), amount },
         Action::Unjail { validator: account },
+        propose(ProposalKind::Text),
+        propose(ProposalKind::Model { action: ModelAction::Promote, model: ModelId([6; 32]) }),
+        propose(ProposalKind::Model { action: ModelAction::Retire, model: ModelId([6; 32]) }),
+        propose(ProposalKind::Treasury { to: account, amount }),
+        propose(ProposalKind::Upgrade { version: 2, height: 1000 }),
+        Action::DelegateVote { to: Some(account) },
+        Action::DelegateVote { to: None },
     ]
 }
 

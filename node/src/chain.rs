@@ -8,13 +8,20 @@
 //! node's clock when it is first received. Trouble with this node's own disk is a [`Fault`], never a verdict.
 
 mod block;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod verdict;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use assay_chain_spec::ChainSpec;
 use assay_consensus::bft::{Executor, Fault, Misbehaviour, Tip, Undecided, Verdict};
-use assay_ledger::{BlockContext, BlockOutcome, Event, TxResult, query, tree};
+use assay_ledger::{
+    BlockContext, BlockOutcome, Event, TxResult, query,
+    records::{AppVersion, Upgrade},
+    tree,
+};
 use assay_primitives::{AccountId, Certificate, Hash32, Header, ValidatorSet};
 use jmt::storage::TreeUpdateBatch;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -26,7 +33,7 @@ use crate::{
     store::{Commit, Store, StoreFault, TipRecord, TransactionRecord},
 };
 
-/// Version of the rules this program executes; headers carry it.
+/// The newest version of the rules that this program knows: it executes `1..=APP_VERSION`. Headers carry the one in force.
 pub const APP_VERSION: u32 = 1;
 
 /// How far a proposer's clock may run ahead of this node's, in milliseconds.
@@ -59,8 +66,10 @@ pub struct Chain {
     spec: Arc<ChainSpec>,
     genesis: Hash32,
     tip: TipRecord,
-    /// The parameter `block_interval_ms` in force at the tip.
-    interval: Duration,
+    /// The newest version of the rules that is known here.
+    known: u32,
+    /// What governance has settled for the next block.
+    next: Next,
     /// Blocks executed on top of the tip; emptied by every commit.
     executed: VecDeque<(Hash32, Executed)>,
     heights: watch::Sender<u64>,
@@ -78,10 +87,52 @@ pub struct ChainFeeds {
     pub misbehaviour: mpsc::Receiver<Misbehaviour>,
 }
 
-/// The time between blocks that governance wants at the tip.
-fn interval(store: &Store) -> Result<Duration, StoreFault> {
-    let params = query::params(&store.snapshot()).map_err(|e| store.unreadable(&e))?;
-    Ok(Duration::from_millis(params.block_interval_ms))
+/// What governance has settled for the block after the tip.
+#[derive(Clone, Copy)]
+struct Next {
+    /// The parameter `block_interval_ms`.
+    interval: Duration,
+    /// The version of the rules.
+    version: u32,
+}
+
+impl Next {
+    fn read(store: &Store, tip: u64) -> Result<Self, StoreFault> {
+        let snapshot = store.snapshot();
+        let params = query::params(&snapshot).map_err(|e| store.unreadable(&e))?;
+        let version = query::app_version(&snapshot).map_err(|e| store.unreadable(&e))?.at(tip.saturating_add(1));
+        Ok(Self { interval: Duration::from_millis(params.block_interval_ms), version })
+    }
+}
+
+/// What a program that knows versions up to `known` can do at the block after `tip`.
+///
+/// # Errors
+/// In words: which version is needed from where on, and what to do.
+pub fn knows_rules(version: &AppVersion, tip: u64, known: u32) -> Result<(), String> {
+    let needed = version.at(tip.saturating_add(1));
+    if needed <= known {
+        return Ok(());
+    }
+    let from =
+        version.planned.filter(|planned| planned.version == needed).map_or(version.since, |planned| planned.height);
+    Err(format!(
+        "from block {from} on this chain goes by version {needed} of its rules, and this program knows versions up to {known}: \
+         it stopped before that block, and nothing is lost. Install a program that knows version {needed} and start it on the same home"
+    ))
+}
+
+/// What a program that knows versions up to `known` has to know of an upgrade that is ahead; nothing if none is.
+pub fn upgrade_ahead(version: &AppVersion, tip: u64, known: u32) -> Option<String> {
+    let Upgrade { version, height, proposal } = version.planned.filter(|planned| planned.height > tip)?;
+    let what = format!("version {version} of the rules from block {height} on (proposal {proposal})");
+    Some(match version <= known {
+        true => format!("{what}; this program knows it"),
+        false => format!(
+            "{what}; this program knows versions up to {known} and stops before that block: install one that knows version \
+             {version}, before or then"
+        ),
+    })
 }
 
 impl From<StoreFault> for Fault {
@@ -98,7 +149,7 @@ impl Chain {
         spec: Arc<ChainSpec>,
     ) -> Result<(Self, ChainFeeds), StoreFault> {
         let tip = store.tip()?;
-        let interval = interval(&store)?;
+        let next = Next::read(&store, tip.height)?;
         let (heights, heights_out) = watch::channel(tip.height);
         let (committed, _) = broadcast::channel(256);
         let (misbehaviour, misbehaviour_out) = mpsc::channel(64);
@@ -111,7 +162,8 @@ impl Chain {
                 spec,
                 genesis,
                 tip,
-                interval,
+                known: APP_VERSION,
+                next,
                 executed: VecDeque::new(),
                 heights,
                 committed,
@@ -154,7 +206,7 @@ impl Chain {
             validators_hash: self.store.validators(context.height)?.hash(&self.genesis),
             next_validators_hash: executed.outcome.next_validators.hash(&self.genesis),
             evidence_root: Block::evidence_root(&self.genesis, &transactions),
-            app_version: APP_VERSION,
+            app_version: self.next.version,
         };
         self.remember(header.id(&self.genesis), executed);
         Ok(Block { header, transactions }.encode())
@@ -179,7 +231,17 @@ impl Executor for Chain {
         Ok(self.store.validators(height)?)
     }
 
+    fn may_go_on(&self) -> Result<(), Fault> {
+        // The state is read again for the words alone.
+        if self.next.version <= self.known {
+            return Ok(());
+        }
+        let version = query::app_version(&self.store.snapshot()).map_err(|e| Fault(e.to_string()))?;
+        knows_rules(&version, self.tip.height, self.known).map_err(Fault)
+    }
+
     fn prepare(&mut self, height: u64, _round: u32, proposer: AccountId, now_ms: u64) -> Result<Vec<u8>, Fault> {
+        self.may_go_on()?;
         if height != self.tip.height + 1 {
             return Err(Fault(format!("asked to build height {height} on top of height {}", self.tip.height)));
         }
@@ -228,6 +290,7 @@ impl Executor for Chain {
                 certificate.height
             )));
         }
+        self.may_go_on()?;
         let kept = self.executed.iter().position(|(kept, _)| *kept == id).and_then(|at| self.executed.remove(at));
         let executed = match kept {
             Some((_, executed)) => executed,
@@ -237,7 +300,7 @@ impl Executor for Chain {
         };
         self.write(&block, bytes, certificate, &executed)?;
         self.executed.clear();
-        self.interval = interval(&self.store)?;
+        self.next = Next::read(&self.store, self.tip.height)?;
         let outcome = executed.outcome;
         self.mempool.committed(&self.store.snapshot(), &block.transactions);
         let committed = Committed { header: block.header, id, results: outcome.results, events: outcome.events };
@@ -253,7 +316,7 @@ impl Executor for Chain {
     }
 
     fn block_interval(&self) -> Duration {
-        self.interval
+        self.next.interval
     }
 
     fn earliest(&self) -> u64 {

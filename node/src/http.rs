@@ -228,7 +228,8 @@ async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(models)) => {
             let line = |m: assay_ledger::records::ModelRecord| json!({ "name": m.name, "id": m.id, "subnet": m.subnet, "bytes": m.bytes });
-            reply(StatusCode::OK, &json!({ "models": models.into_iter().map(line).collect::<Vec<_>>() }))
+            let served = models.into_iter().filter(|model| model.retired.is_none());
+            reply(StatusCode::OK, &json!({ "models": served.map(line).collect::<Vec<_>>() }))
         }
         Ok(Err(error)) => error.into_response(),
         Err(error) => BackendError::Internal(error.to_string()).into_response(),

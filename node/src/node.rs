@@ -17,7 +17,7 @@ use std::{
 };
 
 use assay_chain_spec::{ChainSpec, Params};
-use assay_consensus::bft::{self, Engine, EngineConfig, EngineStatus};
+use assay_consensus::bft::{self, Engine, EngineConfig, EngineStatus, Executor as _};
 use assay_primitives::{Hash32, Keypair};
 use assay_scoring::CanarySet;
 use eyre::{WrapErr as _, eyre};
@@ -131,6 +131,7 @@ impl Node {
         let store = Arc::new(Store::open(&home.store_dir(), &spec)?);
         let mempool = Arc::new(Mempool::new(home.genesis));
         let (chain, feeds) = Chain::new(store.clone(), mempool.clone(), spec.clone())?;
+        chain.may_go_on()?;
         let ChainFeeds { heights, committed, misbehaviour } = feeds;
 
         let (net, events) = net::start(net_config(home)?).await?;

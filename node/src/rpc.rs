@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{ClientError, RpcClient};
 pub(crate) use methods::fault;
-pub use methods::{Status, methods};
+pub use methods::{Status, UpgradeAhead, methods};
 pub(crate) use server::MAX_REQUEST_BYTES;
 pub use server::{RpcServer, ServeError, serve};
 

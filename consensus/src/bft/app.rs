@@ -8,9 +8,9 @@ use std::{
 
 use assay_primitives::{AccountId, Hash32, Keypair, Signed, ValidatorSet};
 use malachitebft_app_channel::app::types::ProposedValue;
-use malachitebft_app_channel::{NetworkMsg, NetworkRequest};
+use malachitebft_app_channel::{NetworkMsg, NetworkRequest, Reply};
 use malachitebft_core_types::{HeightParams, Round, Validity};
-use malachitebft_engine::util::streaming::StreamId;
+use malachitebft_engine::{host::Next, util::streaming::StreamId};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -51,6 +51,16 @@ enum Standing {
     Valid,
 }
 
+/// The end of an engine whose application may not take part in the next height.
+pub(crate) struct Halted {
+    /// Until then peers are served.
+    pub(crate) until: Instant,
+    /// What the engine stops with.
+    pub(crate) fault: Fault,
+    /// The engine waits for it, and must not find it dropped while peers are served.
+    pub(crate) _unanswered: Reply<Next<Ctx>>,
+}
+
 /// Everything the handlers work on. Invariant: `set` is the validator set of `tip.height + 1`, and `judged`,
 /// `openings` belong to that height.
 pub(crate) struct App<E> {
@@ -77,6 +87,8 @@ pub(crate) struct App<E> {
     pub(crate) network: mpsc::Sender<NetworkMsg<Ctx>>,
     pub(crate) net_requests: mpsc::Sender<NetworkRequest>,
     pub(crate) status: watch::Sender<EngineStatus>,
+    /// Set once the application may go no further.
+    pub(crate) halted: Option<Halted>,
     /// Makes stream ids unique over restarts.
     pub(crate) started_ms: u64,
     pub(crate) streams_sent: u64,

@@ -184,6 +184,7 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
     let executor = Arc::new(Mutex::new(executor));
     let (tip, set, block_interval) = with(&executor, |executor| {
         let tip = executor.tip();
+        executor.may_go_on()?;
         executor.validators(tip.height + 1).map(|set| (tip, set, executor.block_interval()))
     })
     .await??;
@@ -227,6 +228,7 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
         first_seen: Default::default(),
         judged: Default::default(),
         openings: Default::default(),
+        halted: None,
         network: channels.network.clone(),
         net_requests: channels.net_requests.clone(),
         status: status.clone(),
@@ -318,8 +320,15 @@ async fn released(log: &std::path::Path) {
 }
 
 async fn run<E: Executor>(mut app: App<E>, mut channels: Channels<Ctx>) -> Result<(), Fault> {
-    while let Some(message) = channels.consensus.recv().await {
+    loop {
+        let over = app.halted.as_ref().map(|halted| halted.until);
+        let message = tokio::select! {
+            message = channels.consensus.recv() => message,
+            () = tokio::time::sleep_until(over.unwrap_or_else(Instant::now).into()), if over.is_some() => {
+                return app.halted.map_or(Ok(()), |halted| Err(halted.fault));
+            }
+        };
+        let Some(message) = message else { return Ok(()) };
         handlers::handle(&mut app, message).await?;
     }
-    Ok(())
 }

@@ -109,6 +109,13 @@ pub trait Executor: Send + 'static {
     /// If the set is not in the store.
     fn validators(&self, height: u64) -> Result<ValidatorSet, Fault>;
 
+    /// Whether this program may take part in the next height. Asked after each commit and at the start; if not, the engine
+    /// never begins that height: it serves peers that catch up for a moment more, and stops.
+    ///
+    /// # Errors
+    /// What the node stops with: the chain goes by rules from there on that this program does not know.
+    fn may_go_on(&self) -> Result<(), Fault>;
+
     /// Time between blocks from the next height on.
     fn block_interval(&self) -> Duration;
 

@@ -1,30 +1,47 @@
-//! Proposals and votes: stake at a snapshot decides a choice, or settles a number.
+//! Proposals and votes: stake at a snapshot decides a question, or settles a number.
 //!
 //! ```text
 //! Propose at height h        deposit locked; who may vote, and with how much, is the stake at the end of block h
 //! h + 1 ..= voting_end       votes, each changeable
 //! start of voting_end + 1    counted: Passed, Rejected (deposit back), Vetoed or NoQuorum (deposit burned)
-//! start of execute_at        Executed: a parameter's value is in force for this block's transactions
+//! start of execute_at        Executed: in force for this block's transactions; Failed where it is not possible then
 //! ```
 //!
-//! A number is settled by [`assay_consensus::aggregate`] over the values' places within the parameter's bounds on a
-//! logarithmic scale, `log2(v - low + 1) / log2(high - low + 1)`: bounds span many powers of ten, and a value is an
-//! outlier by its ratio to the others, not by its difference. The scale keeps the order, so the aggregate (a
-//! stake-weighted lower median) is the place of one of the values voted for, and that very value is taken.
+//! `count` says what votes come to, `enact` what passed proposals do.
+//!
+//! # Urgent proposals
+//!
+//! A proposal may be urgent. It waits `gov_urgent_timelock_blocks` after its vote instead of `gov_timelock_blocks`. For that,
+//! yes must exceed `gov_urgent_threshold` among yes, no and veto, and the stake that votes must reach
+//! `max(gov_quorum, gov_urgent_threshold)` of the eligible stake; for a number the latter alone. Votes last as long as others.
+//!
+//! # Delegated votes
+//!
+//! An account may let its stake follow another's votes, until it takes that back. What it votes itself comes first. The stake
+//! follows the delegate's *own* votes alone, never those that the delegate follows in turn: one hop, so that everybody sees
+//! whom its stake follows, and no circle can form. Delegations count as they stand when the votes are counted, stake as it
+//! stood at the snapshot. Who votes has stake of its own at the snapshot, a delegate too.
 
 use assay_chain_spec::Params;
-use assay_consensus::aggregate::{Bounds, OutlierReason, Report, Rules, aggregate};
 use assay_primitives::{AccountId, Amount, Score};
-use fixed::types::I32F32;
 
 use super::{Env, burn, credit, money::debit};
 use crate::{
     ActionError, Event, StoreError, keys,
     overlay::Overlay,
     query,
-    records::{ModelRecord, Outcome, ParameterBounds, Proposal, ProposalStatus, Tally, VoteRecord},
+    records::{Outcome, ParameterBounds, Proposal, ProposalStatus, VoteDelegation, VoteRecord},
     tx::{Ballot, ProposalKind},
 };
+
+mod count;
+mod enact;
+
+pub use count::{Standing, place, standing};
+pub use enact::MAX_UPGRADE_AHEAD;
+
+pub(crate) use count::words;
+pub(super) use enact::{execute_due, upgrade_due};
 
 /// Most proposals under vote at a time.
 pub const MAX_OPEN_PROPOSALS: u64 = 64;
@@ -35,9 +52,9 @@ pub(super) fn propose(
     state: &mut Overlay<'_>,
     env: &Env<'_>,
     proposer: AccountId,
-    title: &str,
-    text: &str,
+    (title, text): (&str, &str),
     kind: &ProposalKind,
+    urgent: bool,
 ) -> Result<(), ActionError> {
     ActionError::limit("bytes in the title", 1, 120, title.len() as u64)?;
     if title.chars().any(char::is_control) {
@@ -45,8 +62,8 @@ pub(super) fn propose(
     }
     ActionError::limit("bytes in the text", 0, 4096, text.len() as u64)?;
     let bounds = match kind {
-        ProposalKind::Choice => None,
         ProposalKind::Parameter { name } => Some(ParameterBounds::from(Params::bounds(name)?)),
+        _ => None,
     };
     let mut agenda = query::agenda(state)?;
     if agenda.voting.len() as u64 >= MAX_OPEN_PROPOSALS {
@@ -54,13 +71,23 @@ pub(super) fn propose(
             "{MAX_OPEN_PROPOSALS} proposals are under vote; wait until one ends"
         )));
     }
-    let deposit = Amount(env.params.gov_deposit);
-    debit(state, &proposer, deposit, "the proposal's deposit")?;
+    for id in agenda.voting.keys() {
+        let open = query::proposal(state, *id)?.ok_or(MISSING)?;
+        if open.kind == *kind && (open.title == title || enact::happens_once(kind)) {
+            return Err(ActionError::not_now(format!(
+                "proposal {id} asks the same and is under vote until height {}",
+                open.voting_end
+            )));
+        }
+    }
+    let (timelock, threshold, quorum) = rules(env.params, urgent);
     let snapshot = env.block.height;
     let late = ActionError::Overflow("the voting period's end");
     let voting_end = snapshot.checked_add(env.params.gov_voting_blocks).ok_or(late.clone())?;
-    let execute_at =
-        voting_end.checked_add(env.params.gov_timelock_blocks).and_then(|h| h.checked_add(1)).ok_or(late)?;
+    let execute_at = voting_end.checked_add(timelock).and_then(|h| h.checked_add(1)).ok_or(late)?;
+    enact::check(state, kind, snapshot, execute_at)?;
+    let deposit = Amount(env.params.gov_deposit);
+    debit(state, &proposer, deposit, "the proposal's deposit")?;
     let mut chain = query::chain(state)?;
     let id = chain.next_proposal;
     chain.next_proposal += 1; // one for each transaction at most: 2^64 is out of reach
@@ -77,16 +104,28 @@ pub(super) fn propose(
         deposit,
         snapshot,
         eligible: 0, // known at the end of this block: `fix_eligible`
-        quorum: env.params.gov_quorum,
-        threshold: env.params.gov_threshold,
+        quorum,
+        threshold,
         veto: env.params.gov_veto,
         voting_end,
         execute_at,
         status: ProposalStatus::Voting,
         outcome: None,
+        urgent,
     };
     put(state, &proposal);
     Ok(())
+}
+
+/// Timelock in blocks, threshold and quorum in basis points.
+fn rules(params: &Params, urgent: bool) -> (u64, u64, u64) {
+    match urgent {
+        false => (params.gov_timelock_blocks, params.gov_threshold, params.gov_quorum),
+        true => {
+            let threshold = params.gov_urgent_threshold;
+            (params.gov_urgent_timelock_blocks, threshold, params.gov_quorum.max(threshold))
+        }
+    }
 }
 
 /// Writes a proposal and says where it stands.
@@ -128,16 +167,17 @@ pub(super) fn vote(
         )));
     }
     match (&proposal.kind, ballot, proposal.bounds) {
-        (ProposalKind::Choice, Ballot::Value(_), _) => {
-            return Err(ActionError::malformed("the ballot", "a choice takes yes, no, abstain or veto, not a number"));
-        }
         (ProposalKind::Parameter { .. }, Ballot::Value(value), Some(bounds)) => {
             ActionError::limit("the value voted for", bounds.low, bounds.high, value)?;
         }
-        (ProposalKind::Choice, _, _) => {}
-        (ProposalKind::Parameter { name }, _, _) => {
+        (ProposalKind::Parameter { name }, ..) => {
             return Err(ActionError::malformed("the ballot", format!("a vote on parameter {name} names a number")));
         }
+        (kind, Ballot::Value(_), _) => {
+            let reason = format!("{} proposals take yes, no, abstain or veto, not a number", kind.name());
+            return Err(ActionError::malformed("the ballot", reason));
+        }
+        _ => {}
     }
     let stake = query::stake_at(state, &voter, proposal.snapshot)?;
     if stake == 0 {
@@ -146,11 +186,46 @@ pub(super) fn vote(
             "{voter} had no stake at height {at}, when proposal {id} was made: only stake of that time votes"
         )));
     }
-    state.write(keys::vote(id, &voter), &VoteRecord { ballot, stake, height });
+    state.write(keys::vote(id, &voter), &VoteRecord { ballot, stake, height, via: None });
     Ok(())
 }
 
-/// At the start of a block: votes whose time ended are counted.
+/// Lets an account's stake follow another's votes, or takes that back. Only accounts with stake have a vote to give, so
+/// that a delegate's list cannot be filled for fees alone.
+pub(super) fn delegate(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    signer: AccountId,
+    to: Option<AccountId>,
+) -> Result<(), ActionError> {
+    let before = query::vote_delegation(state, &signer)?;
+    match (to, before) {
+        (Some(to), _) if to == signer => {
+            return Err(ActionError::malformed("the delegate", "must be another account; your own votes count anyway"));
+        }
+        (Some(to), Some(before)) if to == before.to => {
+            return Err(ActionError::exists("a delegation of votes to", to));
+        }
+        (None, None) => return Err(ActionError::not_now(format!("{signer} delegates its votes to nobody"))),
+        (Some(_), _) if query::stake_of(state, &signer)? == Amount::ZERO => {
+            return Err(ActionError::not_now(format!("{signer} has no stake, so it has no vote to delegate")));
+        }
+        _ => {}
+    }
+    if let Some(before) = before {
+        state.remove(keys::vote_delegator(&before.to, &signer));
+    }
+    match to {
+        None => state.remove(keys::vote_delegation(&signer)),
+        Some(to) => {
+            state.write(keys::vote_delegation(&signer), &VoteDelegation { to, since: env.block.height });
+            state.write_bytes(keys::vote_delegator(&to, &signer), Vec::new());
+        }
+    }
+    Ok(())
+}
+
+/// At the start of a block: votes whose time ended are counted, and those that followed a delegate are written down.
 pub(super) fn count_due(state: &mut Overlay<'_>, height: u64) -> Result<(), StoreError> {
     let mut agenda = query::agenda(state)?;
     for id in agenda.voting.keys().copied().collect::<Vec<_>>() {
@@ -158,11 +233,10 @@ pub(super) fn count_due(state: &mut Overlay<'_>, height: u64) -> Result<(), Stor
         if proposal.voting_end >= height {
             continue;
         }
-        let votes = query::votes(state, id)?;
-        let (status, outcome) = match &proposal.kind {
-            ProposalKind::Choice => choice(&proposal, &votes)?,
-            ProposalKind::Parameter { name } => parameter(state, &proposal, name, &votes)?,
-        };
+        let Standing { votes, status, mut outcome, .. } = count::standing(state, &proposal)?;
+        for (voter, vote) in votes.iter().filter(|(_, vote)| vote.via.is_some()) {
+            state.write(keys::vote(id, voter), vote);
+        }
         agenda.voting.remove(&id);
         match status {
             ProposalStatus::Vetoed | ProposalStatus::NoQuorum => burn(state, proposal.deposit)?,
@@ -171,227 +245,17 @@ pub(super) fn count_due(state: &mut Overlay<'_>, height: u64) -> Result<(), Stor
         if status == ProposalStatus::Passed {
             agenda.passed.insert(id);
         }
+        // What too few settled is nothing that was settled.
+        if let (ProposalStatus::NoQuorum, Outcome::Parameter { value, outliers, refused, confidence, .. }) =
+            (&status, &mut outcome)
+        {
+            (*value, *refused, *confidence) = (None, None, Score::ZERO);
+            outliers.clear();
+        }
         proposal.status = status;
         proposal.outcome = Some(outcome);
         put(state, &proposal);
     }
     state.write(keys::agenda(), &agenda);
     Ok(())
-}
-
-/// At the start of a block: passed proposals whose timelock ended come into force.
-pub(super) fn execute_due(state: &mut Overlay<'_>, height: u64) -> Result<(), StoreError> {
-    let mut agenda = query::agenda(state)?;
-    for id in agenda.passed.iter().copied().collect::<Vec<_>>() {
-        let mut proposal = query::proposal(state, id)?.ok_or(MISSING)?;
-        if proposal.execute_at > height {
-            continue;
-        }
-        agenda.passed.remove(&id);
-        proposal.status = ProposalStatus::Executed;
-        if let (ProposalKind::Parameter { name }, Some(Outcome::Parameter { value: Some(value), refused, .. })) =
-            (&proposal.kind, &mut proposal.outcome)
-        {
-            // Others may have changed since the vote was counted, so the whole set is checked again.
-            match changed(&query::params(state)?, &query::models(state)?, name, *value) {
-                Ok(params) => state.write(keys::params(), &params),
-                Err(reason) => {
-                    *refused = Some(reason);
-                    proposal.status = ProposalStatus::Rejected;
-                }
-            }
-        }
-        put(state, &proposal);
-    }
-    state.write(keys::agenda(), &agenda);
-    Ok(())
-}
-
-/// The parameters with one changed, if they go together and with the registered models. The same rules as a chain spec's.
-fn changed(params: &Params, models: &[ModelRecord], name: &str, value: u64) -> Result<Params, String> {
-    let mut p = params.clone();
-    p.set(name, value).map_err(|e| e.to_string())?;
-    p.check_together().map_err(|e| format!("{name} = {value} is not possible now: {e}"))?;
-    match models.iter().find(|model| model.answer_bytes > p.max_tx_bytes) {
-        Some(ModelRecord { name: model, answer_bytes, .. }) => Err(format!(
-            "{name} = {value} is not possible now: a challenge to model {model} is answered in up to {answer_bytes} bytes"
-        )),
-        None => Ok(p),
-    }
-}
-
-fn has_quorum(proposal: &Proposal, voted: u64) -> bool {
-    voted > 0 && u128::from(voted) * 10_000 >= u128::from(proposal.quorum) * u128::from(proposal.eligible)
-}
-
-type Votes = [(AccountId, VoteRecord)];
-
-fn choice(proposal: &Proposal, votes: &Votes) -> Result<(ProposalStatus, Outcome), StoreError> {
-    let mut tally = Tally::default();
-    for (_, vote) in votes {
-        let side = match vote.ballot {
-            Ballot::Yes => &mut tally.yes,
-            Ballot::No => &mut tally.no,
-            Ballot::Abstain => &mut tally.abstain,
-            Ballot::Veto => &mut tally.veto,
-            Ballot::Value(_) => return Err(StoreError::Books("a choice holds a vote for a number")),
-        };
-        *side = side.checked_add(vote.stake).ok_or(VOTED)?;
-    }
-    let against = u128::from(tally.no) + u128::from(tally.veto);
-    let decided = u128::from(tally.yes) + against;
-    let voted = decided + u128::from(tally.abstain);
-    let quorum = has_quorum(proposal, u64::try_from(voted).map_err(|_| VOTED)?);
-    let status = if !quorum {
-        ProposalStatus::NoQuorum
-    } else if u128::from(tally.veto) * 10_000 > u128::from(proposal.veto) * voted {
-        ProposalStatus::Vetoed
-    } else if u128::from(tally.yes) * 10_000 > u128::from(proposal.threshold) * decided {
-        ProposalStatus::Passed
-    } else {
-        ProposalStatus::Rejected
-    };
-    Ok((status, Outcome::Choice { tally }))
-}
-
-const VOTED: StoreError = StoreError::Books("more stake voted than exists");
-
-fn parameter(
-    state: &Overlay<'_>,
-    proposal: &Proposal,
-    name: &str,
-    votes: &Votes,
-) -> Result<(ProposalStatus, Outcome), StoreError> {
-    let params = query::params(state)?;
-    let previous = params.get(name).map_err(|_| StoreError::Books("a proposal names no parameter"))?;
-    let bounds = proposal.bounds.ok_or(StoreError::Books("a parameter's proposal has no bounds"))?;
-    let mut values = Vec::with_capacity(votes.len());
-    for (voter, vote) in votes {
-        let Ballot::Value(value) = vote.ballot else {
-            return Err(StoreError::Books("a parameter's vote holds no number"));
-        };
-        values.push((*voter, value, vote.stake));
-    }
-    let voted = values.iter().try_fold(0u64, |sum, (_, _, stake)| sum.checked_add(*stake)).ok_or(VOTED)?;
-    let place = |value| Report { value: place(bounds, value), stake: 0, confidence: I32F32::ONE };
-    let reports: Vec<_> = values.iter().map(|(_, value, stake)| Report { stake: *stake, ..place(*value) }).collect();
-    let rules = Rules { min_validators: 1, ..Rules::default() };
-    let quorum = has_quorum(proposal, voted);
-    let (Ok(settled), true) = (aggregate(&rules, Bounds::UNIT, &reports), quorum) else {
-        let outliers = Vec::new();
-        let outcome =
-            Outcome::Parameter { value: None, previous, confidence: Score::ZERO, voted, refused: None, outliers };
-        return Ok((ProposalStatus::NoQuorum, outcome));
-    };
-    let value = median(&values, voted).ok_or(VOTED)?;
-    let named = |outlier: &assay_consensus::aggregate::Outlier| {
-        let (voter, value, _) = values.get(outlier.index as usize)?;
-        Some((*voter, *value, words(&outlier.reason)))
-    };
-    let outliers = settled.outliers.iter().filter_map(named).collect();
-    let refused = changed(&params, &query::models(state)?, name, value).err();
-    let status = if refused.is_some() { ProposalStatus::Rejected } else { ProposalStatus::Passed };
-    let confidence = Score::from_fixed(settled.confidence).unwrap_or(Score::ZERO);
-    Ok((status, Outcome::Parameter { value: Some(value), previous, confidence, voted, refused, outliers }))
-}
-
-/// The stake-weighted lower median: the value that the aggregate's place belongs to.
-fn median(values: &[(AccountId, u64, u64)], voted: u64) -> Option<u64> {
-    let mut sorted: Vec<_> = values.iter().map(|(_, value, stake)| (*value, *stake)).collect();
-    sorted.sort_unstable();
-    let mut below = 0u128;
-    sorted.into_iter().find_map(|(value, stake)| {
-        below += u128::from(stake);
-        (below * 2 >= u128::from(voted)).then_some(value)
-    })
-}
-
-/// Where a value lies within bounds: 0 at the low end, at most 1 at the high end.
-fn place(bounds: ParameterBounds, value: u64) -> I32F32 {
-    let width = log2(bounds.high.saturating_sub(bounds.low).saturating_add(1));
-    let at = log2(value.saturating_sub(bounds.low).saturating_add(1));
-    if width == 0 {
-        return I32F32::ZERO;
-    }
-    let bits = (u128::from(at) << 32) / u128::from(width);
-    I32F32::from_bits(bits.min(1 << 32) as i64)
-}
-
-/// `floor(2^32 log2(x))` to within rounding of each step, never decreasing in `x`; `x` is at least 1.
-fn log2(x: u64) -> u64 {
-    let whole = x.max(1).ilog2();
-    // The fraction, one bit at a time: squaring a number in 1..2 doubles its logarithm.
-    let mut m = (u128::from(x.max(1)) << 63) >> whole;
-    let mut bits = u64::from(whole);
-    for _ in 0..32 {
-        m = (m * m) >> 63;
-        bits <<= 1;
-        if m >= 1 << 64 {
-            bits |= 1;
-            m >>= 1;
-        }
-    }
-    bits
-}
-
-/// An outlier's reason for people.
-pub(crate) fn words(reason: &OutlierReason) -> String {
-    match reason {
-        OutlierReason::OutOfBounds => "out of bounds".into(),
-        OutlierReason::ConfidenceOutOfRange => "its confidence is out of 0..=1".into(),
-        OutlierReason::NoStake => "no stake behind it".into(),
-        OutlierReason::Deviates { z_milli } => {
-            format!("modified Z-score {}.{:03} is above 3.5", z_milli / 1000, z_milli % 1000)
-        }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use assay_primitives::{AccountId, Hash32};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn the_logarithm_is_exact_at_powers_of_two() {
-        for power in 0..64u64 {
-            assert_eq!(log2(1 << power), power << 32);
-        }
-        assert!(log2(3) > 1 << 32 && log2(3) < 2 << 32);
-    }
-
-    #[test]
-    fn parameters_that_do_not_go_together_are_refused() {
-        let p = Params::dev();
-        assert!(changed(&p, &[], "evidence_epochs", p.unbonding_epochs + 1).unwrap_err().contains("slashing"));
-        assert!(changed(&p, &[], "latency_full_ms", p.latency_zero_ms).is_err());
-        assert!(changed(&p, &[], "tempo", 3).is_err());
-        assert_eq!(changed(&p, &[], "tempo", 30).unwrap().tempo, 30);
-    }
-
-    proptest! {
-        #[test]
-        fn a_greater_value_never_has_a_lesser_place(low in 0u64..1000, width in 1u64..=1_000_000_000_000_000_000, a: u64, b: u64) {
-            let bounds = ParameterBounds { low, high: low + width };
-            let (a, b) = (low + a % (width + 1), low + b % (width + 1));
-            prop_assert!(place(bounds, a.min(b)) <= place(bounds, a.max(b)));
-            prop_assert_eq!(place(bounds, low), I32F32::ZERO);
-            prop_assert!(place(bounds, low + width) <= I32F32::ONE);
-        }
-
-        #[test]
-        fn the_settled_value_is_the_one_at_the_aggregates_place(votes in prop::collection::vec((4u64..=100_000, 1u64..1000), 1..12)) {
-            let bounds = ParameterBounds::from(Params::bounds("tempo").unwrap());
-            let values: Vec<_> = (0u64..).zip(&votes)
-                .map(|(i, (value, stake))| (AccountId(Hash32::digest(&i.to_le_bytes()).0), *value, *stake)).collect();
-            let voted = votes.iter().map(|(_, stake)| stake).sum();
-            let reports: Vec<_> = votes.iter()
-                .map(|(value, stake)| Report { value: place(bounds, *value), stake: *stake, confidence: I32F32::ONE }).collect();
-            let rules = Rules { min_validators: 1, ..Rules::default() };
-            let settled = aggregate(&rules, Bounds::UNIT, &reports).unwrap();
-            prop_assert_eq!(place(bounds, median(&values, voted).unwrap()), settled.value);
-        }
-    }
 }

@@ -304,6 +304,7 @@ pub(crate) fn write_model(
         answer_bytes: model.answer_bytes,
         registrant,
         registered: height,
+        retired: None,
     };
     state.write(keys::subnet(market.id), market);
     state.write(keys::model(&id), &record);

@@ -6,6 +6,8 @@ mod evidence;
 mod governance;
 mod jail;
 mod price;
+mod proposals;
+mod proxies;
 mod redelegation;
 mod registry;
 mod scores;

@@ -43,6 +43,8 @@ pub enum ProposalStatus {
     Rejected,
     /// Vetoed; the deposit burned.
     Vetoed,
+    /// Passed, but could not be executed when its time came; the outcome says why, and nothing was changed.
+    Failed,
 }
 
 /// Stake behind each answer of a choice, in grain.
@@ -62,10 +64,12 @@ pub struct Tally {
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Of a choice.
+    /// Of a choice, and of every other kind that takes yes, no, abstain and veto.
     Choice {
         /// Stake behind each answer.
         tally: Tally,
+        /// Why it could not be executed, in words; `None` where it could, or was not tried.
+        refused: Option<String>,
     },
     /// Of a parameter.
     Parameter {
@@ -97,7 +101,7 @@ pub struct Proposal {
     pub text: String,
     /// What is decided.
     pub kind: ProposalKind,
-    /// The parameter's bounds when it was proposed; `None` for a choice.
+    /// The parameter's bounds when it was proposed; `None` for other kinds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bounds: Option<ParameterBounds>,
     /// Locked money.
@@ -120,6 +124,8 @@ pub struct Proposal {
     pub status: ProposalStatus,
     /// What the vote came to, once it ended.
     pub outcome: Option<Outcome>,
+    /// Whether it was proposed as urgent: `quorum`, `threshold` and `execute_at` follow from it.
+    pub urgent: bool,
 }
 
 /// Bounds as the state keeps them.
@@ -146,4 +152,53 @@ pub struct VoteRecord {
     pub stake: u64,
     /// When it was last changed.
     pub height: u64,
+    /// Whose vote it follows; `None` for an account that voted itself. Of those that follow, records are written when
+    /// the votes are counted.
+    pub via: Option<AccountId>,
+}
+
+/// Whose votes an account's stake follows where it does not vote itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
+pub struct VoteDelegation {
+    /// The delegate.
+    pub to: AccountId,
+    /// Since this height.
+    pub since: u64,
+}
+
+/// The version of the rules that blocks are executed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
+pub struct AppVersion {
+    /// The version in force.
+    pub version: u32,
+    /// The first block under it.
+    pub since: u64,
+    /// What a vote has decided and has not come into force.
+    pub planned: Option<Upgrade>,
+}
+
+impl Default for AppVersion {
+    /// Every chain begins with version 1.
+    fn default() -> Self {
+        Self { version: 1, since: 1, planned: None }
+    }
+}
+
+impl AppVersion {
+    /// The version of a block at `height`, from `since` on.
+    #[must_use]
+    pub fn at(&self, height: u64) -> u32 {
+        self.planned.filter(|planned| planned.height <= height).map_or(self.version, |planned| planned.version)
+    }
+}
+
+/// An upgrade that was voted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
+pub struct Upgrade {
+    /// The version of the rules.
+    pub version: u32,
+    /// The first block under them.
+    pub height: u64,
+    /// The proposal that decided it.
+    pub proposal: u64,
 }

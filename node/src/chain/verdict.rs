@@ -1,10 +1,10 @@
 //! Whether a proposed block is valid on top of the tip.
 
-use assay_consensus::bft::Fault;
+use assay_consensus::bft::{Executor as _, Fault};
 use assay_ledger::query;
 use assay_primitives::{AccountId, Hash32};
 
-use super::{APP_VERSION, Block, CLOCK_DRIFT_MS, Chain, Executed};
+use super::{Block, CLOCK_DRIFT_MS, Chain, Executed};
 
 /// `Err` holds the reason, in words, why the block is invalid.
 type Judged<T> = Result<T, String>;
@@ -27,6 +27,8 @@ impl Chain {
             Err(e) => return Ok(Err(e.to_string())),
         };
         let id = block.header.id(&self.genesis);
+        // Not by rules that this program does not have. The engine does not come here then: it never begins such a height.
+        self.may_go_on()?;
         if let Err(reason) = self.fits(&block, height, proposer, now_ms) {
             return Ok(Err(reason));
         }
@@ -54,7 +56,7 @@ impl Chain {
         equal("proposer", proposer, header.proposer)?;
         equal("parent", self.tip.id, header.parent)?;
         equal("chain id", self.spec.chain_id.as_str(), header.chain_id.as_str())?;
-        equal("app version", APP_VERSION, header.app_version)?;
+        equal("version of the rules", self.next.version, header.app_version)?;
         if header.time_ms <= self.tip.time_ms {
             return Err(format!("time: expected above the parent's {}, found {}", self.tip.time_ms, header.time_ms));
         }

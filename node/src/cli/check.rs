@@ -8,14 +8,16 @@ use std::{
 };
 
 use assay_circuits::{Binding, answer, model::Model};
+use assay_ledger::query;
 use assay_primitives::{AccountId, Hash32, task};
 use clap::Args;
 use serde_json::json;
 
 use super::global::{Global, date, rpc_url, table};
 use crate::{
+    chain::{self, APP_VERSION},
     home::{Home, HomeError, Role},
-    rpc::RpcClient,
+    rpc::{RpcClient, Status},
     store::{OpenError, Store},
 };
 
@@ -54,9 +56,11 @@ pub(super) async fn run(global: &Global, command: &Preflight) -> eyre::Result<bo
         Ok(home) => {
             lines.push(Line { name: "owner key", found: owner(&home) });
             lines.push(Line { name: "genesis time", found: genesis_time(&home) });
-            let running = runs(&home).await;
-            lines.push(Line { name: "ports", found: ports(&home, running) });
-            lines.push(Line { name: "store", found: store(&home, running) });
+            let status = running(&home).await;
+            lines.push(Line { name: "ports", found: ports(&home, status.is_some()) });
+            let (store, rules) = store(&home, status.as_ref());
+            lines.push(Line { name: "store", found: store });
+            lines.extend(rules.map(|found| Line { name: "rules", found }));
             let (model, prover) = models(&home, command.no_prover, global);
             lines.push(Line { name: "models", found: model });
             lines.extend(prover.map(|found| Line { name: "prover", found }));
@@ -143,29 +147,44 @@ fn ports(home: &Home, running: bool) -> Result<String, String> {
     }
 }
 
-/// Opens the store as a node does, if there is one and no node has it.
-fn store(home: &Home, running: bool) -> Result<String, String> {
+/// Opens the store as a node does, if there is one and no node has it; and whether this program knows the rules that the chain
+/// goes by from there.
+fn store(home: &Home, running: Option<&Status>) -> (Found, Option<Found>) {
     let path = home.store_dir();
     let opened = path.exists().then(|| Store::open(&path, &home.spec));
-    match opened {
-        Some(Err(OpenError::InUse { .. })) if running => Ok("in use by this home's node".into()),
-        Some(Err(error)) => Err(error.to_string()),
-        _ if running => {
-            Err("the node that answers on this home's ports keeps its store elsewhere: another home has the \
-                             same key. Run one of them only: who signs twice is slashed"
-                .into())
+    match (opened, running) {
+        (Some(Err(OpenError::InUse { .. })), Some(status)) => {
+            let ahead = status.upgrade.as_ref().map(|upgrade| Ok(upgrade.detail.clone()));
+            let rules = ahead.unwrap_or_else(|| Ok(format!("version {}, no upgrade ahead", status.app_version)));
+            (Ok("in use by this home's node".into()), Some(rules))
         }
-        Some(Ok(store)) => store.tip().map(|tip| format!("height {}", tip.height)).map_err(|e| e.to_string()),
-        None => Ok("none yet".into()),
+        (Some(Err(error)), _) => (Err(error.to_string()), None),
+        (_, Some(_)) => {
+            let elsewhere = "the node that answers on this home's ports keeps its store elsewhere: another home has the \
+                             same key. Run one of them only: who signs twice is slashed";
+            (Err(elsewhere.into()), None)
+        }
+        (Some(Ok(store)), None) => match store.tip() {
+            Ok(tip) => (Ok(format!("height {}", tip.height)), Some(rules(&store, tip.height))),
+            Err(e) => (Err(e.to_string()), None),
+        },
+        (None, None) => (Ok("none yet".into()), None),
     }
 }
 
-/// Whether the node that answers on the home's RPC port is the home's own.
-async fn runs(home: &Home) -> bool {
-    let Ok(client) = RpcClient::new(&rpc_url(&home.config)) else { return false };
-    let asked = tokio::time::timeout(Duration::from_secs(5), client.status()).await;
-    let own = |s: crate::rpc::Status| s.account == home.operator.account() && s.genesis_hash == home.genesis;
-    asked.is_ok_and(|answer| answer.is_ok_and(own))
+/// Whether this program knows the rules of the block after the tip, and of an upgrade ahead.
+fn rules(store: &Store, tip: u64) -> Found {
+    let version = query::app_version(&store.snapshot()).map_err(|e| e.to_string())?;
+    chain::knows_rules(&version, tip, APP_VERSION)?;
+    let ahead = chain::upgrade_ahead(&version, tip, APP_VERSION);
+    Ok(ahead.unwrap_or_else(|| format!("version {}, no upgrade ahead", version.at(tip.saturating_add(1)))))
+}
+
+/// The status of the node that answers on the home's RPC port, if it is the home's own.
+async fn running(home: &Home) -> Option<Status> {
+    let client = RpcClient::new(&rpc_url(&home.config)).ok()?;
+    let status = tokio::time::timeout(Duration::from_secs(5), client.status()).await.ok()?.ok()?;
+    (status.account == home.operator.account() && status.genesis_hash == home.genesis).then_some(status)
 }
 
 fn free_ports(home: &Home) -> Result<String, String> {

@@ -197,6 +197,11 @@ const PIPE_WIDTH: u16 = 120;
 /// Tables of more columns show accounts shortened, since whole ones would break over many lines.
 const WIDE: usize = 5;
 
+/// Characters in a line of stdout.
+pub(super) fn width() -> usize {
+    usize::from(Table::new().width().unwrap_or(PIPE_WIDTH))
+}
+
 /// An account's first characters, enough for people to tell it from others.
 pub(super) fn short(cell: &str) -> String {
     if cell.starts_with("asy1") && cell.len() > 13 && cell.is_ascii() {

@@ -42,6 +42,14 @@ pub(super) struct Add {
     sending: Sending,
 }
 
+/// Whether a model is served, for people.
+fn serving(model: &Value) -> String {
+    match model["retired"].as_u64() {
+        Some(since) => format!("retired since height {since}"),
+        None => "served".into(),
+    }
+}
+
 pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
     match command {
         Model::Add(add) => {
@@ -54,8 +62,9 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
         Model::List => {
             let models: Value = global.client()?.call("assay_models", json!({})).await?;
             global.show(&models, || {
-                let row = |m: &Value| [text(&m["name"]), text(&m["subnet"]), text(&m["bytes"]), text(&m["id"])];
-                table(["model", "subnet", "bytes", "id"], rows(&models).iter().map(row))
+                let row =
+                    |m: &Value| [text(&m["name"]), text(&m["subnet"]), serving(m), text(&m["bytes"]), text(&m["id"])];
+                table(["model", "subnet", "state", "bytes", "id"], rows(&models).iter().map(row))
             });
             Ok(())
         }
@@ -66,6 +75,7 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
                     ("model", text(&found["name"])),
                     ("id", text(&found["id"])),
                     ("subnet", text(&found["subnet"])),
+                    ("state", serving(&found)),
                     ("bytes", text(&found["bytes"])),
                     ("receipts", if found["groth16"].is_null() { "sumcheck" } else { "groth16" }.into()),
                     ("registered", format!("height {}", text(&found["registered"]))),

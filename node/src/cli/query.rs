@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use assay_ledger::{keys, tree};
+use assay_ledger::{
+    keys,
+    records::{Proposal as ProposalRecord, VoteRecord},
+    tree,
+};
 use assay_primitives::{AccountId, Hash32, ModelId, light, receipt::Blob};
 use clap::{ArgGroup, Args, Subcommand};
 use eyre::{bail, ensure, eyre};
@@ -40,7 +44,7 @@ pub(super) enum Query {
 
 #[derive(Args, Debug)]
 #[group(skip)]
-#[command(group(ArgGroup::new("entry").required(true).args(["account", "miner", "validator", "model", "key"])))]
+#[command(group(ArgGroup::new("entry").required(true).args(["account", "miner", "validator", "model", "proposal", "vote", "key"])))]
 pub(super) struct Proof {
     /// An account's balance and nonce.
     #[arg(long)]
@@ -54,6 +58,12 @@ pub(super) struct Proof {
     /// A model's registration, by id.
     #[arg(long, value_name = "ID")]
     model: Option<ModelId>,
+    /// A proposal, by number.
+    #[arg(long, value_name = "ID")]
+    proposal: Option<u64>,
+    /// An account's vote on a proposal: the receipt that it stands as it was cast.
+    #[arg(long, value_name = "ID:ACCOUNT", value_parser = vote_key)]
+    vote: Option<(u64, AccountId)>,
     /// Any state key, in hexadecimal.
     #[arg(long, value_name = "HEX", value_parser = hex_key)]
     key: Option<Blob>,
@@ -66,12 +76,33 @@ fn hex_key(text: &str) -> Result<Blob, String> {
     hex::decode(text).map(Blob).map_err(|e| format!("expected hexadecimal digits: {e}"))
 }
 
+fn vote_key(text: &str) -> Result<(u64, AccountId), String> {
+    let (id, account) = text.split_once(':').ok_or("expected a proposal's number, a colon and an account")?;
+    let id = id.parse().map_err(|_| format!("{id:?} is no proposal's number"))?;
+    Ok((id, account.parse().map_err(|e| format!("{e}"))?))
+}
+
+/// The record that an entry's bytes are, where the question says its kind.
+fn record(asked: &Proof, bytes: &[u8]) -> eyre::Result<Option<Value>> {
+    Ok(match asked {
+        Proof { proposal: Some(_), .. } => {
+            Some(serde_json::to_value(assay_primitives::decode::<ProposalRecord>("proposal", bytes)?)?)
+        }
+        Proof { vote: Some(_), .. } => {
+            Some(serde_json::to_value(assay_primitives::decode::<VoteRecord>("vote", bytes)?)?)
+        }
+        _ => None,
+    })
+}
+
 async fn proof(global: &Global, client: &RpcClient, asked: &Proof) -> eyre::Result<()> {
     let key = match asked {
         Proof { account: Some(id), .. } => keys::account(id),
         Proof { miner: Some(id), .. } => keys::miner(id),
         Proof { validator: Some(id), .. } => keys::validator(id),
         Proof { model: Some(id), .. } => keys::model(id),
+        Proof { proposal: Some(id), .. } => keys::proposal(*id),
+        Proof { vote: Some((id, account)), .. } => keys::vote(*id, account),
         Proof { key: Some(key), .. } => key.0.clone(),
         _ => bail!("say which entry, for example --account"),
     };
@@ -89,19 +120,25 @@ async fn proof(global: &Global, client: &RpcClient, asked: &Proof) -> eyre::Resu
     };
     let mut value = serde_json::to_value(&proven)?;
     value["certificate_checked"] = json!(certified);
+    let record = record(asked, &proven.fact.value.0)?;
+    if let Some(record) = &record {
+        value["record"] = record.clone();
+    }
     global.show(&value, || {
         let certificate = match certified {
             true => "checked, from the genesis validators on",
             false => "not checked; give --chain-spec FILE to check it",
         };
-        pairs([
+        let mut lines = vec![
             ("key", hex::encode(&key)),
             ("value", hex::encode(&proven.fact.value.0)),
             ("height", header.height.to_string()),
             ("state root", header.state_root.to_string()),
             ("proof", format!("{} bytes, holds", proven.fact.proof.0.len())),
             ("certificate", certificate.into()),
-        ])
+        ];
+        lines.extend(record.map(|record| ("it says", record.to_string())));
+        pairs(lines)
     });
     Ok(())
 }
@@ -198,6 +235,13 @@ pub(super) async fn status(global: &Global) -> eyre::Result<()> {
             ("peers", format!("{} consensus, {} data plane", found.peers, found.data_peers)),
             ("mempool", found.mempool.to_string()),
             ("node", format!("{} {} ({}), version {}", found.role, found.moniker, found.account, found.version)),
+            (
+                "rules",
+                found.upgrade.as_ref().map_or_else(
+                    || format!("version {}", found.app_version),
+                    |upgrade| format!("version {}; {}", found.app_version, upgrade.detail),
+                ),
+            ),
             ("health", if found.healthy { "ok".into() } else { format!("NOT OK: {}", found.reason) }),
         ])
     });

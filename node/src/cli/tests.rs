@@ -57,7 +57,18 @@ fn the_documented_commands_are_taken() {
         "assay subnet metagraph",
         "assay subnet params",
         "assay gov propose choice --title t",
-        "assay gov propose parameter tempo --title t --text why",
+        "assay gov propose parameter tempo --title t --text why --urgent",
+        "assay gov propose text --title t",
+        "assay gov propose model promote digits --title t",
+        "assay gov propose model retire HASH --title t --urgent",
+        "assay gov propose treasury ACCOUNT 12.5 --title t",
+        "assay gov propose upgrade 2 500 --title t",
+        "assay gov delegate ACCOUNT --wallet a",
+        "assay gov delegate --none",
+        "assay gov list",
+        "assay gov show 1 --json",
+        "assay query proof --vote 1:ACCOUNT --chain-spec s.json",
+        "assay query proof --proposal 1",
         "assay gov vote 1 yes",
         "assay gov vote 1 30 --wallet a",
         "assay model add m f.onnx --calibration c.json",
@@ -85,6 +96,7 @@ fn the_documented_commands_are_taken() {
 
 #[test]
 fn wrong_usage_is_refused_by_the_parser_with_status_two() {
+    let account = assay_primitives::AccountId([1; 32]).to_string();
     for line in [
         "assay",
         "assay dance",
@@ -102,12 +114,22 @@ fn wrong_usage_is_refused_by_the_parser_with_status_two() {
         "assay wallet transfer asy1x 5",
         "assay gov vote 1 maybe",
         "assay gov vote 1 -1",
+        "assay gov delegate",
+        "assay gov delegate ACCOUNT --none",
+        "assay gov propose text",
+        "assay gov propose model drop digits --title t",
+        "assay gov propose treasury nobody 5 --title t",
+        "assay gov propose upgrade two 500 --title t",
+        "assay query proof --vote 1",
+        "assay query proof --vote x:ACCOUNT",
+        "assay query proof --vote 1:ACCOUNT --proposal 1",
         "assay verify r.json",
         "assay verify r.json --genesis 12",
         "assay query proof",
         "assay chain-spec new --chain-id demo --preset prod --out s",
     ] {
-        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        let line = line.replace("ACCOUNT", &account);
+        assert_eq!(parse(&line).unwrap_err().exit_code(), 2, "{line}");
     }
     assert_eq!(parse("assay --help").unwrap_err().kind(), ErrorKind::DisplayHelp);
 }

@@ -293,13 +293,14 @@ fn idle(account: AccountId, around: &Circumstances) -> MinerLine {
 }
 
 fn proposal(proposal: Proposal, in_force: impl Fn(&str) -> Option<u64>) -> ProposalLine {
-    let (kind, name) = match &proposal.kind {
-        ProposalKind::Choice => ("choice", None),
-        ProposalKind::Parameter { name } => ("parameter", Some(name.as_str())),
+    let kind = proposal.kind.name();
+    let name = match &proposal.kind {
+        ProposalKind::Parameter { name } => Some(name.as_str()),
+        _ => None,
     };
     let result = match &proposal.outcome {
         None => Value::Null,
-        Some(Outcome::Choice { tally }) => json!({
+        Some(Outcome::Choice { tally, .. }) => json!({
             "yes": tally.yes, "no": tally.no, "abstain": tally.abstain, "veto": tally.veto,
         }),
         Some(Outcome::Parameter { value, previous, voted, outliers, .. }) => json!({

@@ -156,7 +156,8 @@ async fn propose(cast: &Cast, title: &str, kind: ProposalKind) -> eyre::Result<u
     if let Some(number) = found(&proposer.node.store().snapshot())? {
         return Ok(number);
     }
-    let action = Action::Propose { title: title.into(), text: "Opened by the devnet's script.".into(), kind };
+    let action =
+        Action::Propose { title: title.into(), text: "Opened by the devnet's script.".into(), kind, urgent: false };
     let id = proposer.node.chain().submit(action, &proposer.owner).await?;
     confirmed(cast, "a proposal", id).await?;
     let number = wait_for(cast, "a proposal", found).await?;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{Shared, health};
 use crate::{
-    chain::Block,
+    chain::{APP_VERSION, Block, knows_rules},
     mempool::SubmitError,
     roles::{InferError, ReceiptSystem},
     rpc::{Answer, BackendError, BlockBody, Identity, Proven, RpcBackend, Snapshot, TxStatus, Vitals},
@@ -26,7 +26,11 @@ impl RpcBackend for Shared {
         let snapshot = self.store.snapshot();
         let interval = query::params(&snapshot).map_or(Duration::ZERO, |p| Duration::from_millis(p.block_interval_ms));
         let (tip, health) = match snapshot.tip() {
-            Ok(tip) => (Some(tip), health::judge(&engine, interval)),
+            Ok(tip) => {
+                let rules = query::app_version(&snapshot).map_err(|e| e.to_string());
+                let known = rules.and_then(|version| knows_rules(&version, tip.height, APP_VERSION));
+                (Some(tip), known.and_then(|()| health::judge(&engine, interval)))
+            }
             Err(e) => (None, Err(format!("the store cannot be read: {e}"))),
         };
         Vitals {

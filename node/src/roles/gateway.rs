@@ -79,6 +79,16 @@ pub enum InferError {
         /// What was asked for.
         name: String,
     },
+    /// Retired by a vote.
+    #[error(
+        "model {name} is retired by a vote since height {since}, and nobody serves it; `assay model list` shows those that are served"
+    )]
+    Retired {
+        /// The model's name.
+        name: String,
+        /// Since this height.
+        since: u64,
+    },
     /// The input does not fit the model.
     #[error(transparent)]
     Input(EngineError),
@@ -113,7 +123,13 @@ fn list(tried: &[(AccountId, String)]) -> String {
 impl InferError {
     /// Another request could succeed now; this one cannot.
     pub fn is_callers_fault(&self) -> bool {
-        matches!(self, InferError::UnknownModel { .. } | InferError::Input(_) | InferError::NoKey { .. })
+        matches!(
+            self,
+            InferError::UnknownModel { .. }
+                | InferError::Retired { .. }
+                | InferError::Input(_)
+                | InferError::NoKey { .. }
+        )
     }
 }
 
@@ -170,6 +186,9 @@ impl Inner {
             Err(_) => query::model_by_name(view, name)?,
         };
         let record = record.ok_or_else(unknown)?;
+        if let Some(since) = record.retired {
+            return Err(InferError::Retired { name: record.name, since });
+        }
         let engine = self.models.engine(view, &record.id)?.ok_or_else(unknown)?;
         Ok((record, engine))
     }

@@ -203,8 +203,14 @@ impl Miner {
         }
         let unknown =
             || refuse(RefusalCode::UnknownModel, format!("subnet {} has no model {}", request.subnet, request.model));
-        if query::model(view, &request.model)?.is_none_or(|m| m.subnet != request.subnet) {
+        let Some(model) = query::model(view, &request.model)?.filter(|m| m.subnet == request.subnet) else {
             return Ok(Err(unknown()));
+        };
+        // What was asked in the epoch in which it was retired may have been on its way.
+        let began = query::epoch_start(view, request.epoch)?.unwrap_or(0);
+        if let Some(since) = model.retired.filter(|since| *since < began) {
+            let reason = format!("model {} is retired by a vote since height {since}", model.name);
+            return Ok(Err(refuse(RefusalCode::UnknownModel, reason)));
         }
         Ok(self.models.engine(view, &request.model)?.ok_or_else(unknown))
     }
@@ -351,7 +357,7 @@ impl Miner {
     /// Derives the proving keys of the miner's models, so that the first ask need not wait for it.
     fn warm_up(&self) -> Result<(), RoleError> {
         let view = &*self.chain.0.snapshot()?;
-        for model in query::models(view)? {
+        for model in query::models(view)?.into_iter().filter(|model| model.retired.is_none()) {
             let Some(engine) = self.models.engine(view, &model.id)? else { continue };
             if let Err(error) = answer::warm_up(engine.model()) {
                 tracing::warn!(model = model.name, %error, "this model cannot be proved");

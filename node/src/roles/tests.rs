@@ -11,7 +11,7 @@ use assay_circuits::model::Model;
 use assay_ledger::{
     BlockContext, MemoryState, SignedTransaction, query,
     records::{ChallengeStatus, SlashReason},
-    tx::{Consent, ScoreEntry, Transaction},
+    tx::{Ballot, Consent, ModelAction, ProposalKind, ScoreEntry, Transaction},
 };
 use assay_primitives::{
     AccountId, Amount, ModelId, Score, Signature, Signed,
@@ -481,6 +481,43 @@ async fn the_gateway_hands_out_verified_answers_only_and_falls_back_to_an_honest
     assert!(matches!(plain.proof, ReceiptProof::Sumcheck { .. }));
     assert!(gateway.infer("digitz", &pixels(0), None).await.unwrap_err().is_callers_fault());
     assert!(gateway.infer("digits", &[1.0], None).await.unwrap_err().is_callers_fault());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_model_is_asked_for_no_more_and_what_was_on_its_way_is_answered() {
+    let (gov_voting_blocks, gov_timelock_blocks, gov_urgent_timelock_blocks) = (2, 0, 0);
+    let params = Params {
+        tempo: 8,
+        challenge_window: 3,
+        gov_voting_blocks,
+        gov_timelock_blocks,
+        gov_urgent_timelock_blocks,
+        ..params()
+    };
+    let bed = Bed::new(params);
+    let miner = bed.honest(10).await;
+    let kind = ProposalKind::Model { action: ModelAction::Retire, model: digits().id() };
+    let propose = Action::Propose { title: "Retire it".into(), text: String::new(), kind, urgent: false };
+    bed.chain.submit(propose, &key(OWNER)).await.unwrap();
+    bed.chain.block();
+    bed.chain.submit(Action::Vote { proposal: 1, ballot: Ballot::Yes }, &key(OWNER)).await.unwrap();
+    (0..3).for_each(|_| bed.chain.block());
+    assert!(query::subnet(&*bed.chain.view(), SUBNET).unwrap().unwrap().models.is_empty());
+
+    let gateway = Gateway::new(bed.chain.clone(), bed.net.clone(), key(2), RoleMetrics::default());
+    let error = gateway.infer("digits", &pixels(0), None).await.unwrap_err();
+    assert!(matches!(error, InferError::Retired { since: 5, .. }) && error.is_callers_fault(), "{error}");
+    assert_eq!(code(&miner.answer(bed.ask(&key(1), 10, 1)).await), None);
+    let epoch = bed.next_epoch();
+    assert_eq!(code(&miner.answer(bed.ask(&key(1), 10, 2)).await), Some(RefusalCode::UnknownModel));
+
+    // A validator with nothing to ask for lets the epochs go by.
+    let (metrics, stop) = (RoleMetrics::default(), CancellationToken::new());
+    let running = bed.validator(&metrics, &stop);
+    bed.blocks_until(|view| query::chain(view).unwrap().epoch > epoch + 1).await;
+    assert_eq!((metrics.validator_tasks.get(), metrics.validator_commits.get()), (0, 0));
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[test]

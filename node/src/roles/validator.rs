@@ -169,6 +169,9 @@ impl Validator {
             self.on_done(done).await?;
         }
         let Some(round) = self.round.as_mut().filter(|r| !r.closed) else { return Ok(()) };
+        round.drop_retired(|subnet, model| {
+            Ok(query::subnet(view, subnet)?.is_some_and(|subnet| subnet.models.contains(model)))
+        })?;
         if clock.position < clock.closing() {
             round.launch(clock, &self.bench);
         }

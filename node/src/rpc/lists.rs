@@ -2,8 +2,10 @@
 
 use assay_chain_spec::Params as ChainParams;
 use assay_ledger::{
-    keys, query,
-    records::{ModelRecord, Operator, Proposal, Redelegation, Slash, SubnetRecord, Unbonding},
+    Standing, keys, query,
+    records::{
+        ModelRecord, Operator, Proposal, ProposalStatus, Redelegation, Slash, SubnetRecord, Unbonding, VoteDelegation,
+    },
 };
 use assay_primitives::{AccountId, Amount, ModelId, task::SubnetId};
 use serde::Serialize;
@@ -26,6 +28,10 @@ pub(super) struct AccountView {
     stake: Amount,
     unbonding: Vec<Unbonding>,
     moved: Vec<Redelegation>,
+    /// Whose votes its stake follows, and since when.
+    votes_follow: Option<VoteDelegation>,
+    /// The accounts whose stake follows its votes.
+    votes_followed_by: Vec<AccountId>,
 }
 
 pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> {
@@ -39,6 +45,8 @@ pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> 
         stake: query::stake_of(&*view, id)?,
         unbonding: query::unbondings_of(&*view, id)?,
         moved: query::redelegations_of(&*view, id)?,
+        votes_follow: query::vote_delegation(&*view, id)?,
+        votes_followed_by: query::vote_delegators(&*view, id)?,
     })
 }
 
@@ -99,9 +107,17 @@ pub(super) fn proposal(b: &dyn RpcBackend, id: u64) -> Reply<Value> {
     let view = b.snapshot()?;
     let proposal = query::proposal(&*view, id)?
         .ok_or_else(|| BackendError::NotFound(format!("there is no proposal {id}; `assay gov list` lists them")))?;
-    let vote = |(account, vote): (AccountId, assay_ledger::records::VoteRecord)| json!({ "account": account, "ballot": vote.ballot, "stake": vote.stake, "height": vote.height });
-    let votes: Vec<Value> = query::votes(&*view, id)?.into_iter().map(vote).collect();
-    Ok(json!({ "proposal": proposal, "votes": votes }))
+    let vote = |(account, vote): (AccountId, assay_ledger::records::VoteRecord)| json!({ "account": account, "ballot": vote.ballot, "stake": vote.stake, "height": vote.height, "via": vote.via });
+    let (votes, now) = match proposal.status {
+        ProposalStatus::Voting => {
+            let Standing { votes, voted, quorum, status, outcome } = assay_ledger::standing(&*view, &proposal)?;
+            let now = json!({ "status": status, "outcome": outcome, "voted": voted, "quorum_reached": quorum });
+            (votes, now)
+        }
+        _ => (query::votes(&*view, id)?, Value::Null),
+    };
+    let votes: Vec<Value> = votes.into_iter().map(vote).collect();
+    Ok(json!({ "proposal": proposal, "votes": votes, "now": now }))
 }
 
 pub(super) fn known_subnet(b: &dyn RpcBackend, id: SubnetId) -> Reply<()> {

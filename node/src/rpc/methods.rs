@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_ledger::{
-    BlockContext, Refusal,
-    query::{self},
-    tx::SignedTransaction,
-};
+use assay_ledger::{BlockContext, Refusal, query, records::Upgrade, tx::SignedTransaction};
 use assay_primitives::{AccountId, Hash32, receipt::Blob, task::SubnetId};
 use jsonrpsee::{
     RpcModule,
@@ -17,7 +13,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{BackendError, INVALID_PARAMS, RpcBackend, lists};
-use crate::{home::Role, roles::ReceiptSystem};
+use crate::{
+    chain::{self, APP_VERSION},
+    home::Role,
+    roles::ReceiptSystem,
+};
 
 /// Transactions tried at the same time: each executes a block, and the node has its own to execute.
 const SIMULATIONS: usize = 2;
@@ -61,6 +61,25 @@ pub struct Status {
     pub reason: String,
     /// The program's version.
     pub version: String,
+    /// Version of the rules that the next block goes by.
+    pub app_version: u32,
+    /// The upgrade that is ahead, if one is.
+    pub upgrade: Option<UpgradeAhead>,
+}
+
+/// An upgrade that was voted for and is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeAhead {
+    /// Version of the rules.
+    pub version: u32,
+    /// The first block that goes by it.
+    pub height: u64,
+    /// The proposal that decided it.
+    pub proposal: u64,
+    /// Whether the node's program knows it; if not, the node stops before that block.
+    pub known: bool,
+    /// The same in words.
+    pub detail: String,
 }
 
 #[derive(Deserialize)]
@@ -274,7 +293,16 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
 
 pub(crate) fn status(b: &dyn RpcBackend) -> Reply<Status> {
     let (identity, vitals) = (b.identity(), b.vitals());
-    let chain = query::chain(&*b.snapshot()?)?;
+    let snapshot = b.snapshot()?;
+    let (chain, version) = (query::chain(&*snapshot)?, query::app_version(&*snapshot)?);
+    let detail = chain::upgrade_ahead(&version, chain.height, APP_VERSION);
+    let upgrade = version.planned.zip(detail).map(|(Upgrade { version, height, proposal }, detail)| UpgradeAhead {
+        version,
+        height,
+        proposal,
+        known: version <= APP_VERSION,
+        detail,
+    });
     Ok(Status {
         chain_id: identity.chain_id.clone(),
         genesis_hash: identity.genesis,
@@ -293,6 +321,8 @@ pub(crate) fn status(b: &dyn RpcBackend) -> Reply<Status> {
         healthy: vitals.healthy,
         reason: vitals.reason,
         version: env!("CARGO_PKG_VERSION").into(),
+        app_version: version.at(chain.height.saturating_add(1)),
+        upgrade,
     })
 }
 

@@ -1,6 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use assay_ledger::{keys, tree, tx::Action};
+use assay_ledger::{
+    keys,
+    records::VoteRecord,
+    tree,
+    tx::{Action, Ballot, ProposalKind},
+};
 use assay_primitives::{Amount, light};
 use serde_json::{Value, json};
 
@@ -29,6 +34,7 @@ async fn status_names_chain_height_role_and_what_is_amiss() {
     }
     assert_eq!(status["genesis_hash"], json!(node.genesis));
     assert_eq!((status["height"].as_u64(), status["healthy"].as_bool()), (Some(1), Some(false)));
+    assert_eq!((&status["app_version"], &status["upgrade"]), (&json!(1), &Value::Null));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,6 +70,41 @@ async fn a_proof_can_be_checked_from_the_genesis_validators_on() {
     let set = node.spec.validator_set().unwrap();
     light::verify_path(&node.genesis, &set, &proven.changes, &proven.header).unwrap();
     assert_eq!(code(&client.proof(b"nothing".to_vec()).await.unwrap_err()), NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vote_is_shown_as_it_stands_with_whom_stake_follows_and_proves_its_receipt() {
+    let (node, _server, client) = served().await;
+    let send = async |signer: u8, action: Action| {
+        let id = client.submit(assay_primitives::encode(&node.transaction_of(signer, action))).await.unwrap();
+        assert_eq!(client.transaction(&id).await.unwrap().unwrap().error, None);
+    };
+    let kind = ProposalKind::Parameter { name: "min_fee".into() };
+    send(11, Action::DelegateVote { to: Some(key(12).account()) }).await;
+    send(12, Action::Propose { title: "Fees".into(), text: String::new(), kind, urgent: true }).await;
+    let before: Value = client.call("assay_proposal", json!({ "id": 1 })).await.unwrap();
+    assert_eq!((&before["now"]["quorum_reached"], &before["now"]["status"]), (&json!(false), &json!("no_quorum")));
+    for (voter, value) in [(12, 3000), (13, 3000), (14, 900_000_000)] {
+        send(voter, Action::Vote { proposal: 1, ballot: Ballot::Value(value) }).await;
+    }
+    let found: Value = client.call("assay_proposal", json!({ "id": 1 })).await.unwrap();
+    assert_eq!(found["proposal"]["urgent"], json!(true));
+    let now = &found["now"];
+    assert_eq!((&now["status"], &now["quorum_reached"]), (&json!("passed"), &json!(true)), "{now}");
+    assert_eq!(now["voted"], json!(Amount::asy(4000)));
+    let settled = &now["outcome"]["parameter"];
+    assert_eq!((&settled["value"], &settled["outliers"][0][0]), (&json!(3000), &json!(key(14).account())), "{now}");
+    let followed = found["votes"].as_array().unwrap().iter().find(|v| v["account"] == json!(key(11).account()));
+    assert_eq!(followed.unwrap()["via"], json!(key(12).account()));
+    let account: Value = client.call("assay_account", json!({ "account": key(12).account() })).await.unwrap();
+    assert_eq!(account["votes_followed_by"], json!([key(11).account()]));
+
+    let receipt = keys::vote(1, &key(12).account());
+    let proven = client.proof(receipt.clone()).await.unwrap();
+    let (root, value) = (proven.header.header.state_root, proven.fact.value.0);
+    tree::verify_fact(&root, &receipt, &value, &proven.fact.proof.0).unwrap();
+    let vote: VoteRecord = assay_primitives::decode("vote", &value).unwrap();
+    assert_eq!((vote.ballot, vote.stake, vote.via), (Ballot::Value(3000), Amount::asy(1000).0, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

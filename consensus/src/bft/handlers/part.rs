@@ -18,6 +18,11 @@ pub(crate) async fn handle<E: Executor>(
     message: StreamMessage<Part>,
     reply: Reply<Option<ProposedValue<Ctx>>>,
 ) -> Result<(), Fault> {
+    if app.halted.is_some() {
+        // Blocks of a height that this program takes no part in.
+        let _ = reply.send(None);
+        return Ok(());
+    }
     let mut streams = std::mem::replace(&mut app.streams, Streams::new(0));
     let mut opened = None;
     let inserted = streams.insert(sender, message, |init| {

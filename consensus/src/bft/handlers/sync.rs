@@ -80,7 +80,7 @@ pub(crate) async fn process<E: Executor>(
     bytes: Bytes,
     reply: Reply<SyncedValueOutcome<Ctx>>,
 ) -> Result<(), Fault> {
-    let Some(number) = round.as_u32().filter(|_| height.0 == app.tip.height + 1) else {
+    let Some(number) = round.as_u32().filter(|_| height.0 == app.tip.height + 1 && app.halted.is_none()) else {
         let _ = reply.send(SyncedValueOutcome::LocalTransientError);
         return Ok(());
     };

@@ -46,6 +46,8 @@ pub(super) struct Counter {
     pub(super) refused_height: Option<u64>,
     /// Cannot commit this height.
     pub(super) faulty_height: Option<u64>,
+    /// Does not know the rules of this height and those above.
+    pub(super) unknown_from: Option<u64>,
 }
 
 impl Counter {
@@ -58,6 +60,7 @@ impl Counter {
             builds_wrong: false,
             refused_height: None,
             faulty_height: None,
+            unknown_from: None,
         }
     }
 
@@ -89,6 +92,13 @@ impl Executor for Counter {
     fn validators(&self, height: u64) -> Result<ValidatorSet, Fault> {
         assert!((1..=self.height() + 1).contains(&height));
         Ok(self.sets.range(..=height).next_back().unwrap().1.clone())
+    }
+
+    fn may_go_on(&self) -> Result<(), Fault> {
+        match self.unknown_from {
+            Some(from) if self.height() + 1 >= from => Err(Fault(format!("height {from} needs another program"))),
+            _ => Ok(()),
+        }
     }
 
     fn block_interval(&self) -> Duration {

@@ -270,6 +270,34 @@ async fn a_node_that_finds_a_decided_block_invalid_stops_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_height_of_unknown_rules_is_never_begun_and_every_node_comes_as_far() {
+    let mut network = network("halt", 5, 4, &keys(4), Duration::from_millis(50));
+    for node in &mut network.nodes {
+        node.app.unknown_from = Some(6);
+    }
+    network.start().await;
+    for node in &mut network.nodes {
+        let engine = node.engine.as_mut().unwrap();
+        let reason = tokio::time::timeout(Duration::from_secs(60), engine.stopped()).await.unwrap();
+        assert_eq!(reason, StopReason::Fault(crate::bft::Fault("height 6 needs another program".into())));
+        assert_eq!(node.app.height(), 5, "the last height that all know the rules of");
+        assert!(node.app.store().undecided.keys().all(|(height, _)| *height < 6));
+    }
+    network.stop().await;
+    network.check_agreement();
+    let refused = start(network.nodes[0].config.clone(), network.nodes[0].app.clone()).await;
+    assert!(matches!(refused, Err(StartError::Fault(fault)) if fault.0.contains("height 6")));
+    // A program that knows the rules goes on where the other stopped.
+    for node in &mut network.nodes {
+        node.app.unknown_from = None;
+    }
+    network.start().await;
+    network.reach(&[0, 1, 2, 3, 4], 9, Duration::from_secs(60)).await;
+    network.stop().await;
+    network.check_agreement();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_the_application_stops_its_engine_with_the_reason() {
     let mut network = network("fault", 1, 1, &keys(1), Duration::ZERO);
     network.nodes[0].app.faulty_height = Some(3);

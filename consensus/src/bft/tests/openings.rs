@@ -45,6 +45,7 @@ fn app(proposer: &Keypair) -> App<Counter> {
         first_seen: Default::default(),
         judged: Default::default(),
         openings: Default::default(),
+        halted: None,
         network: mpsc::channel(1).0,
         net_requests: mpsc::channel(1).0,
         status: watch::channel(status()).0,

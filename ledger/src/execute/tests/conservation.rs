@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{
     Event, build, least_fee, query,
-    tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
+    tx::{Action, Ballot, Consent, Endpoint, ModelAction, ProposalKind},
     world::{World, key, quick_params, sheet, unaudited},
 };
 
@@ -27,7 +27,8 @@ enum Step {
     Refute(u8, bool),
     Challenge(u8, u8),
     DoubleSign(u8),
-    Propose(u8, bool),
+    Propose(u8, u8, bool),
+    Delegate(u8, Option<u8>),
     Vote(u8, u8, u8),
     EndBlock,
 }
@@ -61,7 +62,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4u8, any::<bool>()).prop_map(|(m, wrong)| Step::Refute(m, wrong)),
         1 => (0..4u8, 0..4u8).prop_map(|(v, m)| Step::Challenge(v, m)),
         1 => (3..5u8).prop_map(Step::DoubleSign),
-        1 => (0..8u8, any::<bool>()).prop_map(|(a, choice)| Step::Propose(a, choice)),
+        1 => (0..8u8, 0..6u8, any::<bool>()).prop_map(|(a, kind, urgent)| Step::Propose(a, kind, urgent)),
+        1 => (0..8u8, prop::option::of(0..8u8)).prop_map(|(a, b)| Step::Delegate(a, b)),
         1 => (0..8u8, 1..4u8, 0..6u8).prop_map(|(a, p, b)| Step::Vote(a, p, b)),
         7 => Just(Step::EndBlock),
     ]
@@ -134,11 +136,20 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
             let sign = |block| Signed::new(vote(block), &world.genesis, &validator(v));
             (owner(1), Action::DoubleSign { first: sign(None), second: sign(Some(Hash32::ZERO)) })
         }
-        Step::Propose(a, choice) => {
-            let name = "epoch_emission".to_string();
-            let kind = if choice { ProposalKind::Choice } else { ProposalKind::Parameter { name } };
-            (owner(a), Action::Propose { title: "t".into(), text: String::new(), kind })
+        Step::Propose(a, kind, urgent) => {
+            let model = world.model.id();
+            let kinds = [
+                ProposalKind::Choice,
+                ProposalKind::Parameter { name: "epoch_emission".into() },
+                ProposalKind::Text,
+                ProposalKind::Model { action: ModelAction::Retire, model },
+                ProposalKind::Treasury { to: owner(a).account(), amount: Amount(u64::from(a) + 1) },
+                ProposalKind::Upgrade { version: 2, height: world.height() + 12 },
+            ];
+            let kind = kinds[usize::from(kind)].clone();
+            (owner(a), Action::Propose { title: "t".into(), text: String::new(), kind, urgent })
         }
+        Step::Delegate(a, b) => (owner(a), Action::DelegateVote { to: b.map(|b| owner(b).account()) }),
         Step::Vote(a, proposal, b) => {
             let ballots =
                 [Ballot::Yes, Ballot::No, Ballot::Abstain, Ballot::Veto, Ballot::Value(5), Ballot::Value(500)];

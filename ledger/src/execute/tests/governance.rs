@@ -9,28 +9,33 @@ use crate::{
     world::{FEE, World, key, quick_params},
 };
 
-fn propose(world: &mut World, kind: ProposalKind) -> u64 {
-    let proposer = world.owners[7].clone();
-    let action = Action::Propose { title: "A title".into(), text: "Reasons".into(), kind };
-    world.run(&proposer, action).unwrap();
-    query::proposals(&world.state).unwrap().last().unwrap().id
+/// A proposal of the owner without stake, with a title of its own.
+pub(super) fn propose(world: &mut World, kind: ProposalKind) -> u64 {
+    try_propose(world, kind, false).unwrap()
 }
 
-fn parameter(name: &str) -> ProposalKind {
+pub(super) fn try_propose(world: &mut World, kind: ProposalKind, urgent: bool) -> Result<u64, String> {
+    let proposer = world.owners[7].clone();
+    let title = format!("Asked after block {}", world.height());
+    world.run(&proposer, Action::Propose { title, text: "Reasons".into(), kind, urgent })?;
+    Ok(query::proposals(&world.state).unwrap().last().unwrap().id)
+}
+
+pub(super) fn parameter(name: &str) -> ProposalKind {
     ProposalKind::Parameter { name: name.into() }
 }
 
-fn vote(world: &mut World, owner: usize, proposal: u64, ballot: Ballot) -> Result<(), String> {
+pub(super) fn vote(world: &mut World, owner: usize, proposal: u64, ballot: Ballot) -> Result<(), String> {
     let owner = world.owners[owner].clone();
     world.run(&owner, Action::Vote { proposal, ballot })
 }
 
-fn get(world: &World, id: u64) -> Proposal {
+pub(super) fn get(world: &World, id: u64) -> Proposal {
     query::proposal(&world.state, id).unwrap().unwrap()
 }
 
-/// All four owners vote in one block, and the votes are counted.
-fn decide(world: &mut World, id: u64, ballots: [Ballot; 4]) -> Proposal {
+/// All four owners with stake vote in one block, and the votes are counted.
+pub(super) fn decide(world: &mut World, id: u64, ballots: [Ballot; 4]) -> Proposal {
     let votes: Vec<_> = ballots
         .iter()
         .zip(world.owners.clone())
@@ -52,7 +57,7 @@ fn a_choice_passes_waits_and_is_executed_and_the_deposit_comes_back() {
     let proposal = decide(&mut world, id, [Ballot::Yes, Ballot::Yes, Ballot::No, Ballot::Abstain]);
     assert_eq!(proposal.status, ProposalStatus::Passed);
     assert_eq!(world.balance(&proposer), before - FEE.0);
-    let Some(Outcome::Choice { tally }) = proposal.outcome else { panic!("a tally") };
+    let Some(Outcome::Choice { tally, .. }) = proposal.outcome else { panic!("a tally") };
     assert_eq!((tally.yes, tally.no, tally.abstain), (Amount::asy(2000).0, Amount::asy(1000).0, Amount::asy(1000).0));
     world.advance_to(proposal.execute_at);
     assert_eq!(get(&world, id).status, ProposalStatus::Passed);
@@ -191,7 +196,12 @@ fn stake_counts_as_it_was_at_the_snapshot_whatever_moves_after() {
 fn malformed_proposals_and_ballots_of_the_wrong_kind_are_refused() {
     let mut world = World::new();
     let proposer = world.owners[7].clone();
-    let with = |title: &str, text: usize, kind| Action::Propose { title: title.into(), text: "x".repeat(text), kind };
+    let with = |title: &str, text: usize, kind| Action::Propose {
+        title: title.into(),
+        text: "x".repeat(text),
+        kind,
+        urgent: false,
+    };
     for (action, reason) in [
         (with("", 0, ProposalKind::Choice), "must lie in"),
         (with(&"x".repeat(121), 0, ProposalKind::Choice), "must lie in"),
@@ -203,7 +213,7 @@ fn malformed_proposals_and_ballots_of_the_wrong_kind_are_refused() {
         assert!(error.contains(reason), "{error}");
     }
     let id = propose(&mut world, ProposalKind::Choice);
-    assert!(vote(&mut world, 0, id, Ballot::Value(5)).unwrap_err().contains("a choice takes"));
+    assert!(vote(&mut world, 0, id, Ballot::Value(5)).unwrap_err().contains("choice proposals take"));
     let id = propose(&mut world, parameter("tempo"));
     assert!(vote(&mut world, 0, id, Ballot::Yes).unwrap_err().contains("names a number"));
     assert!(vote(&mut world, 0, id, Ballot::Value(3)).unwrap_err().contains("must lie in 4..="));

@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -15,12 +15,12 @@ use std::{
 use assay_chain_spec::Params;
 use assay_inference::ExactEngine;
 use assay_ledger::{
-    audit,
+    StoreError, audit,
     records::{Chain, MinerRecord},
     tx::{Endpoint, Mark, ScoreEntry},
 };
 use assay_primitives::{
-    AccountId, Hash32, Signed,
+    AccountId, Hash32, ModelId, Signed,
     task::{Request, Response, SubnetId},
 };
 use assay_scoring::{EpochSeed, MeanMark, Tally, Verdict};
@@ -140,6 +140,22 @@ impl Round {
         }
         planned.sort_by_key(|p| p.due);
         self.planned = planned.into();
+    }
+
+    /// Gives up the planned tasks of models that are no longer served. What was asked already is answered.
+    pub(super) fn drop_retired(
+        &mut self,
+        served: impl Fn(SubnetId, &ModelId) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut asked = BTreeMap::new();
+        for planned in &self.planned {
+            let model = planned.engine.model().id();
+            if let Entry::Vacant(entry) = asked.entry((planned.subnet, model)) {
+                entry.insert(served(planned.subnet, &model)?);
+            }
+        }
+        self.planned.retain(|planned| asked[&(planned.subnet, planned.engine.model().id())]);
+        Ok(())
     }
 
     /// Starts the tasks that are due.
