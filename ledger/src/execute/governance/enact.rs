@@ -137,6 +137,10 @@ fn enact(state: &mut Overlay<'_>, proposal: &Proposal, height: u64) -> Result<()
             state.emit(Event::ModelVoted { model: *model, subnet: subnet.id, action: *action });
         }
         ProposalKind::Treasury { to, amount } => {
+            let found = query::account(state, &treasury())?.balance;
+            if found < *amount {
+                return Err(ActionError::not_now(format!("the treasury has {found}, {amount} were to be paid")));
+            }
             debit(state, &treasury(), *amount, "the payment from the treasury")?;
             credit(state, to, *amount)?;
             state.emit(Event::TreasuryPaid { proposal: proposal.id, to: *to, amount: *amount });

@@ -79,7 +79,7 @@ fn the_treasury_pays_what_was_voted_and_nothing_where_it_has_too_little() {
     let burned = query::supply(&world.state).unwrap().burned;
     let failed = enacted(&mut world, id);
     assert_eq!(failed.status, ProposalStatus::Failed);
-    assert!(refused(&failed).contains("the payment from the treasury takes"), "{failed:?}");
+    assert!(refused(&failed).contains("the treasury has 0 ASY"), "{failed:?}");
     assert_eq!((world.balance(&to), world.balance(&treasury())), (500, 0));
     assert_eq!(query::supply(&world.state).unwrap().burned, burned + 4 * FEE.0, "the deposit came back");
     assert!(query::agenda(&world.state).unwrap().passed.is_empty(), "it is tried once");

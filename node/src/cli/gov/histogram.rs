@@ -67,7 +67,11 @@ pub(super) fn histogram(bounds: ParameterBounds, marks: &[Mark], settled: Option
     // Label, two spaces, bar, one space, a share like `100.0 %`, a note.
     let bar = width.saturating_sub(digits + 2 + 1 + 7 + note).clamp(NARROWEST, WIDEST);
     let mut lines = String::new();
-    for (row, label) in rows.iter().zip(labels) {
+    for (i, (row, label)) in rows.iter().zip(&labels).enumerate() {
+        // Where values lie further apart than parts of the scale do, a part without any begins where the next one does.
+        if labels.get(i + 1) == Some(label) {
+            continue;
+        }
         let tenths = (row.agreeing + row.outlying) * 1000 / total;
         // Whoever has stake is seen, however little, and none of a bar is longer than all of it.
         let length = |stake: u128| usize::try_from((stake * bar as u128).div_ceil(total)).unwrap_or(bar);
@@ -108,6 +112,15 @@ mod tests {
         assert_eq!(lines[0], "  20  xxxxxxxxxx                               25.0 % outlier");
         assert!(lines[11].starts_with("2284  ###") && lines[11].ends_with("75.0 % <- 3000"), "{drawn}");
         assert!(lines[1..11].iter().all(|line| !line.contains(['#', 'x'])), "{drawn}");
+    }
+
+    #[test]
+    fn small_numbers_have_a_row_each_and_no_more() {
+        let bounds = ParameterBounds { low: 1, high: 1000 };
+        let drawn = histogram(bounds, &[mark(3, 20, false), mark(4, 10, false)], Some(3), 60);
+        let labels: Vec<&str> = drawn.lines().map(|line| &line[..1]).collect();
+        assert_eq!(labels, ["3", "4"], "{drawn}");
+        assert!(drawn.contains("66.6 % <- 3") && drawn.contains("33.3 %"), "{drawn}");
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub(in crate::cli) enum Propose {
     /// Other rules of the chain from a height on; programs that do not know them stop before it.
     Upgrade {
         /// The version of the rules: the next one above the version in force, which `assay status` shows.
-        version: u32,
+        #[arg(value_name = "VERSION")]
+        rules: u32,
         /// The first block under them.
         height: u64,
         #[command(flatten)]
@@ -107,8 +108,8 @@ impl Propose {
             Propose::Treasury { to, amount, proposal } => {
                 (ProposalKind::Treasury { to: *to, amount: *amount }, proposal)
             }
-            Propose::Upgrade { version, height, proposal } => {
-                (ProposalKind::Upgrade { version: *version, height: *height }, proposal)
+            Propose::Upgrade { rules, height, proposal } => {
+                (ProposalKind::Upgrade { version: *rules, height: *height }, proposal)
             }
         })
     }
