@@ -5,7 +5,7 @@
 //! DIR/chain-spec.json   the chain
 //! DIR/keys/operator.json  signs blocks, scores, requests, responses
 //! DIR/keys/owner.json     holds the money; a node runs without it
-//! DIR/keys/network.json   names the node among its peers
+//! DIR/keys/network.json   names the node among its data plane's peers
 //! DIR/data/             blocks and state
 //! DIR/wallets/          further keys of `assay wallet`
 //! ```
@@ -236,6 +236,24 @@ impl Home {
         self.data_dir().join("store")
     }
 
+    /// The key that names this node to the block engines of others. It is made at the first start and lies with the data, not
+    /// with the keys: a home copied without its data is another peer. With one name for both, neither would reach the
+    /// network, and a validator that runs twice would not be found out.
+    ///
+    /// # Errors
+    /// A key file's.
+    pub fn engine_identity(&self) -> Result<Keypair, HomeError> {
+        let path = self.data_dir().join("engine-identity.json");
+        match keyfile::read(&path) {
+            Err(KeyFileError::Missing { .. }) => {
+                let key = keyfile::generate();
+                keyfile::create(&path, &key)?;
+                Ok(key)
+            }
+            found => Ok(found?),
+        }
+    }
+
     /// Where a miner keeps the `groth16` keys that ceremonies gave: `MODEL_ID.key`.
     pub fn groth16_dir(&self) -> PathBuf {
         self.dir.join("groth16")
@@ -316,6 +334,15 @@ pub(crate) mod tests {
         let spec = spec_of(&[accounts]);
         let home = create(dir.path(), &config(spec.genesis_hash()), &spec).unwrap();
         (dir, home)
+    }
+
+    #[test]
+    fn a_home_copied_without_its_data_is_another_peer_and_a_restart_is_none() {
+        let (dir, home) = made();
+        let identity = home.engine_identity().unwrap();
+        assert_eq!(Home::open(dir.path()).unwrap().engine_identity().unwrap().account(), identity.account());
+        std::fs::remove_dir_all(home.data_dir()).unwrap();
+        assert_ne!(home.engine_identity().unwrap().account(), identity.account());
     }
 
     #[test]

@@ -325,7 +325,7 @@ async fn start_engine(home: &Home, role: Role, chain: Chain) -> eyre::Result<Eng
         listen,
         peers: home.config.peers.consensus.iter().map(resolve).collect::<eyre::Result<_>>()?,
         home: home.data_dir().join("consensus"),
-        network_key: home.network.clone(),
+        network_key: home.engine_identity()?,
         signer: (role == Role::Validator).then(|| home.operator.clone()),
         max_block_bytes,
     };

@@ -108,13 +108,17 @@ impl Network {
         (0..self.homes.len()).try_for_each(|i| self.start(i))
     }
 
-    /// Starts a second process with validator `i`'s operator and owner keys, in a home of its own: what nobody should do.
+    /// Starts a second process on a copy of validator `i`'s home with other ports and without its data, and so without
+    /// what stops it from signing twice: what nobody should do.
     ///
     /// # Errors
     /// The disk's, or the operating system's.
     pub fn start_twin(&self, i: usize) -> eyre::Result<Process> {
         let folder = self.dir.path().join(format!("v{}-twin", i + 1));
-        home::prepare_keys(&folder, Some(&self.homes[i].dir.join("keys")))?;
+        std::fs::create_dir_all(folder.join("keys"))?;
+        let keys = self.homes[i].dir.join("keys");
+        std::fs::copy(keys.join("network.json"), folder.join("keys/network.json"))?;
+        home::prepare_keys(&folder, Some(&keys))?;
         let mut all: Vec<Ports> = self.homes.iter().map(|home| home.config.ports).collect();
         all[i] = ports()?;
         let home = home::create(&folder, &config(Role::Validator, &self.spec, i, &all), &self.spec)?;
