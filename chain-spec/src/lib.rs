@@ -12,7 +12,7 @@ pub mod params;
 pub mod presets;
 mod spec;
 
-pub use params::{Bounds, ParamConflict, ParamError, Params};
+pub use params::{Bounds, OF_SUBNET, ParamConflict, ParamError, Params};
 pub use spec::{
     ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, MAX_KEY_BYTES, MAX_MODEL_BYTES,
     SpecError, voting_power,

@@ -106,6 +106,25 @@ macro_rules! params {
     };
 }
 
+/// Parameters of settlement, of which a subnet may have values of its own; all others are the chain's.
+pub const OF_SUBNET: &[&str] = &[
+    "emission_miners",
+    "aggregation",
+    "outlier_cut_off",
+    "outlier_floor",
+    "aggregation_trim",
+    "kappa",
+    "bonding",
+    "bonds_moving_average",
+    "bonds_penalty",
+    "alpha_low",
+    "alpha_high",
+    "alpha_steepness",
+    "one_out",
+    "entropy",
+    "min_reports",
+];
+
 /// Two parameters, each within its bounds, that do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {reason}")]
@@ -319,6 +338,11 @@ mod tests {
         assert_eq!(p.check_together().unwrap_err().name, "gov_urgent_threshold");
         let p = Params { gov_urgent_timelock_blocks: Params::dev().gov_timelock_blocks + 1, ..Params::dev() };
         assert_eq!(p.check_together().unwrap_err().name, "gov_urgent_timelock_blocks");
+    }
+
+    #[test]
+    fn what_a_subnet_may_set_are_parameters() {
+        assert!(OF_SUBNET.iter().all(|name| Params::NAMES.contains(name)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The state before the first block.
 
+use std::collections::BTreeMap;
+
 use assay_chain_spec::{ChainSpec, SpecError};
 use assay_primitives::{AccountId, Hash32, ModelId, block::ValidatorSetError};
 
@@ -107,7 +109,8 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
     write_permits(&mut state, 0, &spec.params)?;
     let mut seen = std::collections::BTreeSet::new();
     for subnet in &spec.subnets {
-        let mut market = SubnetRecord { id: subnet.id, name: subnet.name.clone(), models: Vec::new() };
+        let mut market =
+            SubnetRecord { id: subnet.id, name: subnet.name.clone(), params: BTreeMap::new(), models: Vec::new() };
         state.write(keys::subnet(subnet.id), &market);
         for model in &subnet.models {
             let name = || model.name.clone();

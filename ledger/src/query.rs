@@ -293,6 +293,15 @@ pub fn commitment(
     read(view, "commitment", &keys::commitment(epoch, subnet, validator))
 }
 
+/// The parameters that hold in a subnet: the chain's, and its own in their place. The chain's where there is no such subnet.
+pub fn params_of(view: &dyn StateRead, subnet: SubnetId) -> Result<Params> {
+    let mut params = params(view)?;
+    for (name, value) in self::subnet(view, subnet)?.map(|record| record.params).unwrap_or_default() {
+        params.set(&name, value).map_err(|_| StoreError::Books("a subnet has a parameter out of its bounds"))?;
+    }
+    Ok(params)
+}
+
 /// Validators whose scores of an epoch count, with the stake they began it with, by ascending account; until it is settled.
 pub fn permits(view: &dyn StateRead, epoch: u64) -> Result<Vec<(AccountId, Amount)>> {
     must(view, "permits", &keys::permits(epoch))

@@ -4,6 +4,8 @@ mod governance;
 mod settlement;
 mod stake;
 
+use std::collections::BTreeMap;
+
 use assay_primitives::{
     AccountId, Amount, Hash32, ModelId, Score, Signed,
     task::{Request, Response, SubnetId},
@@ -142,6 +144,8 @@ pub struct SubnetRecord {
     pub id: SubnetId,
     /// Its name.
     pub name: String,
+    /// Values of its own where it differs from the chain's parameters, by name.
+    pub params: BTreeMap<String, u64>,
     /// Models its miners serve: in order of registration, but for those that a vote promoted, the latest first.
     pub models: Vec<ModelId>,
 }

@@ -322,6 +322,9 @@ pub enum ProposalKind {
     Parameter {
         /// The parameter's name.
         name: String,
+        /// The subnet that gets a value of its own; `None` for the whole chain. [`assay_chain_spec::OF_SUBNET`] lists what a subnet may have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subnet: Option<SubnetId>,
     },
     /// A statement: nothing on chain follows from it. Yes, no, abstain or veto, as all below.
     Text,

@@ -22,7 +22,7 @@
 //! whom its stake follows, and no circle can form. Delegations count as they stand when the votes are counted, stake as it
 //! stood at the snapshot. Who votes has stake of its own at the snapshot, a delegate too.
 
-use assay_chain_spec::Params;
+use assay_chain_spec::{OF_SUBNET, Params};
 use assay_primitives::{AccountId, Amount, Score};
 
 use super::{Env, burn, credit, money::debit};
@@ -62,7 +62,17 @@ pub(super) fn propose(
     }
     ActionError::limit("bytes in the text", 0, 4096, text.len() as u64)?;
     let bounds = match kind {
-        ProposalKind::Parameter { name } => Some(ParameterBounds::from(Params::bounds(name)?)),
+        ProposalKind::Parameter { name, subnet } => {
+            if let Some(subnet) = subnet {
+                query::subnet(state, *subnet)?.ok_or(ActionError::unknown("subnet", subnet))?;
+                if !OF_SUBNET.contains(&name.as_str()) {
+                    let reason =
+                        format!("{name} is the whole chain's; a subnet may have its own {}", OF_SUBNET.join(", "));
+                    return Err(ActionError::malformed("the parameter", reason));
+                }
+            }
+            Some(ParameterBounds::from(Params::bounds(name)?))
+        }
         _ => None,
     };
     let mut agenda = query::agenda(state)?;
@@ -170,7 +180,7 @@ pub(super) fn vote(
         (ProposalKind::Parameter { .. }, Ballot::Value(value), Some(bounds)) => {
             ActionError::limit("the value voted for", bounds.low, bounds.high, value)?;
         }
-        (ProposalKind::Parameter { name }, ..) => {
+        (ProposalKind::Parameter { name, .. }, ..) => {
             return Err(ActionError::malformed("the ballot", format!("a vote on parameter {name} names a number")));
         }
         (kind, Ballot::Value(_), _) => {

@@ -58,6 +58,8 @@ pub(super) fn settle(
     subnet: SubnetId,
     emission: u64,
 ) -> Result<(), StoreError> {
+    let params = query::params_of(state, subnet)?;
+    let env = &Env { params: &params, ..*env };
     let (judges, absent) = gather(state, scored, subnet)?;
     let miners = contenders(state, scored, subnet)?;
     let verdicts: Vec<_> = miners.iter().map(|miner| verdict(env, &judges, miner)).collect();
@@ -203,7 +205,15 @@ fn verdict(env: &Env<'_>, judges: &[Judge], miner: &MinerRecord) -> Verdict {
         }
     }
     let named = |outliers: &[Outlier]| -> Vec<(u16, String)> {
-        outliers.iter().filter_map(|o| Some((*who.get(o.index as usize)?, words(&o.reason)))).collect()
+        outliers
+            .iter()
+            .filter_map(|o| {
+                Some((
+                    *who.get(o.index as usize)?,
+                    words(&o.reason, u32::try_from(env.params.outlier_cut_off).unwrap_or(u32::MAX)),
+                ))
+            })
+            .collect()
     };
     let stands = |outliers: &[Outlier]| Verdict {
         // A score that no validator gave weighs nothing.

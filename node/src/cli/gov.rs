@@ -84,6 +84,9 @@ fn ballot_words(value: &Value) -> String {
 fn kind_words(proposal: &Value) -> String {
     let kind = &proposal["kind"];
     let what = |name: &str| match name {
+        "parameter" if kind["subnet"].is_u64() => {
+            format!("parameter {} of subnet {}", text(&kind["name"]), kind["subnet"])
+        }
         "parameter" => format!("parameter {}", text(&kind["name"])),
         "model" => {
             format!("model {} {}", text(&kind["action"]), text(&kind["model"]).chars().take(8).collect::<String>())

@@ -25,7 +25,10 @@ pub(super) enum Subnet {
         id: SubnetId,
     },
     /// Show the parameters in force, with their bounds.
-    Params,
+    Params {
+        /// A subnet's number: its own values in the place of the chain's [default: the chain's].
+        id: Option<SubnetId>,
+    },
 }
 
 /// The record of one subnet.
@@ -177,8 +180,8 @@ pub(super) async fn run(global: &Global, command: &Subnet) -> eyre::Result<()> {
             });
         }
         Subnet::Metagraph { id } => metagraph(global, *id).await?,
-        Subnet::Params => {
-            let params: Value = client.call("assay_params", json!({})).await?;
+        Subnet::Params { id } => {
+            let params: Value = client.call("assay_params", json!({ "subnet": id })).await?;
             global.show(&params, || {
                 let row = |p: &Value| {
                     let bounds = format!("{}..={}", text(&p["low"]), text(&p["high"]));

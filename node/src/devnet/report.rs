@@ -295,7 +295,7 @@ fn idle(account: AccountId, around: &Circumstances) -> MinerLine {
 fn proposal(proposal: Proposal, in_force: impl Fn(&str) -> Option<u64>) -> ProposalLine {
     let kind = proposal.kind.name();
     let name = match &proposal.kind {
-        ProposalKind::Parameter { name } => Some(name.as_str()),
+        ProposalKind::Parameter { name, .. } => Some(name.as_str()),
         _ => None,
     };
     let result = match &proposal.outcome {

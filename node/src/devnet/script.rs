@@ -86,7 +86,7 @@ pub(super) async fn play(cast: Cast) -> eyre::Result<()> {
     let Some(manifest) = &cast.unplayed else { return Ok(()) };
     register_miners(&cast, SUBNET).await.wrap_err("registering the miners")?;
     let choice = propose(&cast, "Keep the vision market open", ProposalKind::Choice).await?;
-    let kind = ProposalKind::Parameter { name: PARAMETER.into() };
+    let kind = ProposalKind::Parameter { name: PARAMETER.into(), subnet: None };
     let number = propose(&cast, "How often should validators challenge past answers?", kind).await?;
     let ballots: Vec<Ballot> = VALUES.iter().map(|v| Ballot::Value(*v)).collect();
     vote(&cast, choice, &[Ballot::Yes, Ballot::Yes, Ballot::Yes, Ballot::No]).await?;

@@ -90,8 +90,16 @@ pub(super) fn validators(b: &dyn RpcBackend) -> Reply<Vec<Value>> {
     query::validators(&*view)?.into_iter().map(line).collect()
 }
 
-pub(super) fn params(b: &dyn RpcBackend) -> Reply<Vec<Value>> {
-    let values = query::params(&*b.snapshot()?)?;
+/// The parameters in force, of the chain or in a subnet.
+pub(super) fn params(b: &dyn RpcBackend, subnet: Option<SubnetId>) -> Reply<Vec<Value>> {
+    let view = b.snapshot()?;
+    let values = match subnet {
+        None => query::params(&*view)?,
+        Some(subnet) => {
+            known_subnet(b, subnet)?;
+            query::params_of(&*view, subnet)?
+        }
+    };
     let line = |name: &&'static str| {
         let internal = |e: assay_chain_spec::ParamError| BackendError::Internal(e.to_string());
         let (value, bounds) = (values.get(name).map_err(internal)?, ChainParams::bounds(name).map_err(internal)?);

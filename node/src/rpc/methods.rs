@@ -99,6 +99,12 @@ struct OfSubnet {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "the parameter `subnet`, or none")]
+struct MaybeSubnet {
+    subnet: Option<SubnetId>,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "the parameters `epoch` and `subnet`")]
 struct OfEpoch {
     epoch: u64,
@@ -233,7 +239,7 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
         lists::known_subnet(b, p.subnet)?;
         Ok(query::miners(&*b.snapshot()?, p.subnet)?)
     });
-    reading(&mut m, "assay_params", |b, _: Nothing| lists::params(b));
+    reading(&mut m, "assay_params", |b, p: MaybeSubnet| lists::params(b, p.subnet));
     reading(&mut m, "assay_proposals", |b, p: Page| lists::proposals(b, p));
     reading(&mut m, "assay_proposal", |b, p: OfProposal| lists::proposal(b, p.id));
     reading(&mut m, "assay_epochs", |b, p: EpochsOf| {

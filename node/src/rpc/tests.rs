@@ -79,7 +79,7 @@ async fn a_vote_is_shown_as_it_stands_with_whom_stake_follows_and_proves_its_rec
         let id = client.submit(assay_primitives::encode(&node.transaction_of(signer, action))).await.unwrap();
         assert_eq!(client.transaction(&id).await.unwrap().unwrap().error, None);
     };
-    let kind = ProposalKind::Parameter { name: "min_fee".into() };
+    let kind = ProposalKind::Parameter { name: "min_fee".into(), subnet: None };
     send(11, Action::DelegateVote { to: Some(key(12).account()) }).await;
     send(12, Action::Propose { title: "Fees".into(), text: String::new(), kind, urgent: true }).await;
     let before: Value = client.call("assay_proposal", json!({ "id": 1 })).await.unwrap();

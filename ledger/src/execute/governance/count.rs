@@ -7,7 +7,7 @@
 //! stake follows a delegate is a report of its own with the delegate's value.
 
 use assay_consensus::aggregate::{Bounds, OutlierReason, Report, Rules, aggregate};
-use assay_primitives::{AccountId, Score};
+use assay_primitives::{AccountId, Score, task::SubnetId};
 use fixed::types::I32F32;
 
 use super::enact::changed;
@@ -42,7 +42,7 @@ pub fn standing(view: &dyn StateRead, proposal: &Proposal) -> Result<Standing, S
     let voted = votes.iter().try_fold(0u64, |sum, (_, vote)| sum.checked_add(vote.stake)).ok_or(VOTED)?;
     let quorum = has_quorum(proposal, voted);
     let (decided, outcome) = match &proposal.kind {
-        ProposalKind::Parameter { name } => parameter(view, proposal, name, &votes, voted)?,
+        ProposalKind::Parameter { name, subnet } => parameter(view, proposal, (name, *subnet), &votes, voted)?,
         _ => choice(proposal, &votes, voted)?,
     };
     let status = if quorum { decided } else { ProposalStatus::NoQuorum };
@@ -103,11 +103,12 @@ const VOTED: StoreError = StoreError::Books("more stake voted than exists");
 fn parameter(
     view: &dyn StateRead,
     proposal: &Proposal,
-    name: &str,
+    (name, subnet): (&str, Option<SubnetId>),
     votes: &Votes,
     voted: u64,
 ) -> Result<(ProposalStatus, Outcome), StoreError> {
-    let previous = query::params(view)?.get(name).map_err(|_| StoreError::Books("a proposal names no parameter"))?;
+    let before = subnet.map_or_else(|| query::params(view), |subnet| query::params_of(view, subnet))?;
+    let previous = before.get(name).map_err(|_| StoreError::Books("a proposal names no parameter"))?;
     let bounds = proposal.bounds.ok_or(StoreError::Books("a parameter's proposal has no bounds"))?;
     let mut values = Vec::with_capacity(votes.len());
     for (voter, vote) in votes {
@@ -132,10 +133,10 @@ fn parameter(
     let value = median(&values, voted).ok_or(VOTED)?;
     let named = |outlier: &assay_consensus::aggregate::Outlier| {
         let (voter, value, _) = values.get(outlier.index as usize)?;
-        Some((*voter, *value, words(&outlier.reason)))
+        Some((*voter, *value, words(&outlier.reason, rules.cut_off_milli)))
     };
     let outliers = settled.outliers.iter().filter_map(named).collect();
-    let refused = changed(view, name, value)?.err();
+    let refused = changed(view, name, subnet, value)?.err();
     let status = if refused.is_some() { ProposalStatus::Rejected } else { ProposalStatus::Passed };
     let confidence = Score::from_fixed(settled.confidence).unwrap_or(Score::ZERO);
     Ok((status, Outcome::Parameter { value: Some(value), previous, confidence, voted, refused, outliers }))
@@ -178,13 +179,14 @@ fn log2(x: u64) -> u64 {
 }
 
 /// An outlier's reason for people.
-pub(crate) fn words(reason: &OutlierReason) -> String {
+pub(crate) fn words(reason: &OutlierReason, cut_off_milli: u32) -> String {
     match reason {
         OutlierReason::OutOfBounds => "out of bounds".into(),
         OutlierReason::ConfidenceOutOfRange => "its confidence is out of 0..=1".into(),
         OutlierReason::NoStake => "no stake behind it".into(),
         OutlierReason::Deviates { z_milli } => {
-            format!("modified Z-score {}.{:03} is above 3.5", z_milli / 1000, z_milli % 1000)
+            let thousandths = |n: u64| format!("{}.{:03}", n / 1000, n % 1000);
+            format!("modified Z-score {} is above {}", thousandths(*z_milli), thousandths(cut_off_milli.into()))
         }
     }
 }

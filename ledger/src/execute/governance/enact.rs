@@ -3,7 +3,7 @@
 //! What is not possible then leaves its proposal `Failed`, with the reason in its outcome, and changes nothing.
 
 use assay_chain_spec::Params;
-use assay_primitives::ModelId;
+use assay_primitives::{ModelId, task::SubnetId};
 
 use super::{MISSING, put};
 use crate::{
@@ -114,13 +114,20 @@ pub(in crate::execute) fn execute_due(state: &mut Overlay<'_>, height: u64) -> R
 fn enact(state: &mut Overlay<'_>, proposal: &Proposal, height: u64) -> Result<(), ActionError> {
     match &proposal.kind {
         ProposalKind::Choice | ProposalKind::Text => {}
-        ProposalKind::Parameter { name } => {
+        ProposalKind::Parameter { name, subnet } => {
             let Some(Outcome::Parameter { value: Some(value), .. }) = proposal.outcome else {
                 return Err(StoreError::Books("a passed vote on a parameter has no value").into());
             };
             // Others may have changed since the vote was counted, so the whole set is checked again.
-            let params = changed(state, name, value)?.map_err(ActionError::NotNow)?;
-            state.write(keys::params(), &params);
+            let params = changed(state, name, *subnet, value)?.map_err(ActionError::NotNow)?;
+            match subnet {
+                None => state.write(keys::params(), &params),
+                Some(id) => {
+                    let mut record = query::subnet(state, *id)?.ok_or(ActionError::unknown("subnet", id))?;
+                    record.params.insert(name.clone(), value);
+                    state.write(keys::subnet(*id), &record);
+                }
+            }
         }
         ProposalKind::Model { action, model } => {
             let (mut record, mut subnet) = sensible(state, *action, model)?;
@@ -173,15 +180,28 @@ pub(in crate::execute) fn upgrade_due(state: &mut Overlay<'_>, height: u64) -> R
     Ok(())
 }
 
-/// The parameters with one changed, if they go together and with the models that a challenge can be about; else why not. The
-/// same rules as a chain spec's.
-pub(super) fn changed(view: &dyn StateRead, name: &str, value: u64) -> Result<Result<Params, String>, StoreError> {
-    let mut p = query::params(view)?;
+/// The parameters with one changed, of the chain or of a subnet, if they go together and with the models that a challenge can
+/// be about; else why not. The same rules as a chain spec's.
+pub(super) fn changed(
+    view: &dyn StateRead,
+    name: &str,
+    subnet: Option<SubnetId>,
+    value: u64,
+) -> Result<Result<Params, String>, StoreError> {
+    let mut p = subnet.map_or_else(|| query::params(view), |subnet| query::params_of(view, subnet))?;
     if let Err(e) = p.set(name, value) {
         return Ok(Err(e.to_string()));
     }
     if let Err(e) = p.check_together() {
         return Ok(Err(format!("{name} = {value} is not possible now: {e}")));
+    }
+    // The chain's value must go with what subnets have of their own.
+    for record in query::subnets(view)?.into_iter().filter(|_| subnet.is_none()) {
+        let mut own = p.clone();
+        let set = record.params.iter().try_for_each(|(name, value)| own.set(name, *value));
+        if let Err(e) = set.map_err(|e| e.to_string()).and_then(|()| own.check_together().map_err(|e| e.to_string())) {
+            return Ok(Err(format!("{name} = {value} is not possible now: in subnet {}, {e}", record.id)));
+        }
     }
     for ModelRecord { name: model, answer_bytes, retired, .. } in query::models(view)? {
         if answer_bytes > p.max_tx_bytes && may_be_challenged(view, &p, retired)? {
@@ -212,7 +232,7 @@ mod tests {
     fn parameters_that_do_not_go_together_are_refused() {
         let p = Params::dev();
         let world = World::with(p.clone());
-        let changed = |name, value| changed(&world.state, name, value).unwrap();
+        let changed = |name, value| changed(&world.state, name, None, value).unwrap();
         assert!(changed("evidence_epochs", p.unbonding_epochs + 1).unwrap_err().contains("slashing"));
         assert!(changed("latency_full_ms", p.latency_zero_ms).is_err());
         assert!(changed("tempo", 3).is_err());

@@ -140,7 +140,7 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
             let model = world.model.id();
             let kinds = [
                 ProposalKind::Choice,
-                ProposalKind::Parameter { name: "epoch_emission".into() },
+                ProposalKind::Parameter { name: "epoch_emission".into(), subnet: None },
                 ProposalKind::Text,
                 ProposalKind::Model { action: ModelAction::Retire, model },
                 ProposalKind::Treasury { to: owner(a).account(), amount: Amount(u64::from(a) + 1) },

@@ -22,7 +22,7 @@ pub(super) fn try_propose(world: &mut World, kind: ProposalKind, urgent: bool) -
 }
 
 pub(super) fn parameter(name: &str) -> ProposalKind {
-    ProposalKind::Parameter { name: name.into() }
+    ProposalKind::Parameter { name: name.into(), subnet: None }
 }
 
 pub(super) fn vote(world: &mut World, owner: usize, proposal: u64, ballot: Ballot) -> Result<(), String> {

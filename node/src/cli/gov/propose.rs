@@ -1,7 +1,7 @@
 //! `assay gov propose`: what can be put to the vote.
 
 use assay_ledger::tx::{Action, ModelAction, ProposalKind};
-use assay_primitives::{AccountId, Amount, ModelId};
+use assay_primitives::{AccountId, Amount, ModelId, task::SubnetId};
 use clap::{Args, Subcommand};
 use eyre::eyre;
 use serde_json::{Value, json};
@@ -21,6 +21,9 @@ pub(in crate::cli) enum Propose {
     Parameter {
         /// The parameter; `assay subnet params` lists them.
         name: String,
+        /// A value for this subnet alone [default: for the whole chain].
+        #[arg(long, value_name = "ID")]
+        subnet: Option<SubnetId>,
         #[command(flatten)]
         proposal: Proposal,
     },
@@ -94,10 +97,10 @@ impl Propose {
         Ok(match self {
             Propose::Text(proposal) => (ProposalKind::Text, proposal),
             Propose::Choice(proposal) => (ProposalKind::Choice, proposal),
-            Propose::Parameter { name, proposal } => {
+            Propose::Parameter { name, subnet, proposal } => {
                 // A misspelt name costs a fee on chain and nothing here.
                 assay_chain_spec::Params::bounds(name)?;
-                (ProposalKind::Parameter { name: name.clone() }, proposal)
+                (ProposalKind::Parameter { name: name.clone(), subnet: *subnet }, proposal)
             }
             Propose::Model(ModelChange::Promote { model, proposal }) => {
                 (ProposalKind::Model { action: ModelAction::Promote, model: model_of(global, model).await? }, proposal)
