@@ -161,11 +161,11 @@ pub(super) fn take_unbonding(
     basis_points: u64,
 ) -> Result<Vec<(AccountId, Amount)>, StoreError> {
     let mut taken = Vec::new();
-    for (key, index, entry) in unbonding_from(state, operator)? {
-        if entry.since >= since {
-            let part = entry.amount.basis_points(basis_points);
-            taken.push((entry.account, part));
-            shorten(state, key, index, entry, part)?;
+    for money in leaving(state, operator)? {
+        if money.entry.since >= since {
+            let part = money.entry.amount.basis_points(basis_points);
+            taken.push((money.entry.account, part));
+            money.shorten(state, part)?;
         }
     }
     Ok(taken)
@@ -181,45 +181,49 @@ pub(super) fn take_unbonding_of(
     amount: Amount,
 ) -> Result<Amount, StoreError> {
     let mut due = amount;
-    for (key, index, entry) in unbonding_from(state, operator)? {
-        if entry.account == *account && entry.since >= since {
-            let part = due.min(entry.amount);
+    for money in leaving(state, operator)? {
+        if money.entry.account == *account && money.entry.since >= since {
+            let part = due.min(money.entry.amount);
             due = due.checked_sub(part).ok_or(SUM)?;
-            shorten(state, key, index, entry, part)?;
+            money.shorten(state, part)?;
         }
     }
     amount.checked_sub(due).ok_or(SUM)
 }
 
-/// Money on its way out of `operator`, each with its key and its index entry.
-fn unbonding_from(state: &Overlay<'_>, operator: &AccountId) -> Result<Vec<(Vec<u8>, Vec<u8>, Unbonding)>, StoreError> {
-    let entry = |(index, _): (Vec<u8>, Vec<u8>)| {
+/// Money on its way out, with its key and its index entry.
+struct Leaving {
+    key: Vec<u8>,
+    index: Vec<u8>,
+    entry: Unbonding,
+}
+
+/// All money on its way out of `operator`.
+fn leaving(state: &Overlay<'_>, operator: &AccountId) -> Result<Vec<Leaving>, StoreError> {
+    let found = |(index, _): (Vec<u8>, Vec<u8>)| {
         let Some(fields) = index.last_chunk::<16>() else {
             return Err(StoreError::Missing { what: "fields of an unbonding's index entry" });
         };
         let key = [keys::all::UNBONDINGS, fields].concat();
         let missing = StoreError::Missing { what: "unbonding of an index entry" };
         let entry = state.read("unbonding", &key)?.ok_or(missing)?;
-        Ok((key, index, entry))
+        Ok(Leaving { key, index, entry })
     };
-    state.scan(&keys::unbonds_from(operator))?.into_iter().map(entry).collect()
+    state.scan(&keys::unbonds_from(operator))?.into_iter().map(found).collect()
 }
 
-fn shorten(
-    state: &mut Overlay<'_>,
-    key: Vec<u8>,
-    index: Vec<u8>,
-    mut entry: Unbonding,
-    part: Amount,
-) -> Result<(), StoreError> {
-    entry.amount = entry.amount.checked_sub(part).ok_or(SUM)?;
-    if entry.amount == Amount::ZERO {
-        state.remove(key);
-        state.remove(index);
-    } else {
-        state.write(key, &entry);
+impl Leaving {
+    /// Takes a part of it; the caller burns that.
+    fn shorten(mut self, state: &mut Overlay<'_>, part: Amount) -> Result<(), StoreError> {
+        self.entry.amount = self.entry.amount.checked_sub(part).ok_or(SUM)?;
+        if self.entry.amount == Amount::ZERO {
+            state.remove(self.key);
+            state.remove(self.index);
+        } else {
+            state.write(self.key, &self.entry);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Changes the sum of an account's delegations. The sum before is kept if a vote may still ask for it: at most one
