@@ -22,7 +22,7 @@ use fixed::types::I32F32;
 const ONE: u64 = 1 << 32;
 
 /// From this share of present entries on the dense layout is faster, in percent; measured, see `docs/benchmarks.md`.
-const DENSE_FROM_PERCENT: usize = 40;
+const DENSE_FROM_PERCENT: usize = 30;
 
 /// Which uids the matrices have rows and columns for, each ascending.
 struct Frame {
