@@ -216,6 +216,8 @@ pub(super) async fn run(global: &Global, command: &Query) -> eyre::Result<()> {
                     ("stake", amount(&found["stake"])),
                     ("nonce", text(&found["nonce"])),
                     ("operator", role),
+                    ("votes follow", text(&found["votes_follow"]["to"])),
+                    ("followed by", format!("{} accounts", text(&found["votes_followed_by"]))),
                 ])
             });
         }

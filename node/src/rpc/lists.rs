@@ -27,8 +27,8 @@ pub(super) struct AccountView {
     unbonding: Vec<Unbonding>,
     /// Whose votes its stake follows, and since when.
     votes_follow: Option<VoteDelegation>,
-    /// The accounts whose stake follows its votes.
-    votes_followed_by: Vec<AccountId>,
+    /// How many accounts' stake follows its votes.
+    votes_followed_by: usize,
 }
 
 pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> {
@@ -42,7 +42,7 @@ pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> 
         stake: query::stake_of(&*view, id)?,
         unbonding: query::unbondings_of(&*view, id)?,
         votes_follow: query::vote_delegation(&*view, id)?,
-        votes_followed_by: query::vote_delegators(&*view, id)?,
+        votes_followed_by: query::vote_delegators(&*view, id)?.len(),
     })
 }
 
