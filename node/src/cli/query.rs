@@ -39,7 +39,7 @@ pub(super) enum Query {
         of: Option<String>,
     },
     /// Fetch an entry of the state with its proof, and check it.
-    Proof(Proof),
+    Proof(Box<Proof>),
 }
 
 #[derive(Args, Debug)]
