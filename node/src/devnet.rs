@@ -132,7 +132,10 @@ async fn play(
                 ended.ok_or_else(|| eyre!("the script is gone"))?.wrap_err("the script panicked")??;
                 scripted = true;
             }
-            changed = heights.changed() => changed.wrap_err("the chain is gone")?,
+            changed = heights.changed() => if changed.is_err() {
+                // The node is ending, and says why itself.
+                std::future::pending::<()>().await;
+            },
         }
         if follow(&shared, &heights, goal, progress)? && scripted {
             return Ok(());

@@ -9,7 +9,7 @@ use std::{
 
 use assay_primitives::{Amount, Keypair};
 use clap::Args;
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, TableComponent, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
 use eyre::{WrapErr as _, eyre};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -230,11 +230,13 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
         table.remove_style(line);
     }
     table.set_header(header);
-    // Accounts and ids are not broken where programs may read them.
-    let whole = |cell: &String| cell.len() > 60 && !cell.contains(' ');
+    // Accounts and ids are not broken where programs may read them; sentences beside them are.
+    let whole = |cell: &String| (cell.len() > 60 && !cell.contains(' ')).then_some(cell.len());
     for (i, column) in table.column_iter_mut().enumerate() {
-        if !io::stdout().is_terminal() && rows.iter().any(|row| whole(&row[i])) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
+        let widest = rows.iter().filter_map(|row| whole(&row[i])).max().filter(|_| !io::stdout().is_terminal());
+        if let Some(widest) = widest {
+            let least = u16::try_from(widest).unwrap_or(PIPE_WIDTH).saturating_add(column.padding_width());
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         }
     }
     table.add_rows(rows);
@@ -310,6 +312,10 @@ mod tests {
         let account = assay_primitives::AccountId([1; 32]).to_string();
         let wide = table(["a", "b", "c", "d", "e", "f"], [std::array::from_fn(|_| account.clone())]);
         assert!(wide.contains(&account[..12]) && !wide.contains(&account), "{wide}");
+        let mixed =
+            table(["name", "b"], [["owner".to_owned(), account.clone()], ["rules".to_owned(), "word ".repeat(60)]]);
+        assert!(mixed.contains(&account) && mixed.contains("rules"), "{mixed}");
+        assert!(mixed.lines().all(|line| line.chars().count() <= usize::from(PIPE_WIDTH)), "{mixed}");
         let narrow = table(["a", "b"], [[account.clone(), "word ".repeat(60)]]);
         assert!(narrow.contains(&account), "{narrow}");
         assert!(narrow.lines().all(|line| line.chars().count() <= usize::from(PIPE_WIDTH)), "{narrow}");

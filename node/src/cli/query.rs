@@ -39,7 +39,7 @@ pub(super) enum Query {
         of: Option<String>,
     },
     /// Fetch an entry of the state with its proof, and check it.
-    Proof(Proof),
+    Proof(Box<Proof>),
 }
 
 #[derive(Args, Debug)]
@@ -216,6 +216,8 @@ pub(super) async fn run(global: &Global, command: &Query) -> eyre::Result<()> {
                     ("stake", amount(&found["stake"])),
                     ("nonce", text(&found["nonce"])),
                     ("operator", role),
+                    ("votes follow", text(&found["votes_follow"]["to"])),
+                    ("followed by", format!("{} accounts", text(&found["votes_followed_by"]))),
                 ])
             });
         }

@@ -30,8 +30,8 @@ pub(super) struct AccountView {
     moved: Vec<Redelegation>,
     /// Whose votes its stake follows, and since when.
     votes_follow: Option<VoteDelegation>,
-    /// The accounts whose stake follows its votes.
-    votes_followed_by: Vec<AccountId>,
+    /// How many accounts' stake follows its votes.
+    votes_followed_by: usize,
 }
 
 pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> {
@@ -46,7 +46,7 @@ pub(super) fn account(b: &dyn RpcBackend, id: &AccountId) -> Reply<AccountView> 
         unbonding: query::unbondings_of(&*view, id)?,
         moved: query::redelegations_of(&*view, id)?,
         votes_follow: query::vote_delegation(&*view, id)?,
-        votes_followed_by: query::vote_delegators(&*view, id)?,
+        votes_followed_by: query::vote_delegators(&*view, id)?.len(),
     })
 }
 

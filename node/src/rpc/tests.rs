@@ -97,7 +97,9 @@ async fn a_vote_is_shown_as_it_stands_with_whom_stake_follows_and_proves_its_rec
     let followed = found["votes"].as_array().unwrap().iter().find(|v| v["account"] == json!(key(11).account()));
     assert_eq!(followed.unwrap()["via"], json!(key(12).account()));
     let account: Value = client.call("assay_account", json!({ "account": key(12).account() })).await.unwrap();
-    assert_eq!(account["votes_followed_by"], json!([key(11).account()]));
+    assert_eq!(account["votes_followed_by"], json!(1));
+    let account: Value = client.call("assay_account", json!({ "account": key(11).account() })).await.unwrap();
+    assert_eq!(account["votes_follow"]["to"], json!(key(12).account()));
 
     let receipt = keys::vote(1, &key(12).account());
     let proven = client.proof(receipt.clone()).await.unwrap();

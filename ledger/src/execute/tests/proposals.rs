@@ -360,3 +360,26 @@ fn votes_of_the_wrong_kind_name_what_is_expected() {
         assert!(error.contains(name), "{error}");
     }
 }
+
+#[test]
+fn a_subnet_gets_a_value_of_its_own_that_the_chain_and_other_rules_heed() {
+    let mut world = World::new();
+    let own = |name: &str, subnet| ProposalKind::Parameter { name: name.into(), subnet: Some(subnet) };
+    let error = try_propose(&mut world, own("tempo", 0), false).unwrap_err();
+    assert!(error.contains("the whole chain's") && error.contains("kappa"), "{error}");
+    assert!(try_propose(&mut world, own("kappa", 9), false).unwrap_err().contains("no subnet 9"));
+
+    let id = propose(&mut world, own("alpha_low", 0));
+    let passed = decide(&mut world, id, [Ballot::Value(58_000); 4]);
+    world.advance_to(passed.execute_at + 1);
+    assert_eq!(get(&world, id).status, ProposalStatus::Executed);
+    let of_subnet = query::params_of(&world.state, 0).unwrap();
+    assert_eq!((of_subnet.alpha_low, query::params(&world.state).unwrap().alpha_low), (58_000, 45_875));
+    assert_eq!(query::subnet(&world.state, 0).unwrap().unwrap().params.get("alpha_low"), Some(&58_000));
+
+    // The chain's upper end must stay above what the subnet has of its own.
+    let id = propose(&mut world, parameter("alpha_high"));
+    let lost = decide(&mut world, id, [Ballot::Value(50_000); 4]);
+    assert_eq!(lost.status, ProposalStatus::Rejected);
+    assert!(refused(&lost).contains("in subnet 0"), "{}", refused(&lost));
+}

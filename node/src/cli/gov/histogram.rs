@@ -109,8 +109,8 @@ mod tests {
         let drawn = histogram(BOUNDS, &marks, Some(3000), 60);
         let lines: Vec<&str> = drawn.lines().collect();
         assert_eq!(lines.len(), 12);
-        assert_eq!(lines[0], "  20  xxxxxxxxxx                               25.0 % outlier");
-        assert!(lines[11].starts_with("2284  ###") && lines[11].ends_with("75.0 % <- 3000"), "{drawn}");
+        assert_eq!(lines[0], "  20  xxxxxxxxxx                              25.0 % outlier");
+        assert!(lines[11].starts_with("2285  ###") && lines[11].ends_with("75.0 % <- 3000"), "{drawn}");
         assert!(lines[1..11].iter().all(|line| !line.contains(['#', 'x'])), "{drawn}");
     }
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn votes_for_one_value_are_one_row_and_no_votes_are_none() {
-        assert_eq!(histogram(BOUNDS, &[mark(7, 1, false)], Some(7), 40), "7  ####################### 100.0 % <- 7\n");
+        assert_eq!(histogram(BOUNDS, &[mark(7, 1, false)], Some(7), 40), "7  ##################### 100.0 % <- 7\n");
         assert_eq!(histogram(BOUNDS, &[], None, 40), "");
     }
 
