@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale fuzz soundness exactness onnx-conformance
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale fuzz soundness exactness onnx-conformance simulate
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -77,6 +77,15 @@ bench-zk: build $(PYTHON) ## Prove the same networks with assay and with EZKL, a
 
 bench-zk-scale: build $(PYTHON) ## Measure proving time over width, depth and batch, and plot it.
 	$(PYTHON) tests/zk/scale.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md --plot docs/images/zk-scale.svg
+
+SIMULATE := $(or $(CARGO_TARGET_DIR),target)/simulate
+
+simulate: build ## Play every attack on the real ledger, and write and draw the table of docs/mechanism.md.
+	@[ -x $(SIMULATE)/venv/bin/python ] || python3 -m venv $(SIMULATE)/venv
+	@$(SIMULATE)/venv/bin/pip install -q -r tests/mechanism/requirements.txt
+	$(ASSAY) simulate --all --json > $(SIMULATE)/attacks.json
+	$(SIMULATE)/venv/bin/python tests/mechanism/plot.py --rows $(SIMULATE)/attacks.json --write docs/mechanism.md \
+	  --plot docs/images/attacks.svg
 
 exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
 	ASSAY_EXACTNESS=full cargo test --locked --workspace --test pipeline exactness -- --nocapture --test-threads=1
