@@ -70,8 +70,6 @@ pub(super) struct Seen {
     pub(super) validator: usize,
     pub(super) miner: usize,
     pub(super) epoch: u64,
-    /// When it was sent, as a share of the epoch.
-    pub(super) at: f64,
     /// What an own answer would take.
     pub(super) latency_ms: u64,
 }

@@ -222,7 +222,7 @@ impl<'a> Market<'a> {
             let output = question.expected.clone();
             return Ok(Some(Arrived { output, proof: ProofOutcome::Verified, latency_ms }));
         }
-        let seen = super::fraud::Seen { validator: v, miner: m, epoch: epoch.number, at, latency_ms };
+        let seen = super::fraud::Seen { validator: v, miner: m, epoch: epoch.number, latency_ms };
         let weather = &epoch.weather;
         let honest = self.cast.miners.iter().enumerate().filter(|(_, miner)| !miner.ours);
         let victims: Vec<(usize, Option<u64>)> = honest.map(|(h, _)| (h, weather[h].latency_ms(at, 0.0))).collect();
