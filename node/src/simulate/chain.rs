@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_chain_spec::{ChainSpec, Params};
 use assay_ledger::{
-    BlockContext, MemoryState, SignedTransaction, TxResult, execute,
+    BlockContext, BlockOutcome, MemoryState, SignedTransaction, TxResult, build, execute,
     genesis::genesis,
     least_fee, query,
     records::Chain as ChainRecord,
@@ -54,9 +54,28 @@ impl Chain {
         Ok(())
     }
 
-    /// Executes a block of all that waits and keeps it. What its transactions did is for the caller to judge: an attack's
-    /// often fail. In an epoch's last block the books are checked.
+    /// A block of what waits, as a proposer builds it: what finds no room in it is forgotten. What its transactions did is
+    /// for the caller to judge: an attack's often fail.
     pub(super) fn block(&mut self) -> Result<Vec<TxResult>, SimulationError> {
+        let (context, chain) = self.context()?;
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (_, outcome) = build(&self.state, &context, &mut waiting, usize::MAX)?;
+        self.keep(&chain, outcome)
+    }
+
+    /// A block in which every transaction must stand and take effect.
+    pub(super) fn sound_block(&mut self) -> Result<(), SimulationError> {
+        let (context, chain) = self.context()?;
+        let waiting = std::mem::take(&mut self.waiting);
+        let outcome = execute(&self.state, &context, &waiting)?;
+        match self.keep(&chain, outcome)?.into_iter().find_map(|result| result.error) {
+            Some(error) => Err(SimulationError::Refused(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the next block is, and the chain before it.
+    fn context(&self) -> Result<(BlockContext, ChainRecord), SimulationError> {
         let chain = self.now()?;
         let height = chain.height + 1;
         let at = usize::try_from(height).unwrap_or(0) % self.proposers.len();
@@ -67,23 +86,18 @@ impl Chain {
             proposer: self.proposers[at],
             parent: Hash32::digest(&height.to_le_bytes()),
         };
-        let outcome = execute(&self.state, &context, &self.waiting)?;
-        self.waiting.clear();
+        Ok((context, chain))
+    }
+
+    /// Keeps a block; after an epoch's last one the books are checked.
+    fn keep(&mut self, before: &ChainRecord, outcome: BlockOutcome) -> Result<Vec<TxResult>, SimulationError> {
         self.nonces.clear();
         self.state.apply(&outcome.changes);
         self.params = query::params(&self.state)?;
-        if height >= chain.epoch_end {
+        if before.height + 1 >= before.epoch_end {
             self.check_books()?;
         }
         Ok(outcome.results)
-    }
-
-    /// A block in which every transaction must take effect.
-    pub(super) fn sound_block(&mut self) -> Result<(), SimulationError> {
-        match self.block()?.into_iter().find_map(|result| result.error) {
-            Some(error) => Err(SimulationError::Refused(error)),
-            None => Ok(()),
-        }
     }
 
     /// `genesis + minted - burned` is what everybody holds.

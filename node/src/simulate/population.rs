@@ -16,7 +16,7 @@ pub(super) const SUBNET: SubnetId = 0;
 pub(super) const STAKE: Amount = Amount::asy(100_000);
 /// Least stake of a validator, in grain.
 pub(super) const LEAST: u64 = Amount::asy(50).0;
-/// Free money of each owner at genesis, for bonds, prices and fees.
+/// Free money of each owner at genesis, beside what places in the market cost it.
 pub(super) const FREE: Amount = Amount::asy(20_000);
 /// Stake of the honest validators, in parts: as unequal as on public networks.
 const HONEST_STAKES: [u64; 8] = [22, 18, 15, 13, 11, 9, 7, 5];
@@ -152,6 +152,10 @@ impl Cast {
         let mut accounts: Vec<AccountId> = owners.chain([&self.attacker]).map(Keypair::account).collect();
         accounts.sort();
         accounts.dedup();
+        let params = params(setting);
+        // Places may cost more than anyone has for fees.
+        let place = params.miner_bond + params.registration_fee;
+        let balance = Amount(FREE.0 + place * (setting.miners as u64 + 1));
         let validator = |v: &Validator| GenesisValidator {
             operator: v.operator.account(),
             owner: v.owner.account(),
@@ -161,8 +165,8 @@ impl Cast {
         ChainSpec {
             chain_id: format!("simulation-{}", setting.seed),
             genesis_time_ms: 1_700_000_000_000,
-            params: params(setting),
-            accounts: accounts.into_iter().map(|account| GenesisAccount { account, balance: FREE }).collect(),
+            params,
+            accounts: accounts.into_iter().map(|account| GenesisAccount { account, balance }).collect(),
             validators: self.validators.iter().filter(|v| v.stake > Amount::ZERO).map(validator).collect(),
             subnets: vec![GenesisSubnet {
                 id: SUBNET,
