@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism fuzz soundness exactness onnx-conformance
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -78,17 +78,21 @@ bench-zk: build $(PYTHON) ## Prove the same networks with assay and with EZKL, a
 bench-zk-scale: build $(PYTHON) ## Measure proving time over width, depth and batch, and plot it.
 	$(PYTHON) tests/zk/scale.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md --plot docs/images/zk-scale.svg
 
-BENCH_MECHANISM := $(or $(CARGO_TARGET_DIR),target)/bench-mechanism
-NUMPY := $(BENCH_MECHANISM)/venv/bin/python
+MECHANISM := $(or $(CARGO_TARGET_DIR),target)/mechanism
+NUMPY := $(MECHANISM)/venv/bin/python
 $(NUMPY): tests/mechanism/requirements.txt
-	python3 -m venv $(BENCH_MECHANISM)/venv
-	$(BENCH_MECHANISM)/venv/bin/pip install --quiet -r tests/mechanism/requirements.txt
+	python3 -m venv $(MECHANISM)/venv
+	$(MECHANISM)/venv/bin/pip install --quiet -r tests/mechanism/requirements.txt
 	@touch $(NUMPY)
 
 bench-mechanism: setup $(NUMPY) ## Settle the same subnets with assay and with numpy on one core, and write docs/benchmarks.md.
 	cargo build --locked --workspace --example bench_mechanism
-	$(NUMPY) tests/mechanism/bench.py --bench $(dir $(ASSAY))examples/bench_mechanism --work $(BENCH_MECHANISM) --write docs/benchmarks.md \
+	$(NUMPY) tests/mechanism/bench.py --bench $(dir $(ASSAY))examples/bench_mechanism --work $(MECHANISM) --write docs/benchmarks.md \
 	  --plot docs/images/mechanism-scale.svg
+
+simulate: build $(NUMPY) ## Play every attack on the real ledger, and write and draw the table of docs/mechanism.md.
+	$(ASSAY) simulate --all --json > $(MECHANISM)/attacks.json
+	$(NUMPY) tests/mechanism/plot.py --rows $(MECHANISM)/attacks.json --write docs/mechanism.md --plot docs/images/attacks.svg
 
 exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
 	ASSAY_EXACTNESS=full cargo test --locked --workspace --test pipeline exactness -- --nocapture --test-threads=1

@@ -23,6 +23,7 @@ mod model;
 mod query;
 mod roles;
 mod send;
+mod simulate;
 mod spec;
 mod stake;
 mod subnet;
@@ -107,6 +108,8 @@ enum Command {
     /// Blocks, transactions, accounts and proofs.
     #[command(subcommand)]
     Query(query::Query),
+    /// Play attacks on the real ledger and see whether they pay.
+    Simulate(simulate::Simulate),
     /// How a node is.
     Status,
 }
@@ -159,6 +162,7 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
         Command::Explain(c) => explain::run(global, c).await?,
         Command::ChainSpec(c) => spec::run(global, c)?,
         Command::Query(c) => query::run(global, c).await?,
+        Command::Simulate(c) => return simulate::run(global, c),
         Command::Status => query::status(global).await?,
     }
     Ok(true)

@@ -23,5 +23,6 @@ pub mod net;
 pub mod node;
 pub mod roles;
 pub mod rpc;
+pub mod simulate;
 pub mod store;
 pub mod verify;

@@ -12,7 +12,7 @@
 //! and no socket. Nothing of an answer is believed before `check` has looked at it. What must survive a crash (nonces
 //! answered, proofs given, sheets committed) is on disk before it is spoken of.
 
-mod check;
+pub(crate) mod check;
 mod gateway;
 mod metrics;
 mod miner;

@@ -73,6 +73,8 @@ fn the_documented_commands_are_taken() {
         "assay gov vote 1 30 --wallet a",
         "assay model add m f.onnx --calibration c.json",
         "assay infer --model digits --input f --receipt r.json --node http://x:1",
+        "assay simulate --attack relay --stake 0.33 --keys 5 --epochs 100 --seed 7 --seeds 4 --without proof-binding",
+        "assay simulate --all --quick --json",
         "assay verify r.json --genesis HASH",
         "assay explain ACCOUNT --epoch 3",
         "assay zk compile m.onnx --calibration c.json --out m --systems sumcheck,halo2 --secret",
@@ -263,4 +265,19 @@ async fn scores_are_settled_from_a_file_without_a_node() {
     assert!(error.contains("scores.json") && error.contains("at least 3 valid reports"), "{error}");
     std::fs::write(&path, format!(r#"{{"input": [{entry}, {entry}, {entry}]}}"#)).unwrap();
     assert!(done(&line).await.unwrap());
+}
+
+#[test]
+fn a_simulation_out_of_range_or_of_no_known_attack_is_wrong_usage() {
+    let refused = |line: &str| parse(line).unwrap_err().to_string();
+    let unknown = refused("assay simulate --attack no-such");
+    assert!(unknown.contains("weight-copying") && unknown.contains("withheld-proof"), "{unknown}");
+    assert!(refused("assay simulate --attack relay --without x").contains("commit-reveal"));
+    for stake in ["0", "0.5", "0.9", "x"] {
+        assert!(refused(&format!("assay simulate --attack relay --stake {stake}")).contains("--stake"), "{stake}");
+    }
+    assert!(refused("assay simulate --attack relay --keys -1").contains("unexpected argument"));
+    assert!(refused("assay simulate").contains("--attack"));
+    assert!(refused("assay simulate --all --stake 0.2").contains("cannot be used"));
+    assert!(refused("assay simulate --attack relay --quick").contains("--all"));
 }
