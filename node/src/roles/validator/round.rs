@@ -241,10 +241,31 @@ impl Round {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use assay_ledger::query;
+    use assay_primitives::Hash32;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::roles::tests::{SUBNET, TestChain, digits, key};
+
+    #[tokio::test]
+    async fn planned_tasks_of_a_model_that_is_served_no_more_are_given_up() {
+        let chain = TestChain::new(Params::dev());
+        chain.register(&key(10)).await;
+        let miners = query::miners(&*chain.view(), SUBNET).unwrap();
+        let engine = Arc::new(ExactEngine::from(digits().clone()));
+        let seed = EpochSeed { genesis: Hash32::ZERO, randomness: Hash32::ZERO, secret: Hash32::ZERO, epoch: 1 };
+        let mut round = Round::new(Params::dev(), seed);
+        round.plan(Clock { position: 1, length: 20 }, SUBNET, &engine, &miners);
+        let planned = round.planned.len();
+        assert_eq!(planned as u64, Params::dev().tasks_per_epoch);
+        round.drop_retired(|subnet, model| Ok(subnet == SUBNET && *model == engine.model().id())).unwrap();
+        assert_eq!(round.planned.len(), planned);
+        round.drop_retired(|_, _| Ok(false)).unwrap();
+        assert!(round.planned.is_empty());
+    }
 
     proptest! {
         #[test]
