@@ -43,7 +43,7 @@ pub struct Report {
     pub score: I64F64,
     /// How sure it says it is; from 0 to below `2^31`. A weight in half of the methods.
     pub confidence: I64F64,
-    /// Stake behind it, in any unit, the same for all.
+    /// Stake behind it, in any unit, the same for all: one in which stakes are large keeps small ones exact.
     pub stake: U64F64,
 }
 

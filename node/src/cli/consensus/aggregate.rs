@@ -120,17 +120,13 @@ fn settle_as_ledger(method: Method, case: &Case) -> eyre::Result<Settled> {
 fn settle_as_seed(method: Method, case: &Case) -> eyre::Result<Settled> {
     let rules = Rules::of(method);
     let cut_off = case.outlier_threshold.unwrap_or(f64::from(rules.cut_off_milli) / 1000.0);
-    let mut reports = Vec::with_capacity(case.input.len());
-    for (i, entry) in case.input.iter().enumerate() {
-        let whole = entry.stake.as_u64().map(U64F64::from);
-        let stake = whole.or_else(|| U64F64::checked_from_num(entry.stake.as_f64()?));
-        reports.push(seed::Report {
-            // What does not fit is refused below, by index.
-            score: I64F64::saturating_from_num(entry.score),
-            confidence: I64F64::saturating_from_num(entry.confidence),
-            stake: stake.ok_or_else(|| eyre!("input[{i}].stake: expected less than 2^64, found {}", entry.stake))?,
-        });
-    }
+    // What does not fit is refused below, by index.
+    let report = |(entry, stake): (&Entry, U64F64)| seed::Report {
+        score: I64F64::saturating_from_num(entry.score),
+        confidence: I64F64::saturating_from_num(entry.confidence),
+        stake,
+    };
+    let reports: Vec<_> = case.input.iter().zip(proportions(case)).map(report).collect();
     let min_validators = case.min_validators.unwrap_or(rules.min_validators);
     match seed::settle(method.formula(), I64F64::saturating_from_num(cut_off), min_validators, &reports) {
         Ok(settled) => Ok(Settled {
@@ -148,6 +144,21 @@ fn settle_as_seed(method: Method, case: &Case) -> eyre::Result<Settled> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The stakes in proportion: as they stand where all are whole and below `2^64`, else in the unit, a power of two, by which
+/// the largest has 63 bits.
+fn proportions(case: &Case) -> Vec<U64F64> {
+    let stakes = || case.input.iter().map(|entry| &entry.stake);
+    if let Some(whole) = stakes().map(|stake| stake.as_u64().map(U64F64::from)).collect() {
+        return whole;
+    }
+    let floats = || stakes().map(|stake| stake.as_f64().unwrap_or(0.0));
+    let largest = floats().fold(0.0, f64::max);
+    let up = if largest > 0.0 { 62 - largest.log2().floor() as i32 } else { 0 };
+    // Exact: only exponents change. In two steps, as the power may lie beyond binary64's own.
+    let (half, rest) = (2f64.powi(up / 2), 2f64.powi(up - up / 2));
+    floats().map(|stake| U64F64::saturating_from_num(stake * half * rest)).collect()
 }
 
 /// A number with at most three decimals, in thousandths.

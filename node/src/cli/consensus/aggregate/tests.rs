@@ -99,7 +99,15 @@ fn only_the_proportions_of_stakes_matter_and_decimals_are_exact() {
         let error = refused("robust", &case(stakes));
         assert!(error.starts_with(why), "{error}");
     }
-    assert!(refused("seed_robust", &case(["1", "1", "1e20"])).contains("input[2].stake"));
+    for stakes in [["1e-20", "2e-20", "3e-20"], ["1e300", "2e300", "3e300"], ["5e-324", "10e-324", "15e-324"]] {
+        let found = value("seed_stake_weighted", stakes);
+        assert!((found - 4.25 / 6.0).abs() < 1e-9, "{stakes:?}: {found}");
+    }
+    // Beside a large stake a small one is not lost: its root is a thousandth.
+    for stakes in [["1000000", "0", "1"], ["1e-9", "0", "1e-15"]] {
+        let found = value("seed_robust", stakes);
+        assert!((found - 251.0 / 1001.0).abs() < 1e-9, "{stakes:?}: {found}");
+    }
 }
 
 #[test]
