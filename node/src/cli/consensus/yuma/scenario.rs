@@ -134,10 +134,10 @@ struct Step {
     mutate: Map<String, Value>,
     /// Set at the step's block.
     #[serde(default)]
-    set_weights: BTreeMap<u16, Weights>,
+    set_weights: BTreeMap<String, Weights>,
     /// Set at a block of their own.
     #[serde(default)]
-    set_weights_at: BTreeMap<u16, WeightsAt>,
+    set_weights_at: BTreeMap<String, WeightsAt>,
     #[serde(default, rename = "expect")]
     _expect: IgnoredAny,
     #[serde(default, rename = "note")]
@@ -261,11 +261,11 @@ fn run_steps(subnet: &mut Subnet, steps: &[Step]) -> eyre::Result<Vec<Epoch>> {
         last = step.block;
         mutate(subnet, &step.mutate).wrap_err_with(|| format!("steps[{k}].mutate"))?;
         for (uid, row) in &step.set_weights {
-            set(subnet, *uid, step.block, row).wrap_err_with(|| format!("steps[{k}].set_weights.{uid}"))?;
+            set(subnet, named(uid), step.block, row).wrap_err_with(|| format!("steps[{k}].set_weights.{uid}"))?;
         }
         for (uid, WeightsAt { block, weights }) in &step.set_weights_at {
             let place = || format!("steps[{k}].set_weights_at.{uid}");
-            set(subnet, *uid, *block, weights).wrap_err_with(place)?;
+            set(subnet, named(uid), *block, weights).wrap_err_with(place)?;
         }
         settled.push(settle(subnet, step.block).wrap_err_with(|| format!("steps[{k}]"))?);
     }
@@ -279,10 +279,10 @@ fn run_epochs(
     epochs: Option<usize>,
     reset: Option<&BondsReset>,
 ) -> eyre::Result<Vec<Epoch>> {
-    let named = |list: &Option<Vec<u16>>, name: &str| {
+    let listed = |list: &Option<Vec<u16>>, name: &str| {
         list.clone().ok_or_else(|| eyre!("params.{name}: missing; weights_by_epoch needs it to name its uids"))
     };
-    let (validators, miners) = (named(&params.validators, "validators")?, named(&params.miners, "miners")?);
+    let (validators, miners) = (listed(&params.validators, "validators")?, listed(&params.miners, "miners")?);
     let last = weights.keys().next_back().copied().max(reset.map(|reset| reset.before_epoch));
     let epochs = epochs.unwrap_or_else(|| last.map_or(0, |last| last.saturating_add(1)).max(USUAL_EPOCHS));
     check_size(subnet, epochs).wrap_err("epochs")?;
@@ -299,7 +299,7 @@ fn run_epochs(
                 let place = || format!("weights_by_epoch.{t}, row of uid {validator}");
                 ensure!(row.len() == miners.len(), "{}: expected a weight for each of params.miners", place());
                 let row: Weights = miners.iter().copied().zip(row.iter().copied()).collect();
-                set(subnet, *validator, block, &row).wrap_err_with(place)?;
+                set(subnet, Some(*validator), block, &row).wrap_err_with(place)?;
             }
         }
         if let Some(reset) = reset.filter(|reset| reset.before_epoch == t) {
@@ -322,8 +322,13 @@ fn known(subnet: &Subnet, uid: u16) -> eyre::Result<u16> {
     Ok(uid)
 }
 
-fn set(subnet: &mut Subnet, uid: u16, block: u64, row: &Weights) -> eyre::Result<()> {
-    known(subnet, uid)?;
+/// The uid that is the name of a field.
+fn named(name: &str) -> Option<u16> {
+    name.parse().ok().filter(|uid: &u16| uid.to_string() == name)
+}
+
+fn set(subnet: &mut Subnet, uid: Option<u16>, block: u64, row: &Weights) -> eyre::Result<()> {
+    let uid = known(subnet, uid.ok_or_else(|| eyre!("its name is no uid"))?)?;
     let mut row = row.clone();
     row.sort_unstable();
     for (j, _) in &row {
@@ -362,7 +367,7 @@ fn mutate(subnet: &mut Subnet, changes: &Map<String, Value>) -> eyre::Result<()>
             )
         };
         let (what, uid) = name.rsplit_once('_').ok_or_else(unknown)?;
-        let uid = uid.parse().map_err(|_| unknown())?;
+        let uid = named(uid).ok_or_else(unknown)?;
         let known = || known(subnet, uid).wrap_err_with(|| name.clone());
         match what {
             "block_at_registration" => subnet.set_registered(known()?, number()?),
