@@ -1,6 +1,9 @@
 //! `assay consensus aggregate`: validators' scores into one, by any method.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use assay_consensus::aggregate::{
     Bounds, Method, NoConsensus, Outlier, OutlierReason, Report, Rules, aggregate,
@@ -209,22 +212,21 @@ fn words(reason: &OutlierReason, cut_off: f64) -> String {
 }
 
 pub(super) fn run(global: &Global, command: &Aggregate) -> eyre::Result<()> {
-    let file = || command.input.display().to_string();
+    let stdin = command.input == Path::new("-");
+    let file = || if stdin { "stdin".into() } else { command.input.display().to_string() };
     let case = parse(&files::read_or_stdin(&command.input, MAX_BYTES)?).wrap_err_with(file)?;
     let settled = settle(command.method, &case).wrap_err_with(file)?;
     let default = f64::from(Rules::of(command.method).cut_off_milli) / 1000.0;
     let why = |outlier: &Outlier| words(&outlier.reason, case.outlier_threshold.unwrap_or(default));
     global.show(&shown(&settled, why), || {
-        let mut text = pairs([
+        let rows = [
             ("method", command.method.to_string()),
             ("value", settled.value.to_string()),
             ("confidence", settled.confidence.to_string()),
             ("reports", case.input.len().to_string()),
             ("outliers", settled.outliers.len().to_string()),
-        ]);
-        if let Some(error) = settled.error {
-            text += &pairs([("error", error.to_owned())]);
-        }
+        ];
+        let mut text = pairs(rows.into_iter().chain(settled.error.map(|error| ("error", error.to_owned()))));
         let row = |outlier: &Outlier| {
             // Indices are those of the input.
             let Entry { score, stake, .. } = &case.input[outlier.index as usize];
