@@ -18,7 +18,7 @@ pub(super) struct Simulate {
     #[arg(long, conflicts_with_all = ["attack", "stake", "keys", "without"])]
     all: bool,
     /// Fewer rows and shorter runs, with --all.
-    #[arg(long, requires = "all")]
+    #[arg(long, requires = "all", conflicts_with = "attack")]
     quick: bool,
     /// The attacker's share of all stake: above 0 and below 0.5.
     #[arg(long, value_name = "F", default_value = "0.2", value_parser = share)]

@@ -313,6 +313,9 @@ fn prove(chain: &Chain, exam: &Exam, request: &Signed<Request>, output: &[i32]) 
     answer::prove(exam.model(), &bound, &request.body.input, output).map_err(|e| SimulationError::Model(e.to_string()))
 }
 
+/// A signed request, the signed response to it, and its proof.
+pub(super) type Proven = (Signed<Request>, Signed<Response>, Vec<u8>);
+
 /// A task answered as it should be.
 pub(super) fn honest_exchange(
     chain: &Chain,
@@ -321,7 +324,7 @@ pub(super) fn honest_exchange(
     miner: &Keypair,
     epoch: u64,
     question: &Question,
-) -> Result<(Signed<Request>, Signed<Response>, Vec<u8>), SimulationError> {
+) -> Result<Proven, SimulationError> {
     let request = request(chain, exam, validator, miner, epoch, &question.input);
     let proof = prove(chain, exam, &request, &question.expected)?;
     let response = respond(chain, miner, &request, &question.expected, Some(&proof));

@@ -26,7 +26,7 @@ impl Play for Split {
         let known = self.measured.take().filter(|(epoch, _)| *epoch == scene.epoch);
         let (_, scores) = self.measured.insert(known.unwrap_or_else(|| (scene.epoch, own.to_vec())));
         let score = |own: &ScoreEntry| {
-            let first = scores.iter().find(|entry| entry.miner == own.miner);
+            let first = scores.iter().find(|entry| entry.miner == own.miner && own.responses > 0);
             ScoreEntry { score: first.map_or(own.score, |entry| entry.score), ..own.clone() }
         };
         Ok(Sheet::Scores(own.iter().map(score).collect()))
