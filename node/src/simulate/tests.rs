@@ -50,7 +50,7 @@ fn relayed_and_repeated_answers_pay_where_proofs_bind_nobody_and_tasks_come_agai
 fn a_copied_hash_earns_nothing_and_many_keys_earn_what_one_does() {
     let found = relative(&[plan(Attack::CopiedCommitment, 3_300, 1), plan(Attack::SplitStake, 3_300, 5)]);
     assert!(found[0] <= 0.0, "{found:?}");
-    assert!((found[1] - 1.0).abs() < 0.01, "{found:?}");
+    assert!((0.9..=1.01).contains(&found[1]), "{found:?}");
 }
 
 #[test]
