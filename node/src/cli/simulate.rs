@@ -32,7 +32,7 @@ pub(super) struct Simulate {
     /// The first seed: the same one gives the same result.
     #[arg(long, value_name = "S", default_value = "1")]
     seed: u64,
-    /// Runs with seeds that follow each other; an interval needs two [default: 6; with --quick 2].
+    /// Runs with seeds that follow each other; an interval needs two [default: 6; with --quick 4].
     #[arg(long, value_name = "M")]
     seeds: Option<u64>,
     /// Switch a defence off; may be given several times.
