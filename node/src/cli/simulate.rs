@@ -26,7 +26,7 @@ pub(super) struct Simulate {
     /// The attacker's keys.
     #[arg(long, value_name = "K", default_value = "1")]
     keys: usize,
-    /// Epochs of each run [default: 40; with --quick 12].
+    /// Epochs of each run [default: 30; with --quick 12].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
     /// The first seed: the same one gives the same result.

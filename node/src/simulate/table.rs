@@ -24,7 +24,7 @@ pub struct Extent {
 
 impl Extent {
     /// What the documented table is of.
-    pub const FULL: Self = Self { epochs: 40, seeds: 6, quick: false };
+    pub const FULL: Self = Self { epochs: 30, seeds: 6, quick: false };
     /// Seconds, for tests.
     pub const QUICK: Self = Self { epochs: 12, seeds: 4, quick: true };
 }
