@@ -142,6 +142,13 @@ impl Params {
         Some(self.challenge_window.checked_div(self.tempo)?.saturating_add(1))
     }
 
+    /// Bytes of a reveal of scores of a full subnet, about: entries, and the audit's exhibits.
+    fn reveal_bytes(&self) -> u64 {
+        let entries = self.max_miners.saturating_mul(256);
+        let exhibit = self.tasks_per_epoch.saturating_mul(32).saturating_add(8192);
+        entries.saturating_add(self.audit_samples.saturating_mul(exhibit))
+    }
+
     /// Checks what no single parameter's bounds can.
     pub fn check_together(&self) -> Result<(), ParamConflict> {
         let weights = [self.weight_correct, self.weight_exact, self.weight_proof, self.weight_latency];
@@ -162,6 +169,12 @@ impl Params {
             (self.alpha_low <= self.alpha_high, "alpha_low", "must not exceed alpha_high"),
             (self.latency_full_ms < self.latency_zero_ms, "latency_full_ms", "must be below latency_zero_ms"),
             (weights.iter().any(|w| *w > 0), "weight_exact", "must be above zero where all other weights are zero"),
+            (
+                self.reveal_bytes() <= self.max_tx_bytes,
+                "max_tx_bytes",
+                "must hold a reveal of scores: 256 bytes for each of max_miners, and for each of audit_samples 8192 bytes and \
+                 32 for each of tasks_per_epoch",
+            ),
             (
                 self.max_tx_bytes.saturating_add(4096) <= self.max_block_bytes,
                 "max_tx_bytes",

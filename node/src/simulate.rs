@@ -175,7 +175,7 @@ pub struct Plan {
     pub epochs: u64,
     /// The first seed.
     pub seed: u64,
-    /// Runs, with seeds that follow each other; at least 1. An interval needs 2.
+    /// Runs, with seeds that follow each other; at least 2, which an interval needs.
     pub seeds: u64,
     /// Defences that are switched off.
     pub without: BTreeSet<Defence>,
@@ -318,8 +318,8 @@ impl Plan {
         if !(1..=100_000).contains(&self.epochs) {
             return wrong("epochs", "1 to 100000", self.epochs.to_string());
         }
-        if !(1..=10_000).contains(&self.seeds) {
-            return wrong("seeds", "1 to 10000", self.seeds.to_string());
+        if !(2..=10_000).contains(&self.seeds) {
+            return wrong("seeds", "2 to 10000, as an interval needs two", self.seeds.to_string());
         }
         // A validator needs the least stake that the chain asks for.
         if self.attack.validates()

@@ -43,6 +43,8 @@ pub use enact::MAX_UPGRADE_AHEAD;
 pub(crate) use count::words;
 pub(super) use enact::{execute_due, upgrade_due};
 
+/// Of these, places that only urgent proposals take.
+const FOR_URGENT: u64 = 8;
 /// Most proposals under vote at a time.
 pub const MAX_OPEN_PROPOSALS: u64 = 64;
 
@@ -76,9 +78,11 @@ pub(super) fn propose(
         _ => None,
     };
     let mut agenda = query::agenda(state)?;
-    if agenda.voting.len() as u64 >= MAX_OPEN_PROPOSALS {
+    let places = if urgent { MAX_OPEN_PROPOSALS } else { MAX_OPEN_PROPOSALS - FOR_URGENT };
+    if agenda.voting.len() as u64 >= places {
         return Err(ActionError::not_now(format!(
-            "{MAX_OPEN_PROPOSALS} proposals are under vote; wait until one ends"
+            "{} proposals are under vote; wait until one ends",
+            agenda.voting.len()
         )));
     }
     for id in agenda.voting.keys() {
@@ -222,11 +226,9 @@ pub(super) fn delegate(
         }
         _ => {}
     }
-    if let Some(before) = before {
-        state.remove(keys::vote_delegator(&before.to, &signer));
-    }
+    forget_delegate(state, &signer)?;
     match to {
-        None => state.remove(keys::vote_delegation(&signer)),
+        None => {}
         Some(to) => {
             state.write(keys::vote_delegation(&signer), &VoteDelegation { to, since: env.block.height });
             state.write_bytes(keys::vote_delegator(&to, &signer), Vec::new());
@@ -235,7 +237,17 @@ pub(super) fn delegate(
     Ok(())
 }
 
-/// At the start of a block: votes whose time ended are counted, and those that followed a delegate are written down.
+/// Whose votes an account's stake follows is forgotten: it said so, or its stake is all gone.
+pub(super) fn forget_delegate(state: &mut Overlay<'_>, id: &AccountId) -> Result<(), StoreError> {
+    if let Some(before) = query::vote_delegation(state, id)? {
+        state.remove(keys::vote_delegator(&before.to, id));
+        state.remove(keys::vote_delegation(id));
+    }
+    Ok(())
+}
+
+/// At the start of a block: votes whose time ended are counted, and written down with the stake they counted with, those that
+/// followed a delegate too.
 pub(super) fn count_due(state: &mut Overlay<'_>, height: u64) -> Result<(), StoreError> {
     let mut agenda = query::agenda(state)?;
     for id in agenda.voting.keys().copied().collect::<Vec<_>>() {
@@ -244,7 +256,7 @@ pub(super) fn count_due(state: &mut Overlay<'_>, height: u64) -> Result<(), Stor
             continue;
         }
         let Standing { votes, status, mut outcome, .. } = count::standing(state, &proposal)?;
-        for (voter, vote) in votes.iter().filter(|(_, vote)| vote.via.is_some()) {
+        for (voter, vote) in &votes {
             state.write(keys::vote(id, voter), vote);
         }
         agenda.voting.remove(&id);

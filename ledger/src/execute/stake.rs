@@ -86,8 +86,15 @@ pub(super) fn unstake(
     amount: Amount,
 ) -> Result<(), ActionError> {
     ActionError::limit("the amount in grain", 1, u64::MAX, amount.0)?;
-    may_take(state, env, &delegator, validator, amount, "this unstaking")?;
+    let found = may_take(state, env, &delegator, validator, amount, "this unstaking")?;
+    // What leaves is kept for epochs and gone through one by one, so no part of it may be dust.
+    if amount < found {
+        ActionError::limit("the amount in grain, unless it is all,", env.params.min_delegation, u64::MAX, amount.0)?;
+    }
     take(state, env.block.height, &validator, &delegator, amount)?;
+    if query::stake_of(state, &delegator)? == Amount::ZERO {
+        super::governance::forget_delegate(state, &delegator)?;
+    }
     Ok(unbond(state, env, &delegator, &validator, amount)?)
 }
 
@@ -180,6 +187,9 @@ pub(super) fn take_unbonding_of(
     since: u64,
     amount: Amount,
 ) -> Result<Amount, StoreError> {
+    if amount == Amount::ZERO {
+        return Ok(amount);
+    }
     let mut due = amount;
     for money in leaving(state, operator)? {
         if money.entry.account == *account && money.entry.since >= since {

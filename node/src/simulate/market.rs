@@ -160,6 +160,10 @@ impl<'a> Market<'a> {
         held(&honest, &results)?;
         self.commit(&epoch, &sheets, play)?;
         for (miner, challenge, proof) in answers {
+            // A challenge that found no room was never opened.
+            if query::challenge(&self.chain.state, &challenge)?.is_none() {
+                continue;
+            }
             self.chain.send(&self.cast.miners[miner].operator.clone(), actions::answer(challenge, proof))?;
         }
         self.chain.sound_block()?;

@@ -182,6 +182,9 @@ impl Cast {
     }
 }
 
+/// Chance of a random challenge by a validator in an epoch, in basis points. Who gives no proof is challenged by all anyway.
+const CHALLENGE_RATE: u64 = 500;
+
 /// Epochs of four blocks, and prices of the setting. Tasks and the latency curve are a public network's, all else a
 /// development network's.
 pub(super) fn params(setting: &Setting) -> Params {
@@ -201,7 +204,7 @@ pub(super) fn params(setting: &Setting) -> Params {
         audit_samples: if setting.is_without(Defence::Audit) { 0 } else { dev.audit_samples },
         // At the price that free entry leads to demand is in the price; else it rises as on a development network.
         registration_rise: if setting.economy == Economy::Priced { 10_000 } else { dev.registration_rise },
-        challenge_rate: if setting.challenges { dev.challenge_rate } else { 0 },
+        challenge_rate: if setting.challenges { CHALLENGE_RATE } else { 0 },
         latency_full_ms: 2_000,
         latency_zero_ms: 20_000,
         tasks_per_epoch: 8,

@@ -49,17 +49,22 @@ pub fn standing(view: &dyn StateRead, proposal: &Proposal) -> Result<Standing, S
     Ok(Standing { votes, voted, quorum, status, outcome })
 }
 
-/// The votes cast, and those of accounts that did not vote and whose delegate did. An account has one delegate at most, so
-/// no stake is counted twice.
+/// The votes cast, and those of accounts that did not vote and whose delegate did, each with the stake of the snapshot that is
+/// still staked. An account has one delegate at most, so no stake is counted twice.
 fn counted(view: &dyn StateRead, proposal: &Proposal) -> Result<Vec<(AccountId, VoteRecord)>, StoreError> {
     let cast = query::votes(view, proposal.id)?;
-    let mut votes = cast.clone();
+    let mut votes = Vec::with_capacity(cast.len());
+    // Stake that came for the vote and left before it was counted decides nothing.
+    let held = |voter: &AccountId, then: u64| Ok::<_, StoreError>(then.min(query::stake_of(view, voter)?.0));
+    for (voter, vote) in &cast {
+        votes.push((*voter, VoteRecord { stake: held(voter, vote.stake)?, ..vote.clone() }));
+    }
     for (delegate, vote) in &cast {
         for follower in query::vote_delegators(view, delegate)? {
             if cast.binary_search_by_key(&follower, |(voter, _)| *voter).is_ok() {
                 continue;
             }
-            let stake = query::stake_at(view, &follower, proposal.snapshot)?;
+            let stake = held(&follower, query::stake_at(view, &follower, proposal.snapshot)?)?;
             if stake > 0 {
                 votes.push((follower, VoteRecord { stake, via: Some(*delegate), ..vote.clone() }));
             }

@@ -7,7 +7,7 @@ use crate::{
     Event, query,
     records::{JailReason, RevealStatus},
     tx::Action,
-    world::{World, key, quick_params, unaudited},
+    world::{World, key, quick_params, sheet, unaudited},
 };
 
 fn params(jail_after_missed: u64) -> Params {
@@ -112,12 +112,15 @@ fn the_owner_may_ask_too_and_a_double_signer_never() {
 #[test]
 fn two_thirds_of_the_power_are_never_jailed_away() {
     let (mut world, miner) = with_miner(params(1));
-    epoch(&mut world, &miner, &[0]);
-    // Of four equal seats, three absent: one may go, since three of four are two thirds, and then one of three.
-    assert_eq!(jailed(&epoch(&mut world, &miner, &[0])), 1);
-    assert_eq!(jailed(&epoch(&mut world, &miner, &[0])), 1);
+    let (richer, validator) = (world.owners[6].clone(), world.validators[0].account());
+    world.run(&richer, Action::Stake { validator, amount: Amount::asy(500) }).unwrap();
+    epoch(&mut world, &miner, &[0, 1, 2, 3]);
+    epoch(&mut world, &miner, &[0, 1]);
+    // Of 1500, 1000, 1000 and 1000 the last two are absent: one may go, since 3500 of 4500 are two thirds, and then the other.
+    assert_eq!(jailed(&epoch(&mut world, &miner, &[0, 1])), 1);
+    assert_eq!(jailed(&epoch(&mut world, &miner, &[0, 1])), 1);
     for _ in 0..3 {
-        assert_eq!(jailed(&epoch(&mut world, &miner, &[0])), 0);
+        assert_eq!(jailed(&epoch(&mut world, &miner, &[0, 1])), 0);
     }
     assert_eq!(query::next_validator_set(&world.state).unwrap().len(), 2);
 }
@@ -161,4 +164,25 @@ fn commitments_without_reveals_are_absence_too() {
     let report = query::epoch_report(&world.state, 1, 0).unwrap().unwrap();
     let line = report.validators.iter().find(|v| v.account == validator.account()).unwrap();
     assert_eq!((line.reveal, line.reward), (RevealStatus::Mismatched, Amount::ZERO));
+}
+
+#[test]
+fn a_minority_that_reveals_what_nobody_else_has_to_score_makes_nobody_absent() {
+    let mut world = World::with(params(1));
+    for _ in 0..4 {
+        let epoch = world.epoch();
+        // There is no miner, so honest validators have no sheet; two of four open empty ones all the same.
+        let sheets: Vec<_> = (0..2).map(|v| sheet(&world.validators[v], epoch, &[])).collect();
+        for (v, sheet) in sheets.iter().enumerate() {
+            let commitment = sheet.commitment(&world.genesis);
+            world.run(&world.validators[v].clone(), Action::CommitScores { subnet: 0, epoch, commitment }).unwrap();
+        }
+        world.advance_to_epoch(epoch + 1);
+        for (v, sheet) in sheets.into_iter().enumerate() {
+            world.run(&world.validators[v].clone(), unaudited(sheet)).unwrap();
+        }
+    }
+    let missed = |v: usize| world.validator(&world.validators[v].account());
+    assert!((2..4).all(|v| missed(v).jailed.is_none() && missed(v).attendance.missed == 0));
+    assert_eq!(query::next_validator_set(&world.state).unwrap().iter().count(), 4);
 }

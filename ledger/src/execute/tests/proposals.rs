@@ -383,3 +383,20 @@ fn a_subnet_gets_a_value_of_its_own_that_the_chain_and_other_rules_heed() {
     assert_eq!(lost.status, ProposalStatus::Rejected);
     assert!(refused(&lost).contains("in subnet 0"), "{}", refused(&lost));
 }
+
+#[test]
+fn stake_that_leaves_before_the_count_decides_nothing() {
+    let mut world = World::new();
+    let id = propose(&mut world, ProposalKind::Choice);
+    for (owner, ballot) in [(0, Ballot::Yes), (1, Ballot::No), (2, Ballot::No)] {
+        vote(&mut world, owner, id, ballot).unwrap();
+    }
+    let (owner, validator) = (world.owners[1].clone(), world.validators[1].account());
+    world.run(&owner, Action::Unstake { validator, amount: Amount::asy(1000) }).unwrap();
+    world.advance_to(get(&world, id).voting_end + 2);
+    let proposal = get(&world, id);
+    let Some(Outcome::Choice { tally, .. }) = &proposal.outcome else { panic!("a tally") };
+    assert_eq!((tally.yes, tally.no), (Amount::asy(1000).0, Amount::asy(1000).0));
+    let record = query::votes(&world.state, id).unwrap().into_iter().find(|(voter, _)| *voter == owner.account());
+    assert_eq!(record.unwrap().1.stake, 0);
+}

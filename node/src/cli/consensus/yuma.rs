@@ -22,13 +22,13 @@ const MAX_BYTES: u64 = 1 << 28;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Yuma {
-    /// The scenario, JSON: `params` and `steps`, or `params` and `weights_by_epoch`.
+    /// The scenario as JSON, `-` for stdin: `params` and `steps`, or `params` and `weights_by_epoch`.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
 }
 
 pub(super) fn run(global: &Global, command: &Yuma) -> eyre::Result<()> {
-    let bytes = files::read_at_most(&command.input, MAX_BYTES)?;
+    let bytes = files::read_or_stdin(&command.input, MAX_BYTES)?;
     let file = || format!("{}", command.input.display());
     let steps = Scenario::read(&bytes).wrap_err_with(file)?.run().wrap_err_with(file)?;
     let settled = Settled { steps: steps.iter().map(Step::new).collect() };
