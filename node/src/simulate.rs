@@ -373,7 +373,8 @@ const ROUNDING: f64 = 1e-6;
 
 /// Four digits are more than any interval here is worth.
 fn round(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
+    // Adding zero leaves no negative one.
+    (value * 1e4).round() / 1e4 + 0.0
 }
 
 /// Runs plans on all cores. Equal plans give equal rows, on any number of cores.

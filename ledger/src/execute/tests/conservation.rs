@@ -185,6 +185,15 @@ fn live(steps: &[Step]) -> (World, Vec<Event>) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn money_is_conserved_by_whatever_a_few_transactions_do(steps in prop::collection::vec(step(), 1..16)) {
+        live(&steps);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
