@@ -38,7 +38,7 @@ def plot(rows, path):
     import matplotlib
 
     matplotlib.use("svg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     pyplot.rcParams["svg.hashsalt"] = "assay"
     attacks = list(dict.fromkeys(row["attack"] for row in rows))
@@ -59,7 +59,16 @@ def plot(rows, path):
                 axis.errorbar(stakes, means, yerr=spread, color=colours.get(keys, "black"), label=name, capsize=2, lw=1,
                               marker="o", ms=4, mfc="white" if without else None, ls="--" if without else "-")
         axis.axhline(1, color="grey", ls=":")
-        axis.set_yscale("symlog", linthresh=2)
+        low = min(row["interval"][0] for row in mine)
+        high = max(row["interval"][1] for row in mine)
+        if low < -2 or high > 4:
+            # From one to minus twenty: the part that matters stays wide.
+            axis.set_yscale("symlog", linthresh=2, linscale=2)
+            axis.set_yticks([tick for tick in (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10) if low - 1 <= tick <= high + 1])
+            axis.yaxis.set_minor_locator(ticker.NullLocator())
+        else:
+            axis.set_ylim(min(low, 0) - 0.1, max(high, 1) + 0.15)
+        axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axis.set_title(attack)
         axis.set_xticks([5, 20, 33, 49])
         axis.set_xlabel("stake, %")
