@@ -1,8 +1,8 @@
 //! Validators that are absent for too long lose their seat until they ask for it.
 //!
 //! An epoch is missed by a validator that had a seat in it and revealed no scores for it in any market, whether it had
-//! committed or not; an epoch for which nobody revealed is missed by nobody. After the parameter `jail_after_missed` missed
-//! in a row it is jailed, unless fewer than two thirds of the current set's power would be left: of several the longest
+//! committed or not; an epoch in which no majority of the permitted stake had anything to score is missed by nobody. After
+//! the parameter `jail_after_missed` missed in a row it is jailed, unless fewer than two thirds of the current set's power would be left: of several the longest
 //! absent go first, and who is spared is looked at again an epoch later. That keeps what votes now a quorum of what
 //! voted before, so that jailing alone never stops the chain.
 

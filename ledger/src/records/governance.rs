@@ -148,7 +148,7 @@ impl From<Bounds> for ParameterBounds {
 pub struct VoteRecord {
     /// The vote.
     pub ballot: Ballot,
-    /// The voter's stake at the snapshot, in grain.
+    /// The voter's stake at the snapshot, in grain; once the votes are counted, what of it was still staked then and counted.
     pub stake: u64,
     /// When it was last changed.
     pub height: u64,
