@@ -36,24 +36,44 @@ pub(super) fn read(bytes: &[u8], most: usize) -> Result<Vec<Array>, String> {
 
 /// The numbers of a `.npy`, row-major.
 fn array(bytes: &[u8]) -> Result<Vec<f64>, String> {
-    let length = match (bytes.get(..6), bytes.get(6), bytes.get(8..12)) {
-        (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, _, _])) => usize::from(u16::from_le_bytes([a, b])),
-        (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => u32::from_le_bytes([a, b, c, d]) as usize,
+    let (begin, length) = match (bytes.get(..6), bytes.get(6), bytes.get(8..12)) {
+        (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, _, _])) => (10, usize::from(u16::from_le_bytes([a, b]))),
+        (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => (12, u32::from_le_bytes([a, b, c, d]) as usize),
         _ => return Err("not an .npy array".into()),
     };
     if length > MAX_HEADER {
         return Err(format!("a header of {length} bytes; expected at most {MAX_HEADER}"));
     }
+    let header = bytes.get(begin..begin + length).ok_or("it ends in its header")?;
+    check_header(&String::from_utf8_lossy(header), bytes.len() as u64)?;
     let npy = NpyFile::new(bytes).map_err(|e| e.to_string())?;
-    let values = npy.shape().iter().try_fold(1u64, |all, &axis| all.checked_mul(axis));
-    // An element has at least one byte, so a shape that promises more than there is is refused before it takes memory.
-    if values.is_none_or(|values| values > bytes.len() as u64) {
-        return Err(format!("shape {:?}; there are fewer numbers", npy.shape()));
-    }
     if npy.order() == Order::Fortran && npy.shape().len() > 1 {
         return Err("column-major order; save it with numpy.ascontiguousarray".into());
     }
     numbers(npy)
+}
+
+/// Refuses what the reader of headers would not survive: brackets in brackets, on which its time grows without bound,
+/// and shapes whose product it does not hold.
+fn check_header(header: &str, bytes: u64) -> Result<(), String> {
+    // As numpy writes an array of numbers: one dictionary, and in it one tuple, the shape.
+    let count = |bracket: char| header.matches(bracket).count();
+    if count('{') > 1 || count('(') > 1 || count('[') > 0 {
+        return Err("a header with nested values; expected an array of plain numbers".into());
+    }
+    let Some((_, shape)) = header.split_once('(') else { return Err("a header without a shape".into()) };
+    let shape = shape.split_once(')').map_or(shape, |(shape, _)| shape);
+    let mut values = Some(1u64);
+    for axis in shape.split(',').map(str::trim).filter(|axis| !axis.is_empty()) {
+        let axis: u64 = axis.parse().map_err(|_| format!("shape ({shape}); expected whole numbers"))?;
+        // Strides are multiplied too, whatever axis is nothing.
+        values = values.and_then(|all| all.checked_mul(axis.max(1)));
+    }
+    // An element has at least one byte, so a shape that promises more than there is is refused before it takes memory.
+    match values {
+        Some(values) if values <= bytes => Ok(()),
+        _ => Err(format!("shape ({shape}); there are fewer numbers")),
+    }
 }
 
 fn numbers(mut npy: NpyFile<&[u8]>) -> Result<Vec<f64>, String> {

@@ -138,6 +138,42 @@ fn files_that_are_not_samples_are_refused_without_panic() {
     assert!(Samples::new(vec![vec![f64::INFINITY]]).one(&[1]).is_err());
 }
 
+/// An archive of one array with a header as given, and 256 zero bytes.
+fn archive_of(header: &str) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("x.npy", SimpleFileOptions::default()).unwrap();
+    let length = u32::try_from(header.len()).unwrap().to_le_bytes();
+    zip.write_all(&[b"\x93NUMPY\x02\x00", &length[..], header.as_bytes(), &[0; 256]].concat()).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn an_archives_header_that_its_reader_would_not_survive_is_refused_before() {
+    let plain =
+        |descr: &str, shape: &str| format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n");
+    assert!(Samples::read(&archive_of(&plain("'<f4'", "(64,)"))).unwrap().one(&[64]).is_ok());
+    let huge = u64::MAX / 2;
+    for shape in
+        [format!("({huge}, 64)"), format!("(0, {huge}, {huge})"), format!("({huge}, {huge}, 0)"), "(65536, )".into()]
+    {
+        let error = Samples::read(&archive_of(&plain("'<f4'", &shape))).unwrap_err().to_string();
+        assert!(error.contains("there are fewer numbers"), "{shape}: {error}");
+    }
+    for shape in ["(-1,)", "(0x7fffffffffffffff, 4)", "(99999999999999999999,)", "('64',)"] {
+        let error = Samples::read(&archive_of(&plain("'<f4'", shape))).unwrap_err().to_string();
+        assert!(error.contains("expected whole numbers"), "{shape}: {error}");
+    }
+    // The reader's time doubles with each of these.
+    let nested = format!("{}'<f4'{}", "[('a',".repeat(5000), ")]".repeat(5000));
+    for header in
+        [plain(&nested, "(64,)"), plain("'<f4'", "((64,),)"), plain("'<f4'", "[64]"), plain("{'a': 1}", "(64,)")]
+    {
+        let error = Samples::read(&archive_of(&header)).unwrap_err().to_string();
+        assert!(error.contains("plain numbers"), "{error}");
+    }
+    assert!(Samples::read(&archive_of("{}")).unwrap_err().to_string().contains("without a shape"));
+}
+
 #[test]
 fn outputs_are_read_as_they_are_written() {
     let outputs = vec![vec![0.1, -2.5e-7, 3.0], vec![]];
