@@ -154,7 +154,8 @@ pub fn accounts(dir: &Path) -> Result<Accounts, HomeError> {
 }
 
 /// Makes the keys that `dir` lacks: copies of `operator.json` and `owner.json` in `from`, or fresh ones.
-/// Keys already there stay; a key in `from` that differs from one already there is an error.
+/// Keys already there stay; a key in `from` that differs from one already there is an error. All keys are read before
+/// any is written, so that one that is refused leaves `dir` as it was.
 ///
 /// # Errors
 /// [`HomeError::Exists`] if `dir` is a finished home, or a key file's error.
@@ -162,6 +163,7 @@ pub fn prepare_keys(dir: &Path, from: Option<&Path>) -> Result<Accounts, HomeErr
     if dir.join("config.toml").exists() {
         return Err(HomeError::Exists { dir: dir.to_owned() });
     }
+    let mut lacking = Vec::new();
     for name in ["operator", "owner", "network"] {
         let path = key_path(dir, name);
         let adopted = from.filter(|_| name != "network").map(|from| from.join(format!("{name}.json")));
@@ -173,9 +175,12 @@ pub fn prepare_keys(dir: &Path, from: Option<&Path>) -> Result<Accounts, HomeErr
         match keyfile::read(&path) {
             Ok(present) if present.account() == key.account() => {}
             Ok(_) => return Err(KeyFileError::Exists { path }.into()),
-            Err(KeyFileError::Missing { .. }) => keyfile::create(&path, &key)?,
+            Err(KeyFileError::Missing { .. }) => lacking.push((path, key)),
             Err(e) => return Err(e.into()),
         }
+    }
+    for (path, key) in lacking {
+        keyfile::create(&path, &key)?;
     }
     accounts(dir)
 }
@@ -398,5 +403,15 @@ pub(crate) mod tests {
         let other = tempfile::tempdir().unwrap();
         prepare_keys(other.path(), None).unwrap();
         assert!(matches!(prepare_keys(other.path(), Some(bundle.path())), Err(HomeError::Key(_))));
+    }
+
+    #[test]
+    fn a_key_that_is_refused_leaves_the_home_as_it_was() {
+        let bundle = tempfile::tempdir().unwrap();
+        keyfile::create(&bundle.path().join("operator.json"), &keyfile::generate()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        assert!(matches!(prepare_keys(&home, Some(bundle.path())), Err(HomeError::Key(_))));
+        assert!(!home.exists());
     }
 }
