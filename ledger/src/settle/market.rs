@@ -204,16 +204,10 @@ fn verdict(env: &Env<'_>, judges: &[Judge], miner: &MinerRecord) -> Verdict {
             reports.push(Report { value, stake: judge.stake.0, confidence });
         }
     }
+    let rules = rules::aggregation(env.params);
     let named = |outliers: &[Outlier]| -> Vec<(u16, String)> {
-        outliers
-            .iter()
-            .filter_map(|o| {
-                Some((
-                    *who.get(o.index as usize)?,
-                    words(&o.reason, u32::try_from(env.params.outlier_cut_off).unwrap_or(u32::MAX)),
-                ))
-            })
-            .collect()
+        let name = |o: &Outlier| Some((*who.get(o.index as usize)?, words(&o.reason, rules.cut_off_milli)));
+        outliers.iter().filter_map(name).collect()
     };
     let stands = |outliers: &[Outlier]| Verdict {
         // A score that no validator gave weighs nothing.
@@ -222,7 +216,7 @@ fn verdict(env: &Env<'_>, judges: &[Judge], miner: &MinerRecord) -> Verdict {
         consensus: false,
         outliers: named(outliers),
     };
-    match aggregate(&rules::aggregation(env.params), Bounds::UNIT, &reports) {
+    match aggregate(&rules, Bounds::UNIT, &reports) {
         Ok(settled) => match (Score::from_fixed(settled.value), Score::from_fixed(settled.confidence)) {
             (Ok(score), Ok(confidence)) => {
                 Verdict { score, confidence, consensus: true, outliers: named(&settled.outliers) }
