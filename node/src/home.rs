@@ -26,7 +26,7 @@ use assay_chain_spec::{ChainSpec, SpecError};
 use assay_ledger::tx::Endpoint;
 use assay_primitives::{AccountId, Hash32, Keypair};
 
-pub use config::{Config, DEFAULT_LOG, PeerAddress, Peers, Ports, Role};
+pub use config::{BusyPort, Config, DEFAULT_LOG, PeerAddress, Peers, Ports, Role};
 pub(crate) use files::{replace, replace_secret, write_new};
 
 use crate::keyfile::{self, KeyFileError};

@@ -123,13 +123,15 @@ pub fn read(path: &Path) -> Result<Keypair, KeyFileError> {
     Ok(key)
 }
 
-/// Writes a key file with mode 0600, and its folder with mode 0700 if it does not exist. Never overwrites.
+/// Writes a key file with mode 0600, and its folder with mode 0700 if it does not exist. Never overwrites, and leaves no
+/// empty folder where it cannot write.
 ///
 /// # Errors
 /// [`KeyFileError::Exists`], or what the operating system refuses.
 pub fn create(path: &Path, key: &Keypair) -> Result<(), KeyFileError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let io = |source| KeyFileError::Io { doing: "write", path: path.to_owned(), source };
+    let new: Vec<&Path> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
     }
@@ -137,9 +139,13 @@ pub fn create(path: &Path, key: &Keypair) -> Result<(), KeyFileError> {
     let mut text = Zeroizing::new(serde_json::to_string_pretty(&stored).expect("two strings are JSON"));
     let _wiped = Zeroizing::new(stored.secret);
     text.push('\n');
-    crate::home::write_new(path, text.as_bytes(), 0o600).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
-        _ => io(e),
+    crate::home::write_new(path, text.as_bytes(), 0o600).map_err(|e| {
+        // Those that are no longer empty stay.
+        new.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
+        match e.kind() {
+            std::io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
+            _ => io(e),
+        }
     })
 }
 

@@ -30,7 +30,7 @@ use crate::{
     adversary::{Copy, Lazy, Tamper},
     chain::{Chain, ChainFeeds},
     cli::Adversary,
-    home::{Home, PeerAddress, Role},
+    home::{BusyPort, Config, Home, PeerAddress, Role},
     http,
     mempool::Mempool,
     net::{self, Multiaddr, NetConfig, NetHandle},
@@ -127,6 +127,12 @@ fn multiaddr(text: &str) -> eyre::Result<Multiaddr> {
 impl Node {
     /// Starts every part. An error names what could not start; nothing is left running then.
     pub async fn start(home: &Home, options: Options) -> eyre::Result<Self> {
+        // A store that exists says itself who has it, and is not changed by being opened.
+        if !home.store_dir().exists() {
+            let Config { listen, rpc_listen, ports, .. } = &home.config;
+            let mend = |e: BusyPort| eyre!("{e}; stop what uses it, or change ports.{} in config.toml", e.name);
+            ports.check_free(*listen, *rpc_listen).map_err(mend)?;
+        }
         let spec = Arc::new(home.spec.clone());
         let store = Arc::new(Store::open(&home.store_dir(), &spec)?);
         let mempool = Arc::new(Mempool::new(home.genesis));

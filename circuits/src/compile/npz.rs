@@ -25,17 +25,21 @@ pub(super) fn read(bytes: &[u8], most: usize) -> Result<Vec<Array>, String> {
         let file = archive.by_index(at).map_err(|e| e.to_string())?;
         let name: String = file.name().chars().take(200).collect();
         let mut data = Vec::new();
+        let over = || format!("more than {most} bytes of arrays, at eight a number");
         // Not what the archive says of its size: what it gives.
         file.take(left as u64 + 1).read_to_end(&mut data).map_err(|e| format!("'{name}': {e}"))?;
-        left = left.checked_sub(data.len()).ok_or_else(|| format!("more than {most} bytes of arrays"))?;
-        let data = array(&data).map_err(|reason| format!("'{name}': {reason}"))?;
+        if data.len() > left {
+            return Err(over());
+        }
+        let data = array(&data, left / size_of::<f64>()).map_err(|reason| format!("'{name}': {reason}"))?;
+        left = left.checked_sub(data.len() * size_of::<f64>()).ok_or_else(over)?;
         arrays.push(Array { name: name.strip_suffix(".npy").unwrap_or(&name).to_owned(), data });
     }
     Ok(arrays)
 }
 
-/// The numbers of a `.npy`, row-major.
-fn array(bytes: &[u8]) -> Result<Vec<f64>, String> {
+/// The numbers of a `.npy`, row-major: so many at most.
+fn array(bytes: &[u8], most: usize) -> Result<Vec<f64>, String> {
     let (begin, length) = match (bytes.get(..6), bytes.get(6), bytes.get(8..12)) {
         (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, _, _])) => (10, usize::from(u16::from_le_bytes([a, b]))),
         (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => (12, u32::from_le_bytes([a, b, c, d]) as usize),
@@ -45,7 +49,7 @@ fn array(bytes: &[u8]) -> Result<Vec<f64>, String> {
         return Err(format!("a header of {length} bytes; expected at most {MAX_HEADER}"));
     }
     let header = bytes.get(begin..begin + length).ok_or("it ends in its header")?;
-    check_header(&String::from_utf8_lossy(header), bytes.len() as u64)?;
+    check_header(&String::from_utf8_lossy(header), bytes.len() as u64, most as u64)?;
     let npy = NpyFile::new(bytes).map_err(|e| e.to_string())?;
     if npy.order() == Order::Fortran && npy.shape().len() > 1 {
         return Err("column-major order; save it with numpy.ascontiguousarray".into());
@@ -54,8 +58,8 @@ fn array(bytes: &[u8]) -> Result<Vec<f64>, String> {
 }
 
 /// Refuses what the reader of headers would not survive: brackets in brackets, on which its time grows without bound,
-/// and shapes whose product it does not hold.
-fn check_header(header: &str, bytes: u64) -> Result<(), String> {
+/// and shapes whose product it does not hold. And more than `most` numbers.
+fn check_header(header: &str, bytes: u64, most: u64) -> Result<(), String> {
     // As numpy writes an array of numbers: one dictionary, and in it one tuple, the shape.
     let count = |bracket: char| header.matches(bracket).count();
     if count('{') > 1 || count('(') > 1 || count('[') > 0 {
@@ -71,6 +75,9 @@ fn check_header(header: &str, bytes: u64) -> Result<(), String> {
     }
     // An element has at least one byte, so a shape that promises more than there is is refused before it takes memory.
     match values {
+        Some(values) if values > most && values <= bytes => {
+            Err(format!("shape ({shape}); there is room for {most} numbers more"))
+        }
         Some(values) if values <= bytes => Ok(()),
         _ => Err(format!("shape ({shape}); there are fewer numbers")),
     }

@@ -108,7 +108,7 @@ impl Samples {
             if count > MAX_SAMPLES {
                 return Err(mismatch(format!("{count} samples; expected at most {MAX_SAMPLES}")));
             }
-            let sample = |at: usize| data.iter().copied().cycle().skip(at * size).take(size).collect::<Vec<f64>>();
+            let sample = |at: usize| (at * size..(at + 1) * size).map(|at| data[at % data.len()]).collect::<Vec<f64>>();
             columns.push((0..count).map(sample).collect::<Vec<_>>());
         }
         let count = columns.first().map_or(0, Vec::len);

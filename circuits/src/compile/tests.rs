@@ -175,6 +175,21 @@ fn an_archives_header_that_its_reader_would_not_survive_is_refused_before() {
 }
 
 #[test]
+fn an_archive_is_bounded_by_what_its_numbers_take_not_by_what_it_packs_them_in() {
+    let header = |elements: &str| format!("{{'descr': '{elements}', 'fortran_order': False, 'shape': (64,), }}\n");
+    let read = |elements: &str, most: usize| super::npz::read(&archive_of(&header(elements)), most);
+    for elements in ["|u1", "<f4"] {
+        assert_eq!(read(elements, 512).unwrap()[0].data, [0.0; 64]);
+        assert!(read(elements, 511).unwrap_err().contains("room for 63 numbers"), "{elements}");
+    }
+    assert!(read("<f4", 200).unwrap_err().contains("more than 200 bytes"));
+    // What one array took is lacking for the next.
+    let two = npz(&[("a", &[64], vec![1.0; 64]), ("b", &[64], vec![1.0; 64])]);
+    assert!(super::npz::read(&two, 1024).is_ok());
+    assert!(super::npz::read(&two, 1023).unwrap_err().contains("'b.npy': shape"));
+}
+
+#[test]
 fn outputs_are_read_as_they_are_written() {
     let outputs = vec![vec![0.1, -2.5e-7, 3.0], vec![]];
     assert_eq!(read_outputs(write_outputs(&outputs).as_bytes()).unwrap(), outputs);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Method, QuantiseError};
+use super::{Method, QuantiseError, plan::ROOM};
 use crate::network::{Kind, Network};
 
 /// Most samples used.
@@ -175,6 +175,16 @@ impl Seen {
     /// Whether so many numbers were seen, none of them negative, that an input of them may be held to that.
     pub(super) fn nonnegative(&self) -> bool {
         self.low >= 0.0 && self.count >= 64
+    }
+
+    /// What an input may be: from the smallest that was seen to the largest, and [`ROOM`] to each side.
+    pub(super) fn covered(&self) -> (f64, f64) {
+        if self.count == 0 {
+            return (0.0, 0.0);
+        }
+        let room = (ROOM - 1.0) * self.reach();
+        let low = self.low - room;
+        (if self.nonnegative() { low.max(0.0) } else { low }, self.high + room)
     }
 
     /// The range of an activation with this many levels to each side.

@@ -110,21 +110,27 @@ impl Quantiser<'_> {
         self.builder.source = "input".into();
         let seen = &self.seen[id];
         let group = self.plan.group(id).clone();
-        let (scale, low, high) = match value.kind {
-            Kind::Truth => (1.0, 0, 1),
+        let (scale, limit) = match value.kind {
+            Kind::Truth => (1.0, 1),
             Kind::Integer if seen.reach() > FINE => {
                 return Err(self
                     .builder
                     .refuse(format!("whole numbers up to {}; expected at most 32767", seen.reach())));
             }
-            Kind::Integer => (1.0, -32767, 32767),
+            Kind::Integer => (1.0, 32767),
             Kind::Real => {
-                // An input is never clamped: its range is all that was seen.
                 let reach = group.reach.max(seen.reach());
                 let exact = reach / group.levels;
                 let scale = group.scale.unwrap_or(if group.dyadic { power_above(exact) } else { exact });
-                let high = power_limit((reach / scale * (1.0 - 1.0 / 4096.0)).ceil() as i64).min(32767);
-                (scale, if seen.nonnegative() { 0 } else { -high }, high)
+                (scale, power_limit((reach / scale * (1.0 - 1.0 / 4096.0)).ceil() as i64).min(32767))
+            }
+        };
+        // An input is never clamped: its range is all that was seen, and room.
+        let (low, high) = match value.kind {
+            Kind::Truth => (0, 1),
+            Kind::Integer | Kind::Real => {
+                let (low, high) = seen.covered();
+                (((low / scale).floor() as i64).max(-limit), ((high / scale).ceil() as i64).min(limit))
             }
         };
         self.plan.settle(id, scale);

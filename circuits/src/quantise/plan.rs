@@ -6,8 +6,8 @@ use crate::{
     network::{Function, Kind, Network, Op, ValueId},
 };
 
-/// Room above what was seen, for values of 16 bits.
-const ROOM: f64 = 1.25;
+/// Room above what was seen, for inputs and values of 16 bits.
+pub(super) const ROOM: f64 = 1.25;
 
 /// The same, for what is given: a logit of an input unlike those seen still has its place.
 const OUTPUT_ROOM: f64 = 2.0;

@@ -1,8 +1,7 @@
 //! `assay check`: whether this machine and home are ready, one line for each thing, with what to do where not.
 
 use std::{
-    fs, io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    fs,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,7 +15,7 @@ use serde_json::json;
 use super::global::{Global, date, rpc_url, table};
 use crate::{
     chain::{self, APP_VERSION},
-    home::{Home, HomeError, Role},
+    home::{BusyPort, Config, Home, HomeError, Role},
     rpc::{RpcClient, Status},
     store::{OpenError, Store},
 };
@@ -188,22 +187,10 @@ async fn running(home: &Home) -> Option<Status> {
 }
 
 fn free_ports(home: &Home) -> Result<String, String> {
-    let config = &home.config;
-    let busy = |name: &str, address: SocketAddr, e: io::Error| {
-        format!(
-            "{name} port {} cannot be taken ({e}); stop what uses it or change ports.{name} in config.toml",
-            address.port()
-        )
-    };
-    for (name, port) in config.ports.named() {
-        let outside = ["consensus", "data"].contains(&name);
-        let address = SocketAddr::new(if outside { config.listen } else { config.rpc_listen }, port);
-        TcpListener::bind(address).map_err(|e| busy(name, address, e))?;
-        if name == "data" {
-            UdpSocket::bind(address).map_err(|e| busy(name, address, e))?;
-        }
-    }
-    Ok(config.ports.named().map(|(name, port)| format!("{name} {port}")).join(", "))
+    let Config { listen, rpc_listen, ports, .. } = &home.config;
+    let busy = |e: BusyPort| format!("{e}; stop what uses it or change ports.{} in config.toml", e.name);
+    ports.check_free(*listen, *rpc_listen).map_err(busy)?;
+    Ok(ports.named().map(|(name, port)| format!("{name} {port}")).join(", "))
 }
 
 type Found = Result<String, String>;

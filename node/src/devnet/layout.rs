@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +25,9 @@ pub const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
 
 /// Ports that one node takes.
 const PORTS_PER_NODE: u16 = 4;
+
+/// Where every node of a devnet listens.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Stake of each genesis validator.
 const STAKE: Amount = Amount::asy(10_000);
@@ -134,9 +138,10 @@ impl Layout {
             let Manifest { nodes, played } = read_manifest(&manifest)?;
             (nodes, played)
         };
+        let ports = ports(plans.len(), args.base_port)?;
         let spec = if fresh { make(&dir, &plans)? } else { home::read_spec(&dir.join("chain-spec.json"))? };
         let ignored = differences(&plan(args), &plans);
-        let nodes = open_homes(&dir, &plans, &spec, args.base_port)?;
+        let nodes = open_homes(&dir, &plans, &spec, &ports)?;
         if fresh {
             // Written last: a start that died half-way left no manifest, and is made anew in a clean folder.
             write_manifest(&manifest, &Manifest { nodes: plans, played })?;
@@ -197,8 +202,8 @@ fn differences(asked: &[Plan], kept: &[Plan]) -> Vec<String> {
 
 /// Makes every node's keys and the chain spec that names them.
 fn make(dir: &Path, plans: &[Plan]) -> eyre::Result<ChainSpec> {
-    fs::create_dir_all(dir).wrap_err_with(|| format!("cannot make {}", dir.display()))?;
-    if fs::read_dir(dir)?.next().is_some() {
+    let cannot_look = || format!("cannot look into {}", dir.display());
+    if dir.exists() && fs::read_dir(dir).wrap_err_with(cannot_look)?.next().is_some() {
         bail!("{} is not empty and holds no finished devnet; give an empty or new folder with --home", dir.display());
     }
     let mut validators = Vec::new();
@@ -222,15 +227,23 @@ fn make(dir: &Path, plans: &[Plan]) -> eyre::Result<ChainSpec> {
     Ok(spec)
 }
 
-/// Opens every home with the ports of this start.
-fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, base: u16) -> eyre::Result<Vec<(Plan, Home)>> {
-    let ports: Vec<Ports> = (0..u16::try_from(plans.len())?)
+/// The ports of so many nodes, all of them free.
+fn ports(nodes: usize, base: u16) -> eyre::Result<Vec<Ports>> {
+    let ports: Vec<Ports> = (0..u16::try_from(nodes)?)
         .map(|i| base.checked_add(i * PORTS_PER_NODE).and_then(Ports::from_base))
         .collect::<Option<_>>()
-        .ok_or_else(|| {
-            eyre!("{} nodes from --base-port {base} need ports above 65535; choose a lower one", plans.len())
-        })?;
-    let address = |port| PeerAddress { host: "127.0.0.1".into(), port };
+        .ok_or_else(|| eyre!("{nodes} nodes from --base-port {base} need ports above 65535; choose a lower one"))?;
+    for (at, ports) in ports.iter().enumerate() {
+        ports
+            .check_free(LOOPBACK, LOOPBACK)
+            .map_err(|e| eyre!("node {}: {e}; stop what uses it, or choose another --base-port", at + 1))?;
+    }
+    Ok(ports)
+}
+
+/// Opens every home with the ports of this start.
+fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, ports: &[Ports]) -> eyre::Result<Vec<(Plan, Home)>> {
+    let address = |port| PeerAddress { host: LOOPBACK.to_string(), port };
     let mut nodes = Vec::new();
     for (i, plan) in plans.iter().enumerate() {
         let home = dir.join(&plan.name);
@@ -239,8 +252,8 @@ fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, base: u16) -> eyre::
             role: plan.role,
             moniker: plan.name.clone(),
             genesis_hash: spec.genesis_hash(),
-            listen: [127, 0, 0, 1].into(),
-            rpc_listen: [127, 0, 0, 1].into(),
+            listen: LOOPBACK,
+            rpc_listen: LOOPBACK,
             log: home::DEFAULT_LOG.into(),
             external_addresses: Vec::new(),
             ports: ports[i],

@@ -1,8 +1,8 @@
 //! `config.toml`: what a home says about its node. Unknown and missing fields are errors that name the field.
 
 use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
     str::FromStr,
 };
@@ -85,6 +85,23 @@ impl Ports {
         [("consensus", self.consensus), ("data", self.data), ("rpc", self.rpc), ("http", self.http)]
     }
 
+    /// Asks the system for each port, and gives it back: so that a busy one is found before anything is written.
+    ///
+    /// # Errors
+    /// [`BusyPort`], the first that cannot be taken.
+    pub fn check_free(&self, listen: IpAddr, rpc_listen: IpAddr) -> Result<(), BusyPort> {
+        for (name, port) in self.named() {
+            let outside = ["consensus", "data"].contains(&name);
+            let address = SocketAddr::new(if outside { listen } else { rpc_listen }, port);
+            let busy = |source| BusyPort { name, address, source };
+            TcpListener::bind(address).map_err(busy)?;
+            if name == "data" {
+                UdpSocket::bind(address).map_err(busy)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says which field is wrong, if one is.
     fn fault(&self) -> Option<(String, String)> {
         let named = self.named();
@@ -98,6 +115,18 @@ impl Ports {
         }
         None
     }
+}
+
+/// A port that another program has.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} port {address} cannot be taken: {source}")]
+pub struct BusyPort {
+    /// As in `config.toml`.
+    pub name: &'static str,
+    /// Where it was asked for.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: io::Error,
 }
 
 /// Where another node is reached: a host (IP address or DNS name) and a port, as `127.0.0.1:27000`.

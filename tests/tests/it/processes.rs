@@ -41,3 +41,24 @@ async fn a_second_process_on_one_home_is_refused_with_the_reason() {
     let words = std::fs::read_to_string(log).unwrap();
     assert!(words.contains("in use by another process"), "{words}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_port_is_found_before_anything_is_written() {
+    let network = Network::new(Setup::dev()).unwrap();
+    let dir = &network.homes[0].dir;
+    let busy = std::net::TcpListener::bind((network.homes[0].config.rpc_listen, network.homes[0].config.ports.rpc));
+    let port = busy.as_ref().unwrap().local_addr().unwrap().port().to_string();
+    let (home, devnet) = (dir.display().to_string(), dir.with_file_name("devnet-of-a-busy-port"));
+    let devnet_home = devnet.display().to_string();
+    for args in [
+        &["validator", "run", "--home", &home][..],
+        &["devnet", "--epochs", "1", "--base-port", &port, "--home", &devnet_home],
+    ] {
+        let log = dir.with_file_name("busy.log");
+        let code = Process::start(args, &log).unwrap().wait(Duration::from_secs(20)).unwrap();
+        let words = std::fs::read_to_string(log).unwrap();
+        assert_eq!(code, Some(1), "{words}");
+        assert!(words.contains(&port) && words.contains("cannot be taken"), "{words}");
+    }
+    assert!(!network.homes[0].store_dir().exists() && !devnet.exists());
+}

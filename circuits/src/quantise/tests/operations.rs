@@ -236,8 +236,30 @@ fn an_input_that_is_zero_on_every_sample_is_taken_beside_one_that_is_not() {
     let sum = net.op(Op::Add, &[a, b]);
     let network = net.of(&[sum]);
     let compiled = quantise(&network, &[vec![vec![1.0, -0.5, 0.25, 0.0], vec![0.0; 4]]], &Options::default()).unwrap();
-    let sample = vec![vec![0.5, 0.5, -1.0, 0.0], vec![0.25, -0.75, 0.5, 1.0]];
+    let sample = vec![vec![0.5, 0.5, -0.75, 0.0], vec![0.0; 4]];
     assert!(errors(&network, &compiled, &[sample])[0].0 < 1e-3);
+}
+
+#[test]
+fn an_input_reaches_as_far_as_the_samples_and_a_quarter_further() {
+    let mut net = Net::default();
+    let ids = net.input_of(&[4], Kind::Integer);
+    let (a, b, zero) = (net.input(&[4]), net.input(&[64]), net.input(&[4]));
+    let [small, wide] = [a, zero].map(|id| net.op(Op::Add, &[ids, id]));
+    let network = net.of(&[small, wide, b]);
+    let sample = vec![vec![0.0, 3.0, 7.0, 8.0], vec![-0.5, 0.25, 1.0, 4.0], vec![2.0; 64], vec![0.0; 4]];
+    let graph = quantise(&network, &[sample], &Options::default()).unwrap().graph;
+    let range = |input: usize| {
+        let tensor = &graph.tensors[graph.inputs[input] as usize];
+        let scale = f64::from(f32::from_bits(tensor.scale));
+        (tensor.low as f64 * scale, tensor.high as f64 * scale)
+    };
+    let close = |found: (f64, f64), low: f64, high: f64| (found.0 - low).abs() < 0.02 && (found.1 - high).abs() < 0.02;
+    assert_eq!(range(0), (-2.0, 10.0));
+    assert!(close(range(1), -1.5, 5.0), "{:?}", range(1));
+    // So many numbers, none of them negative, and none may be.
+    assert!(close(range(2), 1.5, 2.5), "{:?}", range(2));
+    assert_eq!(range(3), (0.0, 0.0));
 }
 
 #[test]
