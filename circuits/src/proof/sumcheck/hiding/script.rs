@@ -78,9 +78,10 @@ impl Layouts {
     }
 }
 
-/// Logarithm of the cells of a row where there are so many cells: rows and cells of one weigh about the same in a proof.
+/// Logarithm of the cells of a row where there are so many cells: longer rows mean fewer of them to open, and
+/// longer polynomials and code words, which cost the prover more.
 fn cells_of_a_row(variables: usize) -> usize {
-    (variables / 2 + 3).clamp(10, 13)
+    (variables / 2 + 2).clamp(10, 13)
 }
 
 /// The rows committed for one proof: those of the witness, then pads, an element of the extension in two rows.
