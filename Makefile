@@ -6,10 +6,10 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance test-openai test-kills inspect-models parity bench-llm measure-verification
 
 help: ## Show what can be made.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 setup: ## Install what is missing: linker, libclang for RocksDB's bindings, cargo-nextest.
 	@missing=(); \
@@ -94,6 +94,41 @@ simulate: build $(NUMPY) ## Play every attack on the real ledger, and write and 
 	$(ASSAY) simulate --all --json > $(MECHANISM)/attacks.json
 	$(NUMPY) tests/mechanism/plot.py --rows $(MECHANISM)/attacks.json --write docs/mechanism.md --plot docs/images/attacks.svg
 
+OPENAI := $(or $(CARGO_TARGET_DIR),target)/openai
+
+test-openai: build ## The official OpenAI clients and langchain against a server and a devnet (needs python3 and PyPI).
+	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
+	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
+	$(OPENAI)/venv/bin/python tests/openai/run.py --assay $(ASSAY)
+
+test-kills: build ## Kill the miner that serves a stream in its middle, 50 times; the client must not notice (needs python3 and PyPI).
+	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
+	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
+	$(OPENAI)/venv/bin/python tests/openai/kills.py --assay $(ASSAY)
+
+inspect-models: build ## Make 20 models and 20 broken ones, and hold `assay model inspect` to what it says (needs python3 and PyPI).
+	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
+	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
+	$(OPENAI)/venv/bin/python tests/llm/inspect_models.py --assay $(ASSAY)
+
+LLM := $(or $(CARGO_TARGET_DIR),target)/llm
+
+$(LLM)/venv/bin/python: tests/llm/requirements.txt
+	@mkdir -p $(LLM)
+	python3 -m venv $(LLM)/venv
+	$(LLM)/venv/bin/pip install --quiet -r tests/llm/requirements.txt
+	@touch $@
+
+parity: build $(LLM)/venv/bin/python ## Compare greedy texts of the genesis model with llama.cpp's (needs python3 and PyPI).
+	$(LLM)/venv/bin/python tests/llm/parity.py --assay $(ASSAY)
+
+bench-llm: build $(LLM)/venv/bin/python ## Serve the same GGUF file with assay and with llama.cpp, and print both (needs python3 and PyPI).
+	cargo build --locked --workspace --example bench_llm
+	$(LLM)/venv/bin/python tests/llm/bench.py --bench $(dir $(ASSAY))examples/bench_llm --work $(LLM)/models
+
+measure-verification: ## Count honest texts that are rejected, and lies that are believed.
+	cargo run --locked --workspace --example measure_verification
+
 exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
 	ASSAY_EXACTNESS=full cargo test --locked --workspace --test pipeline exactness -- --nocapture --test-threads=1
 	$(PYTHON) tests/zk/agreement.py --assay $(ASSAY) --work $(BENCH_ZK)/agreement
@@ -101,7 +136,7 @@ exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the s
 SECONDS_EACH ?= 60
 # Those that decode what the chain is made of need its crates, twice as many.
 FUZZ_CHAIN := transaction chain_spec state_proof
-FUZZ_TARGETS := $(FUZZ_CHAIN) receipt model onnx proof_sumcheck proof_groth16 proof_halo2 proof_hiding
+FUZZ_TARGETS := $(FUZZ_CHAIN) receipt text model onnx proof_sumcheck proof_groth16 proof_halo2 proof_hiding
 
 soundness: setup ## Attack every proof system at length, and print what was tried.
 	ASSAY_SOUNDNESS=full cargo test --locked --workspace --test soundness -- --nocapture --test-threads=1

@@ -152,6 +152,7 @@ impl Params {
     /// Checks what no single parameter's bounds can.
     pub fn check_together(&self) -> Result<(), ParamConflict> {
         let weights = [self.weight_correct, self.weight_exact, self.weight_proof, self.weight_latency];
+        let of_text = [self.weight_match, self.weight_nearness, self.weight_relevance, self.weight_head];
         let rules = [
             (
                 self.challenge_epochs()
@@ -169,6 +170,12 @@ impl Params {
             (self.alpha_low <= self.alpha_high, "alpha_low", "must not exceed alpha_high"),
             (self.latency_full_ms < self.latency_zero_ms, "latency_full_ms", "must be below latency_zero_ms"),
             (weights.iter().any(|w| *w > 0), "weight_exact", "must be above zero where all other weights are zero"),
+            (
+                of_text.iter().any(|w| *w > 0),
+                "weight_match",
+                "must be above zero where weight_nearness, weight_relevance and weight_head are zero: form alone is no merit",
+            ),
+            (self.price_full < self.price_zero, "price_full", "must be below price_zero"),
             (
                 self.reveal_bytes() <= self.max_tx_bytes,
                 "max_tx_bytes",
@@ -301,6 +308,44 @@ params! {
     latency_full_ms: 1..=600000, dev 8000, testnet 2000;
     /// Latency from which a response earns no latency mark, and is given up, in milliseconds.
     latency_zero_ms: 2..=600000, dev 20000, testnet 20000;
+    /// How text answers are judged: 0 simple, 1 weighted, 2 ensemble, 3 reward_model, 4 comparative.
+    text_method: 0..=4, dev 1, testnet 1;
+    /// Weight of the replay's verdict on a text, out of the sum of the weights for text.
+    weight_replay: 0..=10000, dev 1000, testnet 1000;
+    /// Weight of the match with an exactly known text, out of the sum of the weights for text.
+    weight_match: 0..=10000, dev 4000, testnet 4000;
+    /// Weight of a text's nearness to a known meaning, out of the sum of the weights for text.
+    weight_nearness: 0..=10000, dev 2000, testnet 2000;
+    /// Weight of a text's relevance to its prompt, out of the sum of the weights for text.
+    weight_relevance: 0..=10000, dev 1000, testnet 1000;
+    /// Weight of the reward head, out of the sum of the weights for text.
+    weight_head: 0..=10000, dev 2000, testnet 2000;
+    /// Weight of a text's fluency, out of the sum of the weights for text.
+    weight_fluency: 0..=10000, dev 2000, testnet 2000;
+    /// Weight of the information that prompt and text share under the validator's language model, out of the sum of the weights for text.
+    weight_information: 0..=10000, dev 1000, testnet 1000;
+    /// Weight of the validator's reward model, out of the sum of the weights for text.
+    weight_reward: 0..=10000, dev 1000, testnet 1000;
+    /// Weight of a text's length within its range, out of the sum of the weights for text.
+    weight_length: 0..=10000, dev 200, testnet 200;
+    /// Weight of saying things once, out of the sum of the weights for text.
+    weight_repetition: 0..=10000, dev 200, testnet 200;
+    /// Weight of saying what the prompt does not, out of the sum of the weights for text.
+    weight_echo: 0..=10000, dev 200, testnet 200;
+    /// Weight of writing without invisible or disguised characters, out of the sum of the weights for text.
+    weight_plain: 0..=10000, dev 200, testnet 200;
+    /// Weight of a text's language, out of the sum of the weights for text.
+    weight_language: 0..=10000, dev 200, testnet 200;
+    /// Weight of the form that a JSON schema demands, out of the sum of the weights for text.
+    weight_format: 0..=10000, dev 1000, testnet 1000;
+    /// Weight of the latency curve of texts, out of the sum of the weights for text.
+    weight_text_latency: 0..=10000, dev 500, testnet 500;
+    /// Weight of the price of texts, out of the sum of the weights for text.
+    weight_cost: 0..=10000, dev 0, testnet 0;
+    /// Price up to which a text earns the full mark for cost, in grain for a thousand tokens.
+    price_full: 0..=1000000000000, dev 1000000, testnet 1000000;
+    /// Price from which a text earns no mark for cost, in grain for a thousand tokens.
+    price_zero: 1..=1000000000000, dev 10000000, testnet 10000000;
     /// Deposit of a proposal, in grain; returned unless the proposal is vetoed or misses its quorum.
     gov_deposit: 0..=1000000000000000, dev 10000000000, testnet 100000000000;
     /// Blocks a vote lasts.

@@ -18,7 +18,7 @@
 
 use assay_primitives::{
     AccountId, Hash32, Signed, domain,
-    task::{Request, Response, input_hash},
+    task::{Request, Response},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -141,7 +141,7 @@ fn belongs(
     if reply.miner != ask.miner
         || reply.model != ask.model
         || reply.request != request.id(genesis)
-        || reply.input != input_hash(&ask.input)
+        || reply.input != ask.input.hash()
     {
         return Err("the response does not answer the request".into());
     }

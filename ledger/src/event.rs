@@ -133,6 +133,22 @@ pub enum Event {
         /// Who answered.
         miner: AccountId,
     },
+    /// Enough validators judged a challenged text.
+    ChallengeJudged {
+        /// The response's id.
+        id: Hash32,
+        /// Whose text it is.
+        miner: AccountId,
+        /// Whether it holds.
+        holds: bool,
+    },
+    /// The deadline of a challenged text passed before enough validators had judged it.
+    ChallengeLapsed {
+        /// The response's id.
+        id: Hash32,
+        /// Whose text it is.
+        miner: AccountId,
+    },
     /// The deadline passed.
     ChallengeExpired {
         /// The response's id.

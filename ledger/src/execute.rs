@@ -5,6 +5,7 @@
 mod evidence;
 mod governance;
 mod jail;
+mod judgement;
 mod money;
 mod price;
 mod redelegation;
@@ -193,8 +194,8 @@ pub fn admit(
     stands(view, &query::params(view)?, genesis, tx, encoded_len as u64, pending_nonces).map(|_| ())
 }
 
-/// The last height at which the ledger still takes what it waits for from its signer: an answer to an open challenge, or
-/// scores that can be committed or revealed now. `None` for anything else. Proposers do well to put these first.
+/// The last height at which the ledger still takes what it waits for from its signer: an answer to an open challenge, a
+/// judgement of a challenged text, or scores that can be committed or revealed now. `None` for anything else. Proposers do well to put these first.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -207,6 +208,12 @@ pub fn awaited_until(view: &dyn StateRead, genesis: &Hash32, tx: &Transaction) -
                 return Ok(None);
             }
             evidence::may_answer(view, tx.signer, challenge).map(|waiting| waiting.deadline)
+        }
+        Action::Judge { challenge, .. } => {
+            if query::validator(view, &tx.signer)?.is_none() {
+                return Ok(None);
+            }
+            judgement::may_judge(view, tx.signer, challenge).map(|open| open.deadline)
         }
         Action::CommitScores { subnet, epoch, .. } => {
             let chain = query::chain(view)?;
@@ -365,6 +372,7 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         }
         Action::Challenge { request, response } => evidence::challenge(state, env, signer, request, response),
         Action::Answer { challenge, proof } => evidence::answer(state, env, signer, challenge, proof),
+        Action::Judge { challenge, holds } => judgement::judge(state, env, signer, challenge, *holds),
         Action::DoubleSign { first, second } => slashing::double_sign(state, env, first, second),
         Action::Propose { title, text, kind, urgent } => {
             governance::propose(state, env, signer, (title, text), kind, *urgent)

@@ -117,7 +117,7 @@ pub fn genesis(spec: &ChainSpec) -> Result<Changes, GenesisError> {
             let (bytes, key) = (&*model.bytes.0, model.groth16.as_ref().map(|key| &*key.0));
             let examined = Examined::new(bytes, key, spec.params.max_tx_bytes)
                 .map_err(|source| GenesisError::Model { name: name(), source })?;
-            let found = examined.model.id();
+            let found = examined.id;
             if found != model.id {
                 return Err(GenesisError::ModelId { name: name(), expected: model.id, found });
             }

@@ -40,6 +40,7 @@
 //! | `challenge/` | response | [`Challenge`](crate::records::Challenge) |
 //! | `open/` | deadline, response | empty: index of open challenges |
 //! | `challenges/` | epoch, challenger | `u64`: challenges it opened in this epoch |
+//! | `judgement/` | response, validator | `bool`: whether the challenged text holds, by this validator |
 //! | `refuted/` | response | `u64`: number of the slash |
 //! | `doublesign/` | validator, height, round, kind | `u64`: number of the slash |
 //! | `slash/` | number | [`Slash`](crate::records::Slash) |
@@ -169,6 +170,10 @@ keys! {
     challenge_count(epoch: u64 => &epoch.to_be_bytes(), challenger: &AccountId => &challenger.0) = "challenges/";
     /// Prefix of an epoch's counts.
     challenge_counts(epoch: u64 => &epoch.to_be_bytes()) = "challenges/";
+    /// A validator's judgement of a challenged text.
+    judgement(response: &Hash32 => &response.0, validator: &AccountId => &validator.0) = "judgement/";
+    /// Prefix of the judgements of one challenged text.
+    judgements(response: &Hash32 => &response.0) = "judgement/";
     /// A refuted response.
     refuted(response: &Hash32 => &response.0) = "refuted/";
     /// A punished pair of votes.
@@ -295,6 +300,7 @@ mod tests {
             challenge(&h),
             open_challenge(1, &h),
             challenge_count(1, &a),
+            judgement(&h, &a),
             refuted(&h),
             double_sign(&a, 1, 1, VoteKind::Prevote),
             slash(1),

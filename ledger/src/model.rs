@@ -1,4 +1,7 @@
 //! What a chain asks of a model before it keeps it: that every validator can check its answers in the time that a block has.
+//!
+//! An exact model is kept whole, and blocks run and verify it. Of a language model only a [`TextModel`] is kept: its answers
+//! are judged by validators outside of blocks.
 
 use assay_circuits::{
     answer::{
@@ -9,9 +12,9 @@ use assay_circuits::{
     model::{Model, ModelError},
     proof::SetupError,
 };
-use assay_primitives::Hash32;
+use assay_primitives::{DecodeError, Hash32, ModelId, text::TextModel};
 
-use crate::records::WorkCost;
+use crate::records::{ModelKind, WorkCost};
 
 /// Most work of one run of a model on a chain.
 const MOST_WORK: Work = Work { macs: 1 << 26, moves: 1 << 22 };
@@ -53,17 +56,27 @@ pub enum ModelFault {
     /// The `groth16` key is none of this model's.
     #[error("its groth16 key: {0}")]
     Key(SetupError),
+    /// Bytes that begin as a text model's and are none.
+    #[error(transparent)]
+    Text(#[from] DecodeError),
+    /// A text model proves nothing.
+    #[error("a text model has no groth16 key")]
+    TextKey,
     /// A development key that is not the one that everybody makes.
     #[error("its groth16 key was made by a single party, and not from the development networks' public seed")]
     SingleParty,
 }
 
 /// A model that a chain may keep.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examined {
-    /// The model.
-    pub model: Model,
-    /// What its answers cost to check.
+    /// Its id.
+    pub id: ModelId,
+    /// What it runs on.
+    pub kind: ModelKind,
+    /// Size of all that it is made of.
+    pub size: u64,
+    /// What its answers cost a block to check.
     pub cost: WorkCost,
     /// Bytes of a transaction that carries a proof of it, at most.
     pub answer_bytes: u64,
@@ -77,6 +90,18 @@ impl Examined {
     /// # Errors
     /// [`ModelFault`]. That a ceremony was sound is for those to check who agree to the genesis that carries its key.
     pub fn new(bytes: &[u8], groth16: Option<&[u8]>, max_tx_bytes: u64) -> Result<Self, ModelFault> {
+        if !TextModel::is_magic(bytes) {
+            return Self::exact(bytes, groth16, max_tx_bytes);
+        }
+        let text = TextModel::from_bytes(bytes)?;
+        if groth16.is_some() {
+            return Err(ModelFault::TextKey);
+        }
+        let (id, size) = (text.id(), text.bytes());
+        Ok(Self { id, kind: ModelKind::Text, size, cost: WorkCost::default(), answer_bytes: 0, groth16: None })
+    }
+
+    fn exact(bytes: &[u8], groth16: Option<&[u8]>, max_tx_bytes: u64) -> Result<Self, ModelFault> {
         let model = Model::from_bytes_within(bytes, MOST_WORK)?;
         let Cost { verify, replay, proof_bytes } = Cost::of(&model).map_err(ModelFault::Unprovable)?;
         for (what, found) in [("verifying a proof", verify), ("reading and running the model", replay)] {
@@ -99,6 +124,7 @@ impl Examined {
             Ok(Hash32::digest(key))
         };
         let groth16 = groth16.map(judge).transpose()?;
-        Ok(Self { model, cost: WorkCost { verify, replay }, answer_bytes, groth16 })
+        let (id, size) = (model.id(), bytes.len() as u64);
+        Ok(Self { id, kind: ModelKind::Exact, size, cost: WorkCost { verify, replay }, answer_bytes, groth16 })
     }
 }

@@ -151,6 +151,11 @@ pub fn model_groth16(view: &dyn StateRead, id: &ModelId) -> Result<Option<Vec<u8
     view.get(&keys::model_groth16(id))
 }
 
+/// What a validator said of a challenged text, until the challenge is closed.
+pub fn judgement(view: &dyn StateRead, challenge: &Hash32, validator: &AccountId) -> Result<Option<bool>> {
+    read(view, "judgement", &keys::judgement(challenge, validator))
+}
+
 /// What a delegator has with a validator.
 pub fn delegation(view: &dyn StateRead, validator: &AccountId, delegator: &AccountId) -> Result<Amount> {
     Ok(read(view, "delegation", &keys::delegation(validator, delegator))?.unwrap_or_default())

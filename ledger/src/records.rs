@@ -111,11 +111,13 @@ pub struct ModelRecord {
     pub name: String,
     /// Its market.
     pub subnet: SubnetId,
-    /// Size of the compiled model.
+    /// What it runs on.
+    pub kind: ModelKind,
+    /// Size of the compiled model, or of a language model's files together.
     pub bytes: u64,
     /// Hash of the `groth16` verifier's key that receipts are checked with, if the genesis has one.
     pub groth16: Option<Hash32>,
-    /// What checking an answer takes, by the ledger's reckoning.
+    /// What checking an answer takes a block, by the ledger's reckoning; nothing for text, which no block checks.
     pub cost: WorkCost,
     /// Bytes of a transaction that answers a challenge to it, at most; the parameter `max_tx_bytes` never falls below it.
     pub answer_bytes: u64,
@@ -125,6 +127,16 @@ pub struct ModelRecord {
     pub registered: u64,
     /// Off its subnet's list since this height, by a vote: nobody is asked for it. Past answers can still be challenged.
     pub retired: Option<u64>,
+}
+
+/// What a model runs on, and so how its answers are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// Numbers to numbers, by an exact integer graph that the chain keeps: answers are run again and proved in blocks.
+    Exact,
+    /// Text to text, by a language model of whose files the chain keeps the hashes: validators make answers again and vote.
+    Text,
 }
 
 /// What a model's answers take to check, in nanoseconds of one core, about: reckoned from counts, never measured, so that every
@@ -184,9 +196,24 @@ pub enum ChallengeStatus {
         /// When.
         height: u64,
     },
+    /// Over two thirds of the validators' power made the text again and found another; the miner was slashed.
+    Condemned {
+        /// When.
+        height: u64,
+    },
+    /// So much of the validators' power found the text right that it cannot be condemned.
+    Upheld {
+        /// When.
+        height: u64,
+    },
+    /// The deadline passed before enough validators had judged; nothing follows.
+    Lapsed {
+        /// When.
+        height: u64,
+    },
 }
 
-/// A demand for the proof of a past response. Its id is the id of the response.
+/// A demand for the proof of a past response, or for the validators' judgement of a text. Its id is the id of the response.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
 pub struct Challenge {
     /// Who demands.
@@ -205,7 +232,7 @@ pub struct Challenge {
 pub enum SlashReason {
     /// Two conflicting votes.
     DoubleSign,
-    /// Exact re-execution gives another output than the miner signed.
+    /// Exact re-execution gives another output than the miner signed; of a text, by most validators' judgement.
     WrongOutput,
     /// The proof that the miner's signature names does not hold.
     InvalidProof,

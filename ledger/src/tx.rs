@@ -126,7 +126,7 @@ pub enum Action {
         subnet: SubnetId,
         /// The name callers use: 1 to 32 of `a-z 0-9 -`, not taken.
         name: String,
-        /// The compiled model.
+        /// The compiled model, or a [`TextModel`](assay_primitives::text::TextModel)'s bytes.
         bytes: Vec<u8>,
     },
     /// A validator's operator binds itself to its scores of the current epoch without showing them.
@@ -154,7 +154,7 @@ pub enum Action {
         /// The proof whose hash stands in the response, if the proof is what fails.
         proof: Option<Vec<u8>>,
     },
-    /// A validator's operator demands the proof of a past response.
+    /// A validator's operator demands the proof of a past response, or of a text that all validators judge it.
     Challenge {
         /// What was asked.
         request: Signed<Request>,
@@ -167,6 +167,13 @@ pub enum Action {
         challenge: Hash32,
         /// The proof.
         proof: Vec<u8>,
+    },
+    /// A validator's operator says whether a challenged text is what the model gives.
+    Judge {
+        /// The id of the challenged response.
+        challenge: Hash32,
+        /// Whether the text, made again, is the one that the miner signed.
+        holds: bool,
     },
     /// Two conflicting votes of one validator.
     DoubleSign {
@@ -219,6 +226,7 @@ impl Action {
             Action::Refute { .. } => "refute",
             Action::Challenge { .. } => "challenge",
             Action::Answer { .. } => "answer",
+            Action::Judge { .. } => "judge",
             Action::DoubleSign { .. } => "double_sign",
             Action::Propose { .. } => "propose",
             Action::Vote { .. } => "vote",

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use assay_primitives::{
     AccountId, Amount, Hash32, Keypair, ModelId, Score, Signature, Signed, VoteContent, VoteKind, encode,
-    task::{Request, Response},
+    task::{Input, Output, Request, Response},
 };
 
 use crate::audit::Exhibit;
@@ -30,7 +30,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
         model: ModelId([6; 32]),
         epoch: 8,
         nonce: [7; 16],
-        input: vec![1, -2],
+        input: Input::Numbers(vec![1, -2]),
     };
     let request = Signed::new(request, &GENESIS, key);
     let response = Response {
@@ -38,7 +38,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
         request: request.id(&GENESIS),
         model: ModelId([6; 32]),
         input: Hash32([4; 32]),
-        output: vec![5, -6],
+        output: Output::Numbers(vec![5, -6]),
         proof: None,
     };
     let response = Signed::new(response, &GENESIS, key);
@@ -72,6 +72,7 @@ fn actions(key: &Keypair) -> Vec<Action> {
         Action::Refute { request: request.clone(), response: response.clone(), proof: Some(vec![1]) },
         Action::Challenge { request, response },
         Action::Answer { challenge: Hash32([1; 32]), proof: vec![1, 2] },
+        Action::Judge { challenge: Hash32([1; 32]), holds: true },
         Action::DoubleSign { first: vote(key, 1), second: vote(key, 2) },
         Action::Propose { title: "t".into(), text: "why".into(), kind: ProposalKind::Choice, urgent: false },
         Action::Propose {

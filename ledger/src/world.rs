@@ -7,7 +7,8 @@ use assay_circuits::{Binding, answer, graph::sample::perceptron, model::Model};
 use assay_primitives::{
     AccountId, Amount, Hash32, Keypair, Score, Signature, Signed,
     receipt::Blob,
-    task::{Request, Response, input_hash, output_hash},
+    task::{Input, Output, Request, Response, input_hash, output_hash},
+    text::{Draw, Ending, ModelFile, TextInput, TextModel, TextOutput},
 };
 
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
 };
 
 pub(crate) const FEE: Amount = Amount(1000);
+
+/// What [`World::exchange`] asks about.
+pub(crate) const INPUT: [i16; 2] = [5, -7];
 
 pub(crate) struct World {
     pub(crate) genesis: Hash32,
@@ -253,15 +257,15 @@ impl World {
             model: self.model.id(),
             epoch: self.epoch(),
             nonce: [nonce; 16],
-            input: vec![5, -7],
+            input: Input::Numbers(INPUT.to_vec()),
         };
         let request = Signed::new(request, &self.genesis, requester);
         let response = Response {
             miner: miner.account(),
             request: request.id(&self.genesis),
             model: self.model.id(),
-            input: input_hash(&request.body.input),
-            output: output.unwrap_or_else(|| self.model.run_flat(&request.body.input).unwrap()),
+            input: input_hash(&INPUT),
+            output: Output::Numbers(output.unwrap_or_else(|| self.model.run_flat(&INPUT).unwrap())),
             proof,
         };
         (request, Signed::new(response, &self.genesis, miner))
@@ -269,17 +273,54 @@ impl World {
 
     /// The proof of an honest response.
     pub(crate) fn prove(&self, request: &Signed<Request>) -> Vec<u8> {
-        let output = self.model.run_flat(&request.body.input).unwrap();
+        let input = request.body.input.numbers().unwrap();
+        let output = self.model.run_flat(input).unwrap();
         let binding = Binding {
             genesis: self.genesis,
             model: request.body.model,
             request: request.id(&self.genesis),
             miner: request.body.miner,
             epoch: request.body.epoch,
-            input: input_hash(&request.body.input),
+            input: input_hash(input),
             output: output_hash(&output),
         };
-        answer::prove(&self.model, &binding, &request.body.input, &output).unwrap()
+        answer::prove(&self.model, &binding, input, &output).unwrap()
+    }
+
+    /// Registers a language model in the miners' subnet.
+    pub(crate) fn register_text_model(&mut self) -> TextModel {
+        let file = ModelFile { name: "model.gguf".into(), bytes: 1 << 40, hash: Hash32([5; 32]) };
+        let model = TextModel { files: vec![file], context: 64, vocabulary: 300, arithmetic: 1 };
+        let owner = self.owners[5].clone();
+        self.run(&owner, Action::RegisterModel { subnet: 0, name: "poet".into(), bytes: model.to_bytes() }).unwrap();
+        model
+    }
+
+    /// A signed request for text, and the miner's signed response with these tokens.
+    pub(crate) fn telling(
+        &self,
+        model: &TextModel,
+        miner: &Keypair,
+        nonce: u8,
+        tokens: &[u32],
+    ) -> (Signed<Request>, Signed<Response>) {
+        let (mut request, mut response) = self.exchange(miner, nonce, None, None);
+        request.body.model = model.id();
+        request.body.input = Input::Text(TextInput {
+            prompt: vec![1, 2, 3],
+            max_tokens: 4,
+            draw: Draw::greedy(),
+            stop: Vec::new(),
+            ignore_end: false,
+            form: None,
+        });
+        let request = Signed::new(request.body, &self.genesis, &self.validators[0]);
+        response.body.model = model.id();
+        response.body.request = request.id(&self.genesis);
+        response.body.input = request.body.input.hash();
+        let told = TextOutput { tokens: tokens.to_vec(), ending: Ending::Length, activations: Hash32([6; 32]) };
+        response.body.output = Output::Text(told);
+        (request, Signed::new(response.body, &self.genesis, miner))
     }
 }
 

@@ -21,7 +21,7 @@ pub use tamper::Tamper;
 use crate::roles::Answerer;
 use assay_primitives::{
     Hash32, Keypair, Signed,
-    task::{Request, Response, input_hash},
+    task::{Output, Request, Response},
 };
 
 /// Signs an output for a request, whatever it is.
@@ -29,14 +29,14 @@ fn sign(
     genesis: &Hash32,
     key: &Keypair,
     request: &Signed<Request>,
-    output: Vec<i32>,
+    output: Output,
     proof: Option<&[u8]>,
 ) -> Box<Signed<Response>> {
     let body = Response {
         miner: key.account(),
         request: request.id(genesis),
         model: request.body.model,
-        input: input_hash(&request.body.input),
+        input: request.body.input.hash(),
         output,
         proof: proof.map(Hash32::digest),
     };

@@ -10,6 +10,7 @@
 //! stdout carries the result and nothing else; progress, questions and errors go to stderr. Exit status: 0 done,
 //! 1 failed, 2 wrong usage; with `--json` the error is `{"error": {"message"}}` on stderr.
 
+mod batch;
 mod check;
 mod consensus;
 mod devnet;
@@ -19,14 +20,17 @@ mod global;
 mod gov;
 mod infer;
 mod init;
+pub(crate) mod keys;
 mod model;
 mod query;
 mod roles;
 mod send;
+mod serve;
 mod simulate;
 mod spec;
 mod stake;
 mod subnet;
+mod train;
 mod wallet;
 mod zk;
 
@@ -69,9 +73,9 @@ enum Command {
     /// Run or register a validator.
     #[command(subcommand)]
     Validator(roles::Validator),
-    /// Run a gateway.
+    /// Run a gateway, and say who may ask it.
     #[command(subcommand)]
-    Gateway(roles::Runner),
+    Gateway(roles::Gateway),
     /// Run a node that follows the chain.
     #[command(subcommand)]
     Node(roles::Runner),
@@ -108,6 +112,13 @@ enum Command {
     /// Blocks, transactions, accounts and proofs.
     #[command(subcommand)]
     Query(query::Query),
+    /// Serve models on this machine by the OpenAI API, without a chain.
+    Serve(serve::Serve),
+    /// Talk to a language model on this machine.
+    Run(serve::Run),
+    /// Train models on this machine.
+    #[command(subcommand)]
+    Train(train::Train),
     /// Play attacks on the real ledger and see whether they pay.
     Simulate(simulate::Simulate),
     /// How a node is.
@@ -148,7 +159,7 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
         Command::Check(c) => return check::run(global, c).await,
         Command::Miner(c) => roles::miner(global, c).await?,
         Command::Validator(c) => roles::validator(global, c).await?,
-        Command::Gateway(c) => roles::runner(global, c, crate::home::Role::Gateway).await?,
+        Command::Gateway(c) => roles::gateway(global, c).await?,
         Command::Node(c) => roles::runner(global, c, crate::home::Role::Node).await?,
         Command::Wallet(c) => return wallet::run(global, c).await,
         Command::Stake(c) => stake::run(global, c).await?,
@@ -157,11 +168,14 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
         Command::Model(c) => model::run(global, c).await?,
         Command::Zk(c) => return zk::run(global, c),
         Command::Consensus(c) => consensus::run(global, c)?,
-        Command::Infer(c) => infer::infer(global, c).await?,
+        Command::Infer(c) => return infer::infer(global, c).await,
         Command::Verify(c) => return infer::verify(global, c),
         Command::Explain(c) => explain::run(global, c).await?,
         Command::ChainSpec(c) => spec::run(global, c)?,
         Command::Query(c) => query::run(global, c).await?,
+        Command::Serve(c) => serve::serve(global, c).await?,
+        Command::Run(c) => serve::run(global, c).await?,
+        Command::Train(c) => train::run(global, c)?,
         Command::Simulate(c) => return simulate::run(global, c),
         Command::Status => query::status(global).await?,
     }

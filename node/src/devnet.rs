@@ -23,16 +23,17 @@ use tokio::{sync::watch, task::JoinSet};
 pub use layout::{Behaviour, DIGITS, Plan};
 pub use report::Report;
 
-use self::{layout::Layout, progress::Progress, report::Circumstances};
+use self::{
+    layout::{Layout, VISION, WORDS},
+    progress::Progress,
+    report::Circumstances,
+};
 use crate::{
     chain::Block,
     cli::DevnetArgs,
     home::Role,
     node::{Node, Options, Shared, asked_to_stop},
 };
-
-/// The subnet that a devnet serves.
-const SUBNET: u16 = 1;
 
 /// Why a run that was to settle so many epochs fails.
 const INTERRUPTED: &str = "interrupted before the epochs asked for were settled and the proposals counted";
@@ -154,7 +155,12 @@ fn follow(
     let chain = query::chain(&snapshot)?;
     progress.at(*heights.borrow(), &chain, goal.map(|g| g.last));
     match goal {
-        Some(goal) => Ok(query::epoch_report(&snapshot, goal.last, SUBNET)?.is_some()),
+        Some(goal) => {
+            let settled = |subnet| query::epoch_report(&snapshot, goal.last, subnet).map(|report| report.is_some());
+            // Where nobody mines, nothing is settled.
+            let mined = |subnet| query::miners(&snapshot, subnet).map(|miners| !miners.is_empty());
+            Ok(settled(VISION)? && (settled(WORDS)? || !mined(WORDS)?))
+        }
         None => Ok(false),
     }
 }
@@ -239,17 +245,17 @@ fn report(layout: &Layout, nodes: &Nodes, first_epoch: u64) -> eyre::Result<Repo
         }
     }
     let operators = || layout.nodes.iter().map(|(plan, home)| (home.operator.account(), plan));
-    let behaviours: BTreeMap<AccountId, Behaviour> =
-        operators().filter_map(|(account, plan)| plan.behaviour.map(|b| (account, b))).collect();
+    let is_miner = |(_, plan): &(AccountId, &Plan)| plan.role == Role::Miner;
+    let miners = operators().filter(is_miner).map(|(account, plan)| (account, (plan.behaviour, plan.subnet))).collect();
     let names = operators().map(|(account, plan)| (account, plan.name.clone())).collect();
     let around = Circumstances {
         chain_id: layout.spec.chain_id.clone(),
         genesis_hash: layout.spec.genesis_hash(),
         height: common,
         state_roots,
-        behaviours,
+        miners,
         names,
         first_epoch,
     };
-    Ok(Report::read(&shared.store().snapshot(), SUBNET, around)?)
+    Ok(Report::read(&shared.store().snapshot(), &[VISION, WORDS], around)?)
 }

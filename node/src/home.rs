@@ -7,6 +7,7 @@
 //! DIR/keys/owner.json     holds the money; a node runs without it
 //! DIR/keys/network.json   names the node among its data plane's peers
 //! DIR/data/             blocks and state
+//! DIR/models/ID/        files of a language model
 //! DIR/wallets/          further keys of `assay wallet`
 //! ```
 //!
@@ -29,7 +30,10 @@ use assay_primitives::{AccountId, Hash32, Keypair};
 pub use config::{BusyPort, Config, DEFAULT_LOG, PeerAddress, Peers, Ports, Role};
 pub(crate) use files::{replace, replace_secret, write_new};
 
-use crate::keyfile::{self, KeyFileError};
+use crate::{
+    keyfile::{self, KeyFileError},
+    texts::Texts,
+};
 
 /// Why a home was not made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -257,6 +261,11 @@ impl Home {
             }
             found => Ok(found?),
         }
+    }
+
+    /// The language models whose files are here.
+    pub fn texts(&self) -> Texts {
+        Texts::at(self.dir.join("models"))
     }
 
     /// Where a miner keeps the `groth16` keys that ceremonies gave: `MODEL_ID.key`.

@@ -3,15 +3,15 @@
 //! ```text
 //! GET  /health       200 or 503, {"healthy", "reason", "height"}
 //! GET  /metrics      Prometheus text
-//! GET  /v1/models    {"models": [{"name", "id", "subnet", "bytes"}]}
+//! /v1/...            the OpenAI API, where the node has an owner key: see crate::openai
 //! POST /v1/classify  {"model": "digits", "input": [64 numbers]}
 //!                    -> {"class", "output", "model_id", "miner", "receipt"}
 //! POST /             JSON-RPC, the methods of crate::rpc: every command of the tool works against a gateway too
 //! ```
 //!
 //! A request passes the rate limit of its client's address, the body's size limit and the deadline before anything is
-//! parsed. Every error is `{"error": {"message", "type"}}` with `type` one of `invalid_request`, `not_found`,
-//! `too_large`, `rate_limited`, `unavailable`, `internal`.
+//! parsed. Every error is `{"error": {"message", "type", "param", "code"}}` as the OpenAI API has it, with `type` one of
+//! `invalid_request`, `not_found`, `too_large`, `rate_limited`, `unavailable`, `internal` and the rest null.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -20,7 +20,6 @@ use std::{
     time::Duration,
 };
 
-use assay_ledger::query;
 use assay_primitives::{AccountId, ModelId, receipt::Receipt};
 use axum::{
     Router,
@@ -40,11 +39,15 @@ use prometheus_client::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{
+    openai::{
+        self,
+        server::{Part, ServerOptions, WriteMetrics},
+    },
     roles::ReceiptSystem,
     rpc::{self, BackendError, RpcBackend, ServeError},
+    web::Server,
 };
 
 /// Largest body of a classification.
@@ -68,53 +71,27 @@ struct Gateway {
     limiter: DefaultKeyedRateLimiter<IpAddr>,
     requests: Family<Labels, Counter>,
     registry: Registry,
-}
-
-/// A running server; it stops when this is dropped.
-#[derive(Debug)]
-pub struct HttpServer {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl HttpServer {
-    /// Where it listens; the port is the real one if 0 was asked for.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops it and waits for running requests.
-    pub async fn stop(self) {
-        // An error of either means that it has stopped already.
-        let _ = self.stop.send(());
-        let _ = self.task.await;
-    }
+    /// Writes those of the OpenAI API.
+    api_metrics: Option<WriteMetrics>,
 }
 
 /// Starts serving `backend`.
 ///
 /// # Errors
 /// [`ServeError::Listen`] if the address cannot be taken.
-pub async fn serve(listen: SocketAddr, backend: Arc<dyn RpcBackend>) -> Result<HttpServer, ServeError> {
-    let failed = |source| ServeError::Listen { what: "HTTP", address: listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let service = router(backend).into_make_service_with_connect_info::<SocketAddr>();
-    let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(async move {
-        // The sender's being dropped stops the server as well as its message does.
-        let stopped = async {
-            let _ = stopped.await;
-        };
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    });
-    Ok(HttpServer { address, stop, task })
+pub fn serve(
+    listen: SocketAddr,
+    backend: Arc<dyn RpcBackend>,
+    api: Option<(Arc<dyn openai::backend::Backend>, ServerOptions)>,
+) -> Result<Server, ServeError> {
+    let Some((api, options)) = api else {
+        return Server::start("HTTP", listen, None, router(backend, None));
+    };
+    let Part { routes, metrics } = openai::server::part(api, &options);
+    Server::start("HTTP", listen, options.tls.as_ref(), router(backend, Some(metrics)).merge(routes))
 }
 
-fn router(backend: Arc<dyn RpcBackend>) -> Router {
+fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>) -> Router {
     let requests = Family::default();
     let mut registry = Registry::default();
     registry.register("assay_http_requests", "Requests to the HTTP API, by path and status", Family::clone(&requests));
@@ -124,12 +101,12 @@ fn router(backend: Arc<dyn RpcBackend>) -> Router {
         limiter: RateLimiter::keyed(Quota::per_second(BURST)),
         requests,
         registry,
+        api_metrics,
     });
     let limit = |bytes: usize| DefaultBodyLimit::max(bytes);
     Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .route("/v1/models", get(models))
         .route("/v1/classify", post(classify).layer(limit(MAX_CLASSIFY_BYTES)))
         .route("/", post(json_rpc).layer(limit(rpc::MAX_REQUEST_BYTES as usize)))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path") })
@@ -137,6 +114,7 @@ fn router(backend: Arc<dyn RpcBackend>) -> Router {
             failure(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this path takes another method")
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&state), admit))
+        .layer(middleware::from_fn(openai::server::identify))
         .with_state(state)
 }
 
@@ -175,7 +153,7 @@ fn reply(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 fn failure(status: StatusCode, kind: &str, message: &str) -> Response {
-    reply(status, &json!({ "error": { "message": message, "type": kind } }))
+    reply(status, &json!({ "error": { "message": message, "type": kind, "param": null, "code": null } }))
 }
 
 impl IntoResponse for BackendError {
@@ -214,26 +192,13 @@ async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     let mut text = String::new();
     gateway.backend.metrics(&mut text);
+    if let Some(api) = &gateway.api_metrics {
+        api(&mut text);
+    }
     if prometheus_client::encoding::text::encode(&mut text, &gateway.registry).is_err() {
         return BackendError::Internal("the metrics could not be encoded".into()).into_response();
     }
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-}
-
-async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
-    let read = move || {
-        let view = gateway.backend.snapshot()?;
-        Ok::<_, BackendError>(query::models(&*view)?)
-    };
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(models)) => {
-            let line = |m: assay_ledger::records::ModelRecord| json!({ "name": m.name, "id": m.id, "subnet": m.subnet, "bytes": m.bytes });
-            let served = models.into_iter().filter(|model| model.retired.is_none());
-            reply(StatusCode::OK, &json!({ "models": served.map(line).collect::<Vec<_>>() }))
-        }
-        Ok(Err(error)) => error.into_response(),
-        Err(error) => BackendError::Internal(error.to_string()).into_response(),
-    }
 }
 
 #[derive(Deserialize)]
@@ -278,7 +243,7 @@ async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, Bytes
             let response = &answer.receipt.response.body;
             let value = Classified {
                 class: answer.class,
-                output: &response.output,
+                output: response.output.numbers().unwrap_or_default(),
                 model_id: response.model,
                 miner: response.miner,
                 receipt: &answer.receipt,

@@ -4,6 +4,7 @@
 //! ```text
 //! publish_tx ──gossipsub /assay/<genesis>/tx/1────> InboundTx ──report(verdict)──> forwarded, dropped, or its sender scored down
 //! ask ────────request-response /assay/<genesis>/infer/1──> InboundAsk ──answer(reply)──> Reply
+//! tell ───────request-response /assay/<genesis>/text/1───> InboundText ──say(frame), say(frame), …──> Frame, Frame, …
 //! connect ────identify, kad /assay/<genesis>/kad/1──> who else is there
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`wire`] | what is said, and its encoding with limits |
+//! | [`texts`] | the same for text, which comes piece by piece |
 //! | `behaviour` | the protocols and their settings |
 //! | `swarm` | the event loop |
 //! | `listen` | binding, with a clear error for a busy port |
@@ -22,6 +24,7 @@
 mod behaviour;
 mod listen;
 mod swarm;
+pub mod texts;
 pub mod wire;
 
 use std::{
@@ -36,6 +39,7 @@ use assay_primitives::{Hash32, Keypair};
 use tokio::sync::{mpsc, oneshot};
 
 pub use libp2p::{Multiaddr, PeerId};
+pub use texts::{Frame, Logprob, MAX_TEXT_ASK_BYTES, TextAsk};
 pub use wire::{Ask, MAX_ASK_BYTES, MAX_REPLY_BYTES, RefusalCode, Reply};
 
 use swarm::Command;
@@ -51,6 +55,8 @@ pub struct Limits {
     pub asks_per_minute: u32,
     /// Asks handed to the node and not yet answered; more are refused as busy.
     pub pending_asks: usize,
+    /// Texts being told; more are refused as busy.
+    pub open_texts: usize,
     /// Transactions handed to the node and not yet judged; more are ignored.
     pub pending_transactions: usize,
 }
@@ -62,6 +68,7 @@ impl Default for Limits {
             max_connections_per_peer: 4,
             asks_per_minute: 600,
             pending_asks: 128,
+            open_texts: 512,
             pending_transactions: 1024,
         }
     }
@@ -135,8 +142,10 @@ pub enum AskError {
     #[error("the exchange failed: {0}")]
     Protocol(String),
     /// This node's request is too large to send.
-    #[error("an ask has at most {MAX_ASK_BYTES} bytes, found {found}")]
+    #[error("an ask has at most {limit} bytes, found {found}")]
     TooLarge {
+        /// The most.
+        limit: usize,
         /// Encoded size.
         found: usize,
     },
@@ -216,13 +225,47 @@ impl InboundAsk {
     }
 }
 
-/// What peers send. A node takes the two apart.
+/// An ask for text from a peer. Dropping it ends the text without an answer.
+#[derive(Debug)]
+pub struct InboundText {
+    /// Who sent it; the requester is named, and signs, inside.
+    pub from: PeerId,
+    /// What is asked. Nothing in it is checked yet.
+    pub ask: TextAsk,
+    frames: mpsc::Sender<Frame>,
+}
+
+impl InboundText {
+    /// An ask that came over no network, and what is said to it.
+    #[cfg(test)]
+    pub(crate) fn loopback(ask: TextAsk) -> (Self, mpsc::Receiver<Frame>) {
+        let (frames, said) = mpsc::channel(texts::FRAMES_WAITING);
+        (Self { from: PeerId::random(), ask, frames }, said)
+    }
+
+    /// Says the next frame, waiting while the peer is slow; false when nobody listens any more.
+    pub async fn say(&self, frame: Frame) -> bool {
+        self.frames.send(frame).await.is_ok()
+    }
+
+    /// Resolves when nobody listens any more.
+    pub async fn closed(&self) {
+        self.frames.closed().await;
+    }
+}
+
+/// A text as it comes. Dropping it tells the miner to stop.
+pub type Telling = mpsc::Receiver<Result<Frame, AskError>>;
+
+/// What peers send. A node takes them apart.
 #[derive(Debug)]
 pub struct NetEvents {
     /// Transactions.
     pub transactions: mpsc::Receiver<InboundTx>,
     /// Requests for inference.
     pub asks: mpsc::Receiver<InboundAsk>,
+    /// Requests for text.
+    pub texts: mpsc::Receiver<InboundText>,
 }
 
 /// The node's side of the swarm. Clones share it.
@@ -257,10 +300,12 @@ pub async fn start(config: NetConfig) -> Result<(NetHandle, NetEvents), NetError
     let (commands, command_queue) = mpsc::channel(1024);
     let (transactions_in, transactions) = mpsc::channel(config.limits.pending_transactions.max(1));
     let (asks_in, asks) = mpsc::channel(config.limits.pending_asks.max(1));
+    let (texts_in, texts) = mpsc::channel(config.limits.pending_asks.max(1));
     let peers = Arc::new(AtomicU32::new(0));
-    let running = swarm::Running::new(swarm, config, command_queue, transactions_in, asks_in, Arc::clone(&peers));
+    let inbound = swarm::Inbound { transactions: transactions_in, asks: asks_in, texts: texts_in };
+    let running = swarm::Running::new(swarm, config, command_queue, inbound, Arc::clone(&peers));
     tokio::spawn(running.run());
-    Ok((NetHandle { peer_id, commands, peers }, NetEvents { transactions, asks }))
+    Ok((NetHandle { peer_id, commands, peers }, NetEvents { transactions, asks, texts }))
 }
 
 impl NetHandle {
@@ -308,7 +353,7 @@ impl NetHandle {
     ) -> Result<Reply, AskError> {
         let found = assay_primitives::encode(&ask).len();
         if found > MAX_ASK_BYTES {
-            return Err(AskError::TooLarge { found });
+            return Err(AskError::TooLarge { limit: MAX_ASK_BYTES, found });
         }
         let (reply, replied) = oneshot::channel();
         let command = Command::Ask { peer, addresses: addresses.to_vec(), ask: Box::new(ask), reply };
@@ -318,6 +363,21 @@ impl NetHandle {
         };
         let ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(AskError::Timeout { ms }))
+    }
+
+    /// Asks a peer for text, dialling it at `addresses` if need be. What goes wrong later comes on the stream.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is a [`Frame`], not an error.
+    pub async fn tell(&self, peer: PeerId, addresses: &[Multiaddr], ask: TextAsk) -> Result<Telling, AskError> {
+        let (limit, found) = (MAX_TEXT_ASK_BYTES, assay_primitives::encode(&ask).len());
+        if found > limit {
+            return Err(AskError::TooLarge { limit, found });
+        }
+        let (heard, telling) = mpsc::channel(texts::FRAMES_WAITING);
+        let command = Command::Tell { peer, addresses: addresses.to_vec(), ask: Box::new(ask), heard };
+        self.commands.send(command).await.map_err(|_| AskError::Stopped)?;
+        Ok(telling)
     }
 
     /// Connected peers.

@@ -29,11 +29,17 @@ use self::chain_metrics::ChainMetrics;
 use crate::{
     adversary::{Copy, Lazy, Tamper},
     chain::{Chain, ChainFeeds},
-    cli::Adversary,
+    cli::{self, Adversary},
     home::{BusyPort, Config, Home, PeerAddress, Role},
     http,
     mempool::Mempool,
     net::{self, Multiaddr, NetConfig, NetHandle},
+    openai::{
+        self,
+        keys::Keys,
+        network::{Network, ReceiptMaker},
+        server::ServerOptions,
+    },
     roles::{self, Answerer, Asker, ChainView, Gateway, MinerConfig, RoleMetrics, ValidatorConfig},
     rpc::{self, Identity, RpcBackend},
     store::Store,
@@ -44,6 +50,9 @@ const CANARIES: &str = include_str!("../../assets/digits/heldout.json");
 
 /// How long a node may take to stop before it is dropped where it stands.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What peers ask of a node.
+type Inbound = (tokio::sync::mpsc::Receiver<net::InboundAsk>, tokio::sync::mpsc::Receiver<net::InboundText>);
 
 /// What the parts of a node share.
 pub struct Shared {
@@ -167,15 +176,24 @@ impl Node {
         let asker: Arc<dyn Asker> = Arc::new(net);
         // Clients' questions are asked in the owner's name: a validator's own name is for its tasks alone, or a crowd of
         // clients could use up the rate that miners grant it.
+        let mut api = None;
         if let Ok(owner) = home.owner() {
-            let gateway = Gateway::new(view.clone(), asker.clone(), owner, metrics.clone());
+            let gateway = Gateway::new(view.clone(), asker.clone(), owner.clone(), metrics.clone());
             shared.gateway.get_or_init(|| gateway);
+            let parts = Arc::clone(&shared);
+            let receipt: ReceiptMaker = Arc::new(move |request, response, proof, outline| {
+                parts.receipt(request, response, proof, outline).map_err(|e| e.to_string())
+            });
+            let network = Network::new(view.clone(), asker.clone(), owner, home.texts(), receipt, metrics.clone());
+            let keys = Keys::open(home.dir.join(cli::keys::FILE))?;
+            let options = ServerOptions { keys, ..ServerOptions::default() };
+            api = Some((Arc::new(network) as Arc<dyn openai::backend::Backend>, options));
         }
 
         let backend: Arc<dyn RpcBackend> = shared.clone();
         let servers = async {
             let rpc = rpc::serve(home.rpc_address(), backend.clone()).await?;
-            Ok::<_, eyre::Report>((rpc, http::serve(home.http_address(), backend).await?))
+            Ok::<_, eyre::Report>((rpc, http::serve(home.http_address(), backend, api)?))
         };
         let (rpc, http) = match servers.await {
             Ok(servers) => servers,
@@ -204,7 +222,7 @@ impl Node {
             http.stop().await;
             Ok(())
         });
-        match node.start_role(home, options, view, asker, metrics, events.asks) {
+        match node.start_role(home, options, view, asker, metrics, (events.asks, events.texts)) {
             Ok(()) => Ok(node),
             Err(e) => {
                 node.stop().await;
@@ -220,45 +238,48 @@ impl Node {
         chain: Arc<dyn ChainView>,
         asker: Arc<dyn Asker>,
         metrics: RoleMetrics,
-        asks: tokio::sync::mpsc::Receiver<net::InboundAsk>,
+        inbound: Inbound,
     ) -> eyre::Result<()> {
         let (key, stop) = (home.operator.clone(), self.stop.clone());
         match (options.role, options.adversary) {
             (Role::Validator, _) => {
                 let canaries =
                     CanarySet::from_json(CANARIES).wrap_err("the canary scans in this program are damaged")?;
-                let config = ValidatorConfig::new(key, home.data_dir().join("validator"));
+                let config = ValidatorConfig::new(key, home.data_dir().join("validator"), home.texts());
                 let validator = roles::run_validator(chain, asker, canaries, config, metrics, stop.clone());
                 self.task("validator", async move { Ok(validator.await?) });
-                self.refuse(asks);
+                self.refuse(inbound);
             }
             (Role::Miner, None) => {
-                let config = MinerConfig::new(key, home.data_dir().join("miner"), home.groth16_dir());
-                self.task("miner", async move { Ok(roles::run_miner(chain, config, metrics, asks, stop).await?) });
+                let config = MinerConfig::new(key, home.data_dir().join("miner"), home.groth16_dir(), home.texts());
+                self.task("miner", async move { Ok(roles::run_miner(chain, config, metrics, inbound, stop).await?) });
             }
             (Role::Miner, Some(adversary)) => {
                 let answerer: Arc<dyn Answerer> = match adversary {
                     Adversary::Lazy => Arc::new(Lazy::new(home.genesis, chain, key)),
                     Adversary::Tamper => {
-                        let config = MinerConfig::new(key, home.data_dir().join("tamper"), home.groth16_dir());
+                        let config =
+                            MinerConfig::new(key, home.data_dir().join("tamper"), home.groth16_dir(), home.texts());
                         Arc::new(Tamper::new(chain, config, metrics)?)
                     }
                     Adversary::Copy => Arc::new(Copy::new(chain, asker, key, home.owner()?)),
                 };
+                let (asks, texts) = inbound;
                 self.task("adversary", async move {
-                    roles::serve(answerer, asks, stop).await;
+                    let telling = roles::serve_texts(Arc::clone(&answerer), texts, stop.clone());
+                    tokio::join!(roles::serve(answerer, asks, stop), telling);
                     Ok(())
                 });
             }
-            (Role::Gateway | Role::Node, _) => self.refuse(asks),
+            (Role::Gateway | Role::Node, _) => self.refuse(inbound),
         }
         Ok(())
     }
 
-    fn refuse(&mut self, asks: tokio::sync::mpsc::Receiver<net::InboundAsk>) {
+    fn refuse(&mut self, inbound: Inbound) {
         let stop = self.stop.clone();
         self.task("refusing asks", async move {
-            roles::refuse_asks(asks, stop).await;
+            roles::refuse_asks(inbound, stop).await;
             Ok(())
         });
     }

@@ -39,7 +39,9 @@ pub use miner::{Miner, MinerConfig, Work, run_miner};
 pub use models::Models;
 pub use validator::{ValidatorConfig, run_validator};
 
-use crate::net::{Ask, AskError, InboundAsk, Multiaddr, NetHandle, PeerId, RefusalCode, Reply};
+use crate::net::{
+    Ask, AskError, Frame, InboundAsk, InboundText, Multiaddr, NetHandle, PeerId, RefusalCode, Reply, Telling, TextAsk,
+};
 
 /// The state after some block.
 pub type Snapshot = Arc<dyn StateRead + Send + Sync>;
@@ -115,16 +117,32 @@ pub trait Asker: Send + Sync + 'static {
     /// # Errors
     /// [`AskError`]; a refusal is a [`Reply`].
     async fn ask(&self, to: &Endpoint, ask: Ask, deadline: Duration) -> Result<Reply, AskError>;
+
+    /// Asks for a text. What goes wrong after it was asked for comes on the stream; when it falls silent is for the caller to say.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is a [`Frame`].
+    async fn tell(&self, to: &Endpoint, ask: TextAsk) -> Result<Telling, AskError>;
+}
+
+/// A registered endpoint as libp2p has it.
+fn reached(to: &Endpoint) -> Result<(PeerId, Vec<Multiaddr>), AskError> {
+    let wrong = |what: &str, e: &dyn std::fmt::Display| AskError::Endpoint(format!("{what}: {e}"));
+    let peer: PeerId = to.peer_id.parse().map_err(|e| wrong("its peer id", &e))?;
+    let parse = |a: &String| a.parse::<Multiaddr>().map_err(|e| wrong("an address", &e));
+    Ok((peer, to.addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?))
 }
 
 #[async_trait]
 impl Asker for NetHandle {
     async fn ask(&self, to: &Endpoint, ask: Ask, deadline: Duration) -> Result<Reply, AskError> {
-        let wrong = |what: &str, e: &dyn std::fmt::Display| AskError::Endpoint(format!("{what}: {e}"));
-        let peer: PeerId = to.peer_id.parse().map_err(|e| wrong("its peer id", &e))?;
-        let parse = |a: &String| a.parse::<Multiaddr>().map_err(|e| wrong("an address", &e));
-        let addresses = to.addresses.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let (peer, addresses) = reached(to)?;
         NetHandle::ask(self, peer, &addresses, ask, deadline).await
+    }
+
+    async fn tell(&self, to: &Endpoint, ask: TextAsk) -> Result<Telling, AskError> {
+        let (peer, addresses) = reached(to)?;
+        NetHandle::tell(self, peer, &addresses, ask).await
     }
 }
 
@@ -133,6 +151,11 @@ impl Asker for NetHandle {
 pub trait Answerer: Send + Sync + 'static {
     /// Replies to one ask, which may be hostile.
     async fn answer(&self, ask: Ask) -> Reply;
+
+    /// Tells a text, or refuses to.
+    async fn tell(&self, inbound: InboundText) {
+        inbound.say(Frame::refused(RefusalCode::Unavailable, "this node tells no texts")).await;
+    }
 }
 
 /// Answers asks until `stop`, or until the network is gone. How many are at work at once is bounded by the network's
@@ -159,11 +182,40 @@ pub async fn serve(answerer: Arc<dyn Answerer>, mut asks: mpsc::Receiver<Inbound
     }
 }
 
-/// Refuses all asks, for nodes that do no inference.
-pub async fn refuse_asks(mut asks: mpsc::Receiver<InboundAsk>, stop: CancellationToken) {
+/// Tells texts until `stop`, as [`serve`] answers asks.
+pub async fn serve_texts(answerer: Arc<dyn Answerer>, mut texts: mpsc::Receiver<InboundText>, stop: CancellationToken) {
+    let mut at_work = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            inbound = texts.recv() => {
+                let Some(inbound) = inbound else { return stop.cancelled().await };
+                let answerer = Arc::clone(&answerer);
+                at_work.spawn(async move { answerer.tell(inbound).await });
+            }
+            Some(done) = at_work.join_next() => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "telling a text failed");
+                }
+            }
+        }
+    }
+}
+
+/// Refuses all asks, for nodes that do no inference.
+pub async fn refuse_asks(
+    (mut asks, mut texts): (mpsc::Receiver<InboundAsk>, mpsc::Receiver<InboundText>),
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            inbound = texts.recv() => match inbound {
+                Some(inbound) => {
+                    inbound.say(Frame::refused(RefusalCode::Unavailable, "this node is no miner and tells no texts")).await;
+                }
+                None => return stop.cancelled().await,
+            },
             inbound = asks.recv() => match inbound {
                 Some(inbound) => {
                     inbound.answer(Reply::refused(RefusalCode::Unavailable, "this node is no miner and takes no asks"));

@@ -6,6 +6,7 @@
 //! state root ─Merkle proofs─> model registered, miner registered
 //! outline ─> its id is the registered one;  request, response ─signatures─> who asked, who answered
 //! proof ─sumcheck, or groth16 under the registered key─> output = model(input), for this request and miner
+//! text  ─made again by whoever has the model's files─> the signed tokens and activations, to the last bit
 //! ```
 //!
 //! Nothing is fetched and nothing in the receipt is believed before it is checked. Every check is named, in order, so
@@ -25,12 +26,18 @@ use assay_ledger::{
     records::{MinerRecord, ModelRecord},
     tree,
 };
+use std::sync::Arc;
+
+use assay_inference::llm::Llm;
 use assay_primitives::{
-    Hash32, light,
+    Hash32, ModelId, light,
     receipt::{Receipt, ReceiptProof, StateFact},
-    task,
+    task::{Input, Output},
+    text::TextModel,
 };
 use serde::Serialize;
+
+use crate::texts;
 
 /// One thing that was checked and holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,10 +55,53 @@ pub struct Check {
 #[derive(Clone, Debug, Default)]
 pub struct Demands {
     /// The model with its weights, to run the input again; a receipt carries none.
-    pub model: Option<Model>,
+    pub model: Option<Whole>,
     /// Whether a `groth16` key of a single party is refused.
     pub ceremony: bool,
 }
+
+/// A model with its weights.
+#[derive(Clone, Debug)]
+pub enum Whole {
+    /// An exact one.
+    Exact(Model),
+    /// A language model.
+    Text(Arc<Llm>),
+}
+
+impl Whole {
+    fn id(&self) -> ModelId {
+        match self {
+            Whole::Exact(model) => model.id(),
+            Whole::Text(llm) => llm.id(),
+        }
+    }
+}
+
+/// What a receipt says of its model, without the weights.
+enum Committed {
+    Exact(Outline),
+    Text(TextModel),
+}
+
+impl Committed {
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        match TextModel::is_magic(bytes) {
+            true => TextModel::from_bytes(bytes).map(Committed::Text).map_err(text),
+            false => Outline::from_bytes(bytes).map(Committed::Exact).map_err(text),
+        }
+    }
+
+    fn id(&self) -> ModelId {
+        match self {
+            Committed::Exact(outline) => outline.id(),
+            Committed::Text(model) => model.id(),
+        }
+    }
+}
+
+const UNPROVEN: &str = "no proof comes with a text: until it is made again with `--model`, the miner's signature and bond \
+                        stand for it";
 
 const SINGLE_PARTY: &str =
     "the groth16 key was made by a single party, who could forge such proofs: good for development only";
@@ -193,10 +243,10 @@ fn run(
         let changes = receipt.changes.len();
         Ok(((), format!("height {}, signed by {signed} of {all} validators, {changes} set changes", header.height)))
     })?;
-    let (record, outline) = checks.check("model commitment", || {
+    let (record, committed) = checks.check("model commitment", || {
         let key = keys::model(&request.body.model);
         let record: ModelRecord = proven("model", &receipt.model_fact, &key, &header.state_root)?;
-        let outline = Outline::from_bytes(&receipt.outline.0).map_err(text)?;
+        let outline = Committed::read(&receipt.outline.0)?;
         require(record.id == request.body.model, || {
             format!("the state registers {}, the request asks for {}", record.id, request.body.model)
         })?;
@@ -221,19 +271,18 @@ fn run(
         require(record.retired.is_none(), || "the miner was out of the market at that height".into())?;
         Ok(((), format!("bond {}, under the header's state root", record.bond)))
     })?;
-    let input = task::input_hash(&request.body.input);
+    let input = request.body.input.hash();
     checks.check("input binding", || {
         require(response.body.input == input, || {
             format!("the miner ran an input with hash {}, the request's hashes to {input}", response.body.input)
         })?;
-        outline.split_input(&request.body.input).map_err(text)?;
-        Ok(((), format!("{} values of the model's, hash {}", request.body.input.len(), input.short())))
+        let what = takes(&committed, &request.body.input)?;
+        Ok(((), format!("{what}, hash {}", input.short())))
     })?;
-    let output = task::output_hash(&response.body.output);
+    let output = response.body.output.hash();
     checks.check("output binding", || {
-        outline.split_output(&response.body.output).map_err(text)?;
-        let count = response.body.output.len();
-        Ok(((), format!("{count} values of the model's, hash {}, which the proof is about", output.short())))
+        let what = gives(&committed, &request.body.input, &response.body.output)?;
+        Ok(((), format!("{what}, hash {}", output.short())))
     })?;
     let binding = Binding {
         genesis: *genesis,
@@ -244,35 +293,102 @@ fn run(
         input,
         output,
     };
-    let provenance = checks.check("proof", || prove(receipt, &record, &outline, &binding))?;
+    let provenance = checks.check("proof", || prove(receipt, &record, &committed, &binding))?;
     if provenance == Some(Provenance::Dev) {
         if demands.ceremony {
             checks.check("ceremony", || Err::<((), String), _>(SINGLE_PARTY.into()))?;
         }
         checks.warn(SINGLE_PARTY);
     }
-    if let Some(model) = &demands.model {
-        checks.check("re-execution", || {
-            require(model.id() == record.id, || format!("the model given is {}, asked was {}", model.id(), record.id))?;
-            let ran = model.run_flat(&request.body.input).map_err(text)?;
-            require(ran == response.body.output, || {
-                format!("running the model gives {ran:?}, the miner signed {:?}", response.body.output)
-            })?;
-            Ok(((), "running the model again gives the signed output".into()))
-        })?;
+    match &demands.model {
+        None if matches!(committed, Committed::Text(_)) => checks.warn(UNPROVEN),
+        None => {}
+        Some(whole) => checks.check("re-execution", || {
+            require(whole.id() == record.id, || format!("the model given is {}, asked was {}", whole.id(), record.id))?;
+            run_again(whole, &request.body.input, &response.body.output)
+        })?,
     }
     Ok(checks.0)
+}
+
+const OTHER_KIND: &str = "an exact model takes and gives numbers, a language model text; this is the other kind";
+
+/// What the model is asked, in words, if it takes it.
+fn takes(committed: &Committed, input: &Input) -> Result<String, String> {
+    match (committed, input) {
+        (Committed::Exact(outline), Input::Numbers(numbers)) => {
+            outline.split_input(numbers).map_err(text)?;
+            Ok(format!("{} values of the model's", numbers.len()))
+        }
+        (Committed::Text(model), Input::Text(asked)) => {
+            let most = asked.prompt.len() as u64 + u64::from(asked.max_tokens);
+            require(!asked.prompt.is_empty() && most <= u64::from(model.context), || {
+                format!("{most} tokens with the answer, the model's context has {}", model.context)
+            })?;
+            let all = asked.prompt.iter().all(|token| *token < model.vocabulary);
+            require(all, || "a token that the model does not have".into())?;
+            Ok(format!("{} tokens of the model's", asked.prompt.len()))
+        }
+        _ => Err(OTHER_KIND.into()),
+    }
+}
+
+/// What the model gave, in words, if it can give it.
+fn gives(committed: &Committed, input: &Input, output: &Output) -> Result<String, String> {
+    match (committed, input, output) {
+        (Committed::Exact(outline), _, Output::Numbers(numbers)) => {
+            outline.split_output(numbers).map_err(text)?;
+            Ok(format!("{} values of the model's, which the proof is about", numbers.len()))
+        }
+        (Committed::Text(model), Input::Text(asked), Output::Text(told)) => {
+            let count = told.tokens.len();
+            require((1..=asked.max_tokens as usize).contains(&count), || {
+                format!("{count} tokens, {} were asked for", asked.max_tokens)
+            })?;
+            let all = told.tokens.iter().all(|token| *token < model.vocabulary);
+            require(all, || "a token that the model does not have".into())?;
+            Ok(format!("{count} tokens of the model's"))
+        }
+        _ => Err(OTHER_KIND.into()),
+    }
+}
+
+fn run_again(whole: &Whole, input: &Input, output: &Output) -> Result<((), String), String> {
+    match (whole, input, output) {
+        (Whole::Exact(model), Input::Numbers(input), Output::Numbers(output)) => {
+            let ran = model.run_flat(input).map_err(text)?;
+            require(ran == *output, || format!("running the model gives {ran:?}, the miner signed {output:?}"))?;
+            Ok(((), "running the model again gives the signed output".into()))
+        }
+        (Whole::Text(llm), Input::Text(asked), Output::Text(told)) => {
+            let looked = futures::executor::block_on(texts::look(llm, asked, told)).map_err(text)?;
+            require(looked.verdict.is_right(), || looked.verdict.to_string())?;
+            Ok(((), "the model, run again, gives the signed tokens and activations to the last bit".into()))
+        }
+        _ => Err(OTHER_KIND.into()),
+    }
 }
 
 /// Checks the proof. Gives how the key came to be, where there is one.
 fn prove(
     receipt: &Receipt,
     record: &ModelRecord,
-    outline: &Outline,
+    committed: &Committed,
     binding: &Binding,
 ) -> Result<(Option<Provenance>, String), String> {
-    let (input, output) = (&receipt.request.body.input, &receipt.response.body.output);
+    let outline = match (committed, &receipt.proof) {
+        (Committed::Exact(outline), _) => outline,
+        (Committed::Text(_), ReceiptProof::Replay {}) => {
+            return Ok((None, "none: a text is made again by whoever has the model".into()));
+        }
+        (Committed::Text(_), proof) => return Err(format!("a text has no proof by {}", proof.system())),
+    };
+    let (Some(input), Some(output)) = (receipt.request.body.input.numbers(), receipt.response.body.output.numbers())
+    else {
+        return Err(OTHER_KIND.into());
+    };
     match &receipt.proof {
+        ReceiptProof::Replay {} => Err("a proof is missing: answers of an exact model are proved".into()),
         ReceiptProof::Sumcheck { proof } => {
             let named = receipt.response.body.proof.ok_or("the response names no proof")?;
             let found = Hash32::digest(&proof.0);

@@ -38,6 +38,12 @@ pub const RESPONSE: &str = "assay/response/1";
 pub const INPUT: &str = "assay/input/1";
 /// The output of a task.
 pub const OUTPUT: &str = "assay/output/1";
+/// The input of a text task.
+pub const TEXT_INPUT: &str = "assay/text-input/1";
+/// The output of a text task.
+pub const TEXT_OUTPUT: &str = "assay/text-output/1";
+/// What a chain keeps of a language model; its hash is the model's id.
+pub const TEXT_MODEL: &str = "assay/text-model/1";
 /// A commitment to scores.
 pub const SCORES: &str = "assay/scores/1";
 /// A message signed by a wallet for somebody else to check.

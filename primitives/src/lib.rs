@@ -22,6 +22,7 @@ pub mod light;
 pub mod receipt;
 pub mod score;
 pub mod task;
+pub mod text;
 #[cfg(test)]
 mod vectors;
 
@@ -33,7 +34,7 @@ pub use keys::{Keypair, Signature, SignatureError, Signed};
 pub use score::Score;
 
 /// Why bytes were refused by [`decode`].
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {what}: {reason}")]
 pub struct DecodeError {
     /// What the bytes were expected to be.

@@ -62,6 +62,8 @@ pub enum ReceiptProof {
         /// The proof.
         proof: Blob,
     },
+    /// None: a text, which whoever has the model makes again.
+    Replay {},
 }
 
 impl ReceiptProof {
@@ -70,6 +72,7 @@ impl ReceiptProof {
         match self {
             ReceiptProof::Sumcheck { .. } => "sumcheck",
             ReceiptProof::Groth16 { .. } => "groth16",
+            ReceiptProof::Replay {} => "replay",
         }
     }
 }
@@ -88,7 +91,7 @@ pub struct Receipt {
     pub response: Signed<Response>,
     /// The zero-knowledge proof of the answer.
     pub proof: ReceiptProof,
-    /// The committed model without its weights; its id is the `ModelId`.
+    /// The committed model without its weights, or the hashes of a language model's files; its id is the `ModelId`.
     pub outline: Blob,
     /// Validator-set changes between genesis and `header`.
     pub changes: Vec<SetChange>,

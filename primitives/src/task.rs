@@ -3,6 +3,7 @@
 //! ```text
 //! Request (requester, miner, nonce, model, epoch, input) --signed--> miner
 //! Response (request id, model, input hash, output, proof hash) --signed--> requester, with the proof beside it
+//! input: numbers of an exact model, or a text to go on with; output: numbers, or tokens
 //! ```
 //!
 //! The request's id covers the miner and a fresh nonce, and a proof covers the request's id: an answer to one
@@ -11,7 +12,11 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Hash32, ModelId, domain, keys::Signable};
+use crate::{
+    AccountId, Hash32, ModelId, domain,
+    keys::Signable,
+    text::{TextInput, TextOutput},
+};
 
 /// A market for one kind of work, by number.
 pub type SubnetId = u16;
@@ -32,8 +37,8 @@ pub struct Request {
     pub epoch: u64,
     /// Fresh randomness; a miner answers each (requester, nonce) once.
     pub nonce: [u8; 16],
-    /// The quantised input; its length is the model's.
-    pub input: Vec<i16>,
+    /// What the model is run on.
+    pub input: Input,
 }
 
 impl Signable for Request {
@@ -54,11 +59,11 @@ pub struct Response {
     pub request: Hash32,
     /// The model that was run.
     pub model: ModelId,
-    /// Hash of the input that was run, as [`input_hash`] computes it.
+    /// Hash of the input that was run, as [`Input::hash`] computes it.
     pub input: Hash32,
-    /// The quantised output (logits of a classifier).
-    pub output: Vec<i32>,
-    /// BLAKE3 of the proof's bytes; `None` where the miner gives no proof now.
+    /// What the model gave.
+    pub output: Output,
+    /// BLAKE3 of the proof's bytes; `None` where the miner gives no proof now, and for text.
     pub proof: Option<Hash32>,
 }
 
@@ -67,6 +72,78 @@ impl Signable for Response {
     const NAME: &'static str = "response";
     fn signer(&self) -> AccountId {
         self.miner
+    }
+}
+
+/// What a model is run on.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// The quantised input of an exact model; its length is the model's.
+    Numbers(Vec<i16>),
+    /// A text for a language model to go on with.
+    Text(TextInput),
+}
+
+impl Input {
+    /// The numbers, if it is numbers.
+    pub fn numbers(&self) -> Option<&[i16]> {
+        match self {
+            Input::Numbers(numbers) => Some(numbers),
+            Input::Text(_) => None,
+        }
+    }
+
+    /// The text, if it is text.
+    pub fn text(&self) -> Option<&TextInput> {
+        match self {
+            Input::Text(text) => Some(text),
+            Input::Numbers(_) => None,
+        }
+    }
+
+    /// Its hash, the same on every chain.
+    pub fn hash(&self) -> Hash32 {
+        match self {
+            Input::Numbers(numbers) => input_hash(numbers),
+            Input::Text(text) => domain::hash(domain::TEXT_INPUT, &Hash32::ZERO, text),
+        }
+    }
+}
+
+/// What a model gave.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// The quantised output of an exact model: logits of a classifier.
+    Numbers(Vec<i32>),
+    /// A language model's text.
+    Text(TextOutput),
+}
+
+impl Output {
+    /// The numbers, if it is numbers.
+    pub fn numbers(&self) -> Option<&[i32]> {
+        match self {
+            Output::Numbers(numbers) => Some(numbers),
+            Output::Text(_) => None,
+        }
+    }
+
+    /// The text, if it is text.
+    pub fn text(&self) -> Option<&TextOutput> {
+        match self {
+            Output::Text(text) => Some(text),
+            Output::Numbers(_) => None,
+        }
+    }
+
+    /// Its hash, the same on every chain.
+    pub fn hash(&self) -> Hash32 {
+        match self {
+            Output::Numbers(numbers) => output_hash(numbers),
+            Output::Text(text) => domain::hash(domain::TEXT_OUTPUT, &Hash32::ZERO, text),
+        }
     }
 }
 

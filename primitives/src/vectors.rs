@@ -9,7 +9,8 @@ use crate::{
     AccountId, Amount, Certificate, Hash32, Header, Keypair, ModelId, Score, Signed, SignedHeader, Validator,
     ValidatorSet, VoteContent, VoteKind, domain, encode,
     light::SetChange,
-    task::{self, Request, Response},
+    task::{self, Input, Output, Request, Response},
+    text::{Draw, Ending, Form, ModelFile, Real, TextInput, TextModel, TextOutput},
 };
 
 const GENESIS: Hash32 = Hash32([9; 32]);
@@ -51,18 +52,29 @@ fn examples() -> BTreeMap<&'static str, String> {
         model: ModelId([6; 32]),
         epoch: 8,
         nonce: [7; 16],
-        input: vec![-1, 0, 300],
+        input: Input::Numbers(vec![-1, 0, 300]),
     };
     let request = Signed::new(request, &GENESIS, &key);
     let response = Response {
         miner: account,
         request: request.id(&GENESIS),
         model: ModelId([6; 32]),
-        input: task::input_hash(&request.body.input),
-        output: vec![-70_000, 5],
+        input: request.body.input.hash(),
+        output: Output::Numbers(vec![-70_000, 5]),
         proof: Some(Hash32([8; 32])),
     };
     let response = Signed::new(response, &GENESIS, &key);
+    let text = TextInput {
+        prompt: vec![1, 300],
+        max_tokens: 16,
+        draw: Draw { temperature: Real::ONE, bias: vec![(3, Real::ONE)], seed: 5, ..Draw::greedy() },
+        stop: vec!["\n".into()],
+        ignore_end: false,
+        form: Some(Form::Object),
+    };
+    let told = TextOutput { tokens: vec![7, 2], ending: Ending::Stop(0), activations: Hash32([8; 32]) };
+    let file = ModelFile { name: "model.gguf".into(), bytes: 9, hash: Hash32([5; 32]) };
+    let model = TextModel { files: vec![file], context: 64, vocabulary: 300, arithmetic: 1 };
     let change = SetChange { signed: signed.clone(), next: set.clone() };
     let mut map = BTreeMap::new();
     let mut pin = |name, bytes: Vec<u8>| map.insert(name, hex::encode(bytes));
@@ -77,6 +89,12 @@ fn examples() -> BTreeMap<&'static str, String> {
     pin("response id", response.id(&GENESIS).0.to_vec());
     pin("input hash", task::input_hash(&[-1, 0, 300]).0.to_vec());
     pin("output hash", task::output_hash(&[-70_000, 5]).0.to_vec());
+    pin("text input", encode(&Input::Text(text.clone())));
+    pin("text input hash", Input::Text(text).hash().0.to_vec());
+    pin("text output", encode(&Output::Text(told.clone())));
+    pin("text output hash", Output::Text(told).hash().0.to_vec());
+    pin("text model", model.to_bytes());
+    pin("text model id", model.id().0.to_vec());
     pin("score", encode(&Score::ratio(1, 3)));
     pin("set change", encode(&change));
     pin("signed header", encode(&signed));

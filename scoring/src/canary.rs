@@ -58,7 +58,7 @@ pub struct EpochSeed {
 
 impl EpochSeed {
     /// The seed of `(miner, index)`; without a miner, of what all miners share.
-    fn of(&self, miner: Option<&AccountId>, index: u32) -> Hash32 {
+    pub(crate) fn of(&self, miner: Option<&AccountId>, index: u32) -> Hash32 {
         domain::hash(domain::TASK_SEED, &self.genesis, &(self.randomness, self.secret, self.epoch, miner, index))
     }
 }

@@ -46,21 +46,50 @@ impl ProofOutcome {
     }
 }
 
+/// What is judged: a task with what came back for it.
+pub trait Case {
+    /// What came back.
+    type Answer: Timed;
+
+    /// The answer; `None` if no valid signed answer arrived before the deadline.
+    fn answer(&self) -> Option<&Self::Answer>;
+}
+
+/// An answer whose time was taken.
+pub trait Timed {
+    /// From sending the request to holding the whole answer, measured by the validator, in milliseconds.
+    fn latency_ms(&self) -> u64;
+}
+
+impl Case for Evidence {
+    type Answer = Answered;
+    fn answer(&self) -> Option<&Answered> {
+        self.answer.as_ref()
+    }
+}
+
+impl Timed for Answered {
+    fn latency_ms(&self) -> u64 {
+        self.latency_ms
+    }
+}
+
 /// One thing an answer is judged by.
-pub trait Criterion: Send + Sync {
+pub trait Criterion<C: Case = Evidence>: Send + Sync {
     /// Its name in breakdowns; stable, as reports carry it.
     fn name(&self) -> &'static str;
 
     /// The mark in 0..=1; `None` where the criterion does not apply to this task, so that its weight does not count.
-    fn mark(&self, evidence: &Evidence, answer: &Answered) -> Option<Score>;
+    fn mark(&self, case: &C, answer: &C::Answer) -> Option<Score>;
 
     /// True if the answer is shown to be false: then it scores 0 in all, whatever its other marks.
-    fn refutes(&self, _evidence: &Evidence, _answer: &Answered) -> bool {
+    fn refutes(&self, _case: &C, _answer: &C::Answer) -> bool {
         false
     }
 }
 
-fn full_if(holds: bool) -> Score {
+/// The full mark or none.
+pub(crate) fn full_if(holds: bool) -> Score {
     if holds { Score::ONE } else { Score::ZERO }
 }
 
@@ -121,15 +150,15 @@ pub struct Latency {
     pub zero_ms: u64,
 }
 
-impl Criterion for Latency {
+impl<C: Case> Criterion<C> for Latency {
     fn name(&self) -> &'static str {
         "latency"
     }
-    fn mark(&self, _evidence: &Evidence, answer: &Answered) -> Option<Score> {
-        if answer.latency_ms <= self.full_ms {
+    fn mark(&self, _case: &C, answer: &C::Answer) -> Option<Score> {
+        if answer.latency_ms() <= self.full_ms {
             return Some(Score::ONE);
         }
-        let left = self.zero_ms.saturating_sub(answer.latency_ms);
+        let left = self.zero_ms.saturating_sub(answer.latency_ms());
         Some(Score::ratio(left, self.zero_ms.saturating_sub(self.full_ms)))
     }
 }

@@ -1,4 +1,7 @@
-use assay_primitives::{Keypair, ModelId, Score};
+use assay_primitives::{
+    Keypair, ModelId, Score,
+    task::{Input, Output},
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -21,15 +24,15 @@ fn exchange(genesis: &Hash32, validator: &Keypair, miner: &Keypair, epoch: u64, 
         model: ModelId([6; 32]),
         epoch,
         nonce: [nonce; 16],
-        input: vec![1, -2],
+        input: Input::Numbers(vec![1, -2]),
     };
     let request = Signed::new(request, genesis, validator);
     let response = Response {
         miner: miner.account(),
         request: request.id(genesis),
         model: ModelId([6; 32]),
-        input: input_hash(&request.body.input),
-        output: vec![5, -6],
+        input: request.body.input.hash(),
+        output: Output::Numbers(vec![5, -6]),
         proof: None,
     };
     (request, Signed::new(response, genesis, miner))
@@ -68,7 +71,7 @@ fn what_was_kept_of_an_honest_epoch_passes_its_audit_and_nothing_else_does() {
     assert!(refused(&|e| e.swap(0, 1)).contains("not those that were committed to"));
     assert!(refused(&|e| e[0].responses.reverse()).contains("do not ascend"));
     assert!(refused(&|e| e[0].responses.truncate(1)).contains("2 responses were counted, 1 are listed"));
-    assert!(refused(&|e| e[0].response.body.output[0] += 1).contains("this is another"));
+    assert!(refused(&|e| e[0].response.body.output = Output::Numbers(vec![6, -6])).contains("this is another"));
     assert!(refused(&|e| e[0].request.body.nonce[0] += 1).contains("does not answer the request"));
     assert!(refused(&|e| e[0].request.signature = e[0].response.signature).contains("signature"));
     assert!(refused(&|e| e[0].response.signature = e[0].request.signature).contains("signature"));

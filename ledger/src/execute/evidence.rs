@@ -3,6 +3,9 @@
 //! A response is signed by its miner and names the request it answers, so whether it is wrong can be computed by
 //! anyone. Anyone may therefore refute, whoever asked; there is no reward for it. A challenge costs the miner a proof,
 //! so only validators may open one, and only a few in an epoch.
+//!
+//! No block runs a language model. A challenged text is judged by the validators, each of whom makes it again: see
+//! `judgement`.
 
 use std::sync::Arc;
 
@@ -14,15 +17,16 @@ use assay_circuits::{
 };
 use assay_primitives::{
     AccountId, Hash32, ModelId, Signed,
-    task::{Request, Response, input_hash, output_hash},
+    task::{Input, Output, Request, Response},
+    text::TextOutput,
 };
 
-use super::{Env, scores::must_validate, slashing};
+use super::{Env, judgement, scores::must_validate, slashing};
 use crate::{
     ActionError, Event, StateRead, StoreError, keys,
     overlay::Overlay,
     query,
-    records::{Challenge, ChallengeStatus, MinerRecord, SlashReason, WorkCost},
+    records::{Challenge, ChallengeStatus, MinerRecord, ModelKind, ModelRecord, SlashReason, WorkCost},
 };
 
 /// Most challenges that one validator opens in one epoch.
@@ -33,6 +37,7 @@ pub(super) struct Exchange {
     response: Hash32,
     miner: MinerRecord,
     binding: Binding,
+    kind: ModelKind,
     /// What checking an answer of this model takes.
     pub(super) cost: WorkCost,
 }
@@ -74,8 +79,8 @@ pub(super) fn examine(
         request: reply.request,
         miner: ask.miner,
         epoch: ask.epoch,
-        input: input_hash(&ask.input),
-        output: output_hash(&reply.output),
+        input: ask.input.hash(),
+        output: reply.output.hash(),
     };
     let (id, bond) = (response.id(genesis), slashing::has_bond(state, &miner)?);
     if state.read::<u64>("refuted response", &keys::refuted(&id))?.is_some() {
@@ -84,7 +89,30 @@ pub(super) fn examine(
     if !bond {
         return Err(ActionError::not_now(format!("{} has no bond left to slash", miner.operator)));
     }
-    Ok(Exchange { response: id, miner, binding, cost: record.cost })
+    let ModelRecord { kind, cost, .. } = record;
+    Ok(Exchange { response: id, miner, binding, kind, cost })
+}
+
+/// Input of a kind that the model does not take.
+fn other_kind(kind: ModelKind) -> ActionError {
+    let takes = match kind {
+        ModelKind::Exact => "numbers",
+        ModelKind::Text => "text",
+    };
+    ActionError::evidence(format!("the request's input is none of the model's, which takes {takes}"))
+}
+
+fn is_of_kind(kind: ModelKind, input: &Input) -> bool {
+    matches!((kind, input), (ModelKind::Exact, Input::Numbers(_)) | (ModelKind::Text, Input::Text(_)))
+}
+
+/// What of a response to a text shows to be false without the model, if anything: the rest is for validators to judge.
+fn text_fault(binding: &Binding, request: &Request, response: &Response) -> Option<SlashReason> {
+    let text = request.input.text()?;
+    let told = response.output.text();
+    let fits = |o: &TextOutput| !o.tokens.is_empty() && o.tokens.len() as u64 <= u64::from(text.max_tokens);
+    let honest = response.model == request.model && response.input == binding.input && told.is_some_and(fits);
+    (!honest).then_some(SlashReason::WrongOutput)
 }
 
 fn load(state: &Overlay<'_>, id: &ModelId) -> Result<Arc<Model>, StoreError> {
@@ -102,8 +130,18 @@ pub(super) fn refute(
     proof: Option<&[u8]>,
 ) -> Result<(), ActionError> {
     let exchange = examine(state, env, request, response)?;
-    let model = load(state, &request.body.model)?;
-    let reason = fault(&model, &exchange.binding, &request.body, &response.body, proof)?;
+    if !is_of_kind(exchange.kind, &request.body.input) {
+        return Err(other_kind(exchange.kind));
+    }
+    let reason = match exchange.kind {
+        ModelKind::Exact => {
+            let model = load(state, &request.body.model)?;
+            fault(&model, &exchange.binding, &request.body, &response.body, proof)?
+        }
+        ModelKind::Text => text_fault(&exchange.binding, &request.body, &response.body).ok_or_else(|| {
+            ActionError::evidence("only validators can tell whether this text is the model's: challenge it instead")
+        })?,
+    };
     let basis_points = env.params.slash_invalid_response;
     let number = slashing::slash_miner(state, env, exchange.miner, reason, basis_points)?;
     state.write(keys::refuted(&exchange.response), &number);
@@ -118,9 +156,13 @@ fn fault(
     response: &Response,
     proof: Option<&[u8]>,
 ) -> Result<SlashReason, ActionError> {
-    let input = |e: ExecError| ActionError::evidence(format!("the request's input is none of the model's: {e}"));
-    let output = model.run_flat(&request.input).map_err(input)?;
-    if response.model != request.model || response.input != binding.input || response.output != output {
+    let wrong = |e: ExecError| ActionError::evidence(format!("the request's input is none of the model's: {e}"));
+    let input = request.input.numbers().ok_or_else(|| other_kind(ModelKind::Exact))?;
+    let output = model.run_flat(input).map_err(wrong)?;
+    if response.model != request.model
+        || response.input != binding.input
+        || response.output.numbers() != Some(output.as_slice())
+    {
         return Ok(SlashReason::WrongOutput);
     }
     let Some(proof) = proof else {
@@ -131,7 +173,7 @@ fn fault(
     if response.proof != Some(Hash32::digest(proof)) {
         return Err(ActionError::evidence("this is not the proof whose hash the miner signed"));
     }
-    match answer::verify(&model.outline(), binding, &request.input, &output, proof) {
+    match answer::verify(&model.outline(), binding, input, &output, proof) {
         Ok(()) => Err(ActionError::evidence("the output is exact and the proof holds: nothing is refuted")),
         Err(RefusedAnswer::Setup(e)) => {
             Err(ActionError::evidence(format!("no proof of this model can be checked: {e}")))
@@ -166,7 +208,18 @@ pub(super) fn may_challenge(
         return Err(ActionError::exists("a challenge of response", id));
     }
     // An honest miner must always be able to answer, so what no proof can be about is no challenge.
-    let provable = response.body.model == request.body.model && response.body.input == exchange.binding.input;
+    let (ask, reply) = (&request.body, &response.body);
+    if !is_of_kind(exchange.kind, &ask.input) {
+        return Err(other_kind(exchange.kind));
+    }
+    let provable = match exchange.kind {
+        ModelKind::Exact => {
+            reply.model == ask.model
+                && reply.input == exchange.binding.input
+                && matches!(reply.output, Output::Numbers(_))
+        }
+        ModelKind::Text => text_fault(&exchange.binding, ask, reply).is_none(),
+    };
     if !provable {
         return Err(ActionError::evidence("the response is about another model or input: refute it instead"));
     }
@@ -186,7 +239,9 @@ pub(super) fn challenge(
 ) -> Result<(), ActionError> {
     let exchange = may_challenge(state, env, signer, request, response)?;
     let id = exchange.response;
-    if let Err(e) = load(state, &request.body.model)?.run_flat(&request.body.input) {
+    if let Some(numbers) = request.body.input.numbers()
+        && let Err(e) = load(state, &request.body.model)?.run_flat(numbers)
+    {
         return Err(ActionError::evidence(format!("the request's input is none of the model's: {e}")));
     }
     let deadline = env.block.height.checked_add(env.params.challenge_window);
@@ -225,6 +280,9 @@ pub(super) fn may_answer(state: &dyn StateRead, signer: AccountId, id: &Hash32) 
     };
     let model = &challenge.request.body.model;
     let record = query::model(state, model)?.ok_or(StoreError::Missing { what: "model of a challenge" })?;
+    if record.kind == ModelKind::Text {
+        return Err(ActionError::not_now(format!("challenge {id} is about a text, which validators judge")));
+    }
     Ok(Waiting { challenge, deadline, cost: record.cost })
 }
 
@@ -238,6 +296,9 @@ pub(super) fn answer(
     let Waiting { mut challenge, deadline, .. } = may_answer(state, signer, id)?;
     let miner = signer;
     let (request, output) = (&challenge.request.body, &challenge.response.body.output);
+    let (Some(input), Some(output)) = (request.input.numbers(), output.numbers()) else {
+        return Err(StoreError::Missing { what: "numbers of a challenged response" }.into());
+    };
     let model = load(state, &request.model)?;
     let binding = Binding {
         genesis: env.block.genesis,
@@ -245,10 +306,10 @@ pub(super) fn answer(
         request: challenge.response.body.request,
         miner,
         epoch: request.epoch,
-        input: input_hash(&request.input),
-        output: output_hash(output),
+        input: request.input.hash(),
+        output: challenge.response.body.output.hash(),
     };
-    answer::verify(&model.outline(), &binding, &request.input, output, proof)
+    answer::verify(&model.outline(), &binding, input, output, proof)
         .map_err(|e| ActionError::evidence(format!("the proof does not answer the challenge: {e}")))?;
     challenge.status = ChallengeStatus::Answered { height: env.block.height };
     state.write(keys::challenge(id), &challenge);
@@ -257,16 +318,24 @@ pub(super) fn answer(
     Ok(())
 }
 
-/// Slashes miners whose deadline was the block before. A response refuted meanwhile was slashed for that already.
+/// Closes challenges whose deadline was the block before. Miners that owe a proof are slashed; a response refuted meanwhile
+/// was slashed for that already. A text that too few validators judged is left alone: its miner owes nothing.
 pub(super) fn expire_challenges(state: &mut Overlay<'_>, env: &Env<'_>) -> Result<(), StoreError> {
     for (index, _) in state.scan(&keys::open_challenges(env.block.height.saturating_sub(1)))? {
         let id = keys::last_hash(&index).ok_or(StoreError::Missing { what: "id of an open challenge" })?;
         let missing = StoreError::Missing { what: "challenge of an index entry" };
         let mut challenge = query::challenge(state, &id)?.ok_or(missing)?;
-        challenge.status = ChallengeStatus::Silent { height: env.block.height };
         let operator = challenge.response.body.miner;
-        state.write(keys::challenge(&id), &challenge);
         state.remove(index);
+        if challenge.request.body.input.text().is_some() {
+            challenge.status = ChallengeStatus::Lapsed { height: env.block.height };
+            state.write(keys::challenge(&id), &challenge);
+            judgement::forget(state, &id)?;
+            state.emit(Event::ChallengeLapsed { id, miner: operator });
+            continue;
+        }
+        challenge.status = ChallengeStatus::Silent { height: env.block.height };
+        state.write(keys::challenge(&id), &challenge);
         if state.read::<u64>("refuted response", &keys::refuted(&id))?.is_none() {
             let missing = StoreError::Missing { what: "miner of a challenge" };
             let miner = query::miner(state, &operator)?.ok_or(missing)?;

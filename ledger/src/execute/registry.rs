@@ -270,7 +270,7 @@ pub(super) fn register_model(
     let mut market = model_is_welcome(state, env, signer, Amount::ZERO, (subnet, name, bytes))?;
     let fault = |e: ModelFault| ActionError::malformed("the model", e.to_string());
     let model = Examined::new(bytes, None, env.params.max_tx_bytes).map_err(fault)?;
-    let id = model.model.id();
+    let id = model.id;
     if query::model(state, &id)?.is_some() {
         return Err(ActionError::exists("model", id));
     }
@@ -292,13 +292,14 @@ pub(crate) fn write_model(
     registrant: Option<AccountId>,
     height: u64,
 ) {
-    let id = model.model.id();
+    let id = model.id;
     market.models.push(id);
     let record = ModelRecord {
         id,
         name: name.into(),
         subnet: market.id,
-        bytes: bytes.len() as u64,
+        kind: model.kind,
+        bytes: model.size,
         groth16: model.groth16,
         cost: model.cost,
         answer_bytes: model.answer_bytes,

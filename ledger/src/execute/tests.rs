@@ -5,6 +5,7 @@ mod conservation;
 mod evidence;
 mod governance;
 mod jail;
+mod judgement;
 mod price;
 mod proposals;
 mod proxies;

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use assay_ledger::{StoreError, query, records::MinerRecord};
 use assay_primitives::{
     AccountId, Keypair, Signed,
-    task::{Request, SubnetId},
+    task::{Output, Request, SubnetId},
 };
 use async_trait::async_trait;
 use rand::{RngCore as _, rngs::OsRng};
@@ -47,7 +47,7 @@ impl Copy {
         Ok(miners)
     }
 
-    async fn steal(&self, wanted: &Request, victim: &MinerRecord) -> Option<(Vec<i32>, Vec<u8>)> {
+    async fn steal(&self, wanted: &Request, victim: &MinerRecord) -> Option<(Output, Vec<u8>)> {
         let mut nonce = [0; 16];
         OsRng.fill_bytes(&mut nonce);
         let requester = self.requester.account();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_primitives::{Hash32, Keypair};
+use assay_primitives::{Hash32, Keypair, task::Output};
 use async_trait::async_trait;
 
 use super::sign;
@@ -44,7 +44,7 @@ impl Answerer for Lazy {
             Err(e) => return Reply::refused(RefusalCode::Unavailable, e),
         };
         let output = (0..length).map(|class| if class == 0 { 100 } else { 0 }).collect();
-        let response = sign(&self.genesis, &self.key, request, output, None);
+        let response = sign(&self.genesis, &self.key, request, Output::Numbers(output), None);
         Reply::Answer { response, proof: None, compact: None }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_primitives::{Hash32, Keypair};
+use assay_primitives::{Hash32, Keypair, task::Output};
 use async_trait::async_trait;
 
 use super::sign;
@@ -46,7 +46,7 @@ impl Tamper {
             }
             proof
         });
-        let response = sign(&self.genesis, &self.key, &ask.request, output, Some(&proof));
+        let response = sign(&self.genesis, &self.key, &ask.request, Output::Numbers(output), Some(&proof));
         Ok(Reply::Answer { response, proof: Some(proof), compact: None })
     }
 }

@@ -38,6 +38,8 @@ pub struct DevnetArgs {
     pub validators: u32,
     /// Honest miners.
     pub miners: u32,
+    /// Honest miners of texts.
+    pub text_miners: u32,
     /// First of the ports, taken upwards.
     pub base_port: u16,
     /// Where state is kept; `None` for a temporary folder.
@@ -62,6 +64,9 @@ pub(super) struct Devnet {
     /// Number of honest miners.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=16))]
     miners: u32,
+    /// Number of honest miners that serve the language model.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=16))]
+    text_miners: u32,
     /// First port; each node takes four from here on.
     #[arg(long, value_name = "PORT", default_value_t = 26000, value_parser = clap::value_parser!(u16).range(1024..))]
     base_port: u16,
@@ -91,6 +96,7 @@ impl Devnet {
             adversaries: self.adversaries.0.clone(),
             validators: self.validators,
             miners: self.miners,
+            text_miners: self.text_miners,
             base_port: self.base_port,
             // Only what is said here: a devnet must not settle in somebody's ASSAY_HOME.
             home: global.home.clone(),

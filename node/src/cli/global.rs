@@ -18,6 +18,8 @@ use crate::{home::Config, keyfile, rpc::RpcClient};
 
 /// The RPC port of a node made with the first base port that the documentation uses.
 const DEFAULT_NODE: &str = "http://127.0.0.1:27002";
+/// The HTTP port of the same.
+const DEFAULT_GATEWAY: &str = "http://127.0.0.1:27003";
 
 /// Flags of every verb, before or after it.
 #[derive(Args, Clone, Debug, Default)]
@@ -66,6 +68,24 @@ impl Global {
         let text = std::fs::read_to_string(&path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
         let config = Config::from_toml(&text, &path)?;
         Ok(rpc_url(&config))
+    }
+
+    /// A gateway's or server's HTTP address, without a path.
+    pub(super) fn gateway_url(&self) -> eyre::Result<String> {
+        let url = match &self.node {
+            Some(url) => url.clone(),
+            None => {
+                let path = self.home_dir()?.join("config.toml");
+                if !path.exists() {
+                    return Ok(DEFAULT_GATEWAY.into());
+                }
+                let text =
+                    std::fs::read_to_string(&path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+                let config = Config::from_toml(&text, &path)?;
+                http_url(&config, config.ports.http)
+            }
+        };
+        Ok(url.trim_end_matches('/').trim_end_matches("/v1").to_owned())
     }
 
     /// Where a wallet's key lies: a path if `name` looks like one, else a wallet of the home, else one of the keys of
@@ -182,6 +202,11 @@ fn plain(text: &str) -> String {
 
 /// Where the node of a home is asked from this machine.
 pub(super) fn rpc_url(config: &Config) -> String {
+    http_url(config, config.ports.rpc)
+}
+
+/// Where this machine asks a node at one of its HTTP ports.
+fn http_url(config: &Config, port: u16) -> String {
     // A node that listens on every address is asked at this machine's own.
     let host = match config.rpc_listen {
         ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
@@ -189,7 +214,7 @@ pub(super) fn rpc_url(config: &Config) -> String {
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
         std::net::IpAddr::V4(ip) => ip.to_string(),
     };
-    format!("http://{host}:{}", config.ports.rpc)
+    format!("http://{host}:{port}")
 }
 
 /// Width of tables in files and pipes.

@@ -2,10 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
 use assay_circuits::{answer::argmax, model::Outline};
+use assay_inference::llm::{Llm, LoadOptions};
 use assay_ledger::records::ModelRecord;
 use assay_primitives::{Hash32, ModelId, receipt::Receipt};
 use clap::Args;
@@ -14,14 +16,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
+    batch::{self, Batch},
     files,
     global::{Global, pairs, table},
+    model::is_language_model,
     zk::read_model,
 };
 use crate::{
     roles::ReceiptSystem,
     rpc::Answer,
-    verify::{self, Check, Demands},
+    verify::{self, Check, Demands, Whole},
 };
 
 /// Larger files are no receipts.
@@ -32,11 +36,23 @@ const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Args, Debug)]
 pub(super) struct Infer {
     /// The model's name or id.
-    #[arg(long)]
-    model: String,
+    #[arg(long, required_unless_present = "batch")]
+    model: Option<String>,
     /// The input in the model's own units: a JSON list of numbers, {"pixels": [0, 12, ...]}, or {"input_data": [[...], ...]}.
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "batch")]
+    input: Option<PathBuf>,
+    /// Many requests to a gateway or server in the place of one, in OpenAI's batch format: {"custom_id", "url", "body"} a line.
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with_all = ["model", "input", "receipt", "proof"])]
+    batch: Option<PathBuf>,
+    /// Where the results of a batch go, a line each; what stands there already is not asked again.
+    #[arg(long, value_name = "FILE", requires = "batch")]
+    out: Option<PathBuf>,
+    /// Requests of a batch that are under way at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), requires = "batch")]
+    workers: u16,
+    /// The key of a gateway that asks for one.
+    #[arg(long, value_name = "KEY", env = "ASSAY_API_KEY", hide_env_values = true, requires = "batch")]
+    api_key: Option<String>,
     /// Where to write the receipt.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
@@ -55,7 +71,7 @@ pub(super) struct Verify {
     /// The genesis hash of the chain it must be of.
     #[arg(long, value_name = "HASH")]
     genesis: Hash32,
-    /// The compiled model with its weights, or the folder of `assay zk compile`: the input is then run again too.
+    /// The compiled model with its weights, the folder of `assay zk compile`, or a language model: the input is then run again too.
     #[arg(long, value_name = "FILE|DIR")]
     model: Option<PathBuf>,
     /// Refuse a groth16 key that a single party made.
@@ -89,49 +105,65 @@ impl Input {
 }
 
 /// What the receipt's own checks cannot know: that it is about what *we* asked.
-fn about_our_question(receipt: &Receipt, model: &str, input: &[f32]) -> eyre::Result<()> {
+pub(super) fn about_our_question(receipt: &Receipt, model: &str, input: &[f32]) -> eyre::Result<()> {
     let outline = Outline::from_bytes(&receipt.outline.0)?;
     let record: ModelRecord = assay_primitives::decode("model record", &receipt.model_fact.value.0)?;
     let named = model.parse::<ModelId>().map_or(record.name == model, |id| record.id == id);
     ensure!(named, "the answer is of model {} ({}), asked was {model}", record.name, record.id);
     let ours = outline.quantise_flat(input)?;
-    ensure!(ours == receipt.request.body.input, "the answer is for another input than ours; do not use it");
+    ensure!(
+        receipt.request.body.input.numbers() == Some(&ours[..]),
+        "the answer is for another input than ours; do not use it"
+    );
     Ok(())
 }
 
-pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<()> {
-    files::apart(&[("--input", Some(&command.input)), ("--receipt", command.receipt.as_deref())])?;
-    let input = Input::read(&command.input)?;
+/// Asks once, or for a whole batch; false if some of that failed.
+pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<bool> {
+    match (&command.batch, &command.out, &command.model, &command.input) {
+        (Some(requests), Some(results), ..) => {
+            let (workers, key) = (usize::from(command.workers), command.api_key.as_deref());
+            batch::run(global, &Batch { requests, results, workers, genesis: command.genesis, key }).await
+        }
+        (_, _, Some(model), Some(input)) => one(global, command, model, input).await.map(|()| true),
+        _ => eyre::bail!("give --model and --input, or --batch and --out"),
+    }
+}
+
+async fn one(global: &Global, command: &Infer, model: &str, input: &Path) -> eyre::Result<()> {
+    files::apart(&[("--input", Some(input)), ("--receipt", command.receipt.as_deref())])?;
+    let input = Input::read(input)?;
     let client = global.client()?;
     let bar = global.progress("asking");
     let genesis = match command.genesis {
         Some(genesis) => genesis,
         None => client.status().await?.genesis_hash,
     };
-    let Answer { class, receipt } = client.infer(&command.model, &input, command.proof).await?;
+    let Answer { class, receipt } = client.infer(model, &input, command.proof).await?;
     bar.set_message("checking the receipt");
     let text = receipt.to_json();
     let checks = verify::verify_text(&text, &genesis, &Demands::default())?;
-    about_our_question(&receipt, &command.model, &input)?;
+    about_our_question(&receipt, model, &input)?;
     bar.finish_and_clear();
     let response = &receipt.response.body;
+    let output = response.output.numbers().ok_or_else(|| eyre::eyre!("the receipt is of a text; expected numbers"))?;
     ensure!(
-        usize::try_from(class).is_ok_and(|class| class == argmax(&response.output)),
+        usize::try_from(class).is_ok_and(|class| class == argmax(output)),
         "the node says class {class}, the proven output says {}",
-        argmax(&response.output)
+        argmax(output)
     );
     if let Some(path) = &command.receipt {
         files::write(path, text.as_bytes())?;
     }
     let value = json!({
-        "class": class, "output": response.output, "model_id": response.model, "miner": response.miner,
+        "class": class, "output": output, "model_id": response.model, "miner": response.miner,
         "receipt": command.receipt, "genesis_hash": genesis, "checks": checks,
     });
     global.show(&value, || {
         let mut lines = vec![
             ("class", class.to_string()),
             ("miner", response.miner.to_string()),
-            ("model", format!("{} ({})", command.model, response.model)),
+            ("model", format!("{model} ({})", response.model)),
         ];
         if let Some(path) = &command.receipt {
             lines.push(("receipt", format!("{} (check it: assay verify {0} --genesis {genesis})", path.display())));
@@ -147,7 +179,11 @@ fn lines(checks: &[Check]) -> impl Iterator<Item = [String; 3]> {
 
 pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     let path = &command.receipt;
-    let model = command.model.as_ref().map(|path| read_model(path, None)).transpose()?;
+    let whole = |path: &PathBuf| match is_language_model(path) {
+        true => Ok::<_, eyre::Report>(Whole::Text(Arc::new(Llm::load(path, &LoadOptions::default())?))),
+        false => read_model(path, None).map(Whole::Exact),
+    };
+    let model = command.model.as_ref().map(whole).transpose()?;
     let demands = Demands { model, ceremony: command.require_ceremony };
     let start = Instant::now();
     let bytes = files::read_at_most(path, MAX_RECEIPT_BYTES)?;

@@ -6,13 +6,22 @@ use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, bail};
 use tracing_subscriber::EnvFilter;
 
-use super::{global::Global, send::Sending, subnet};
+use super::{global::Global, keys, send::Sending, subnet};
 use crate::home::{Home, Role};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Runner {
     /// Run it from its home until interrupted.
     Run,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Gateway {
+    /// Run the gateway of a home until interrupted.
+    Run,
+    /// Keys of its OpenAI API.
+    #[command(subcommand)]
+    Key(keys::Keys),
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +111,13 @@ async fn run(global: &Global, role: Role) -> eyre::Result<()> {
 pub(super) async fn runner(global: &Global, command: &Runner, role: Role) -> eyre::Result<()> {
     match command {
         Runner::Run => run(global, role).await,
+    }
+}
+
+pub(super) async fn gateway(global: &Global, command: &Gateway) -> eyre::Result<()> {
+    match command {
+        Gateway::Run => run(global, Role::Gateway).await,
+        Gateway::Key(command) => keys::run(global, command),
     }
 }
 

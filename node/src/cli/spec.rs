@@ -9,6 +9,7 @@ use std::{
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisModel, GenesisSubnet, GenesisValidator, presets::Preset};
 use assay_circuits::model::Model;
+use assay_inference::llm::TextFiles;
 use assay_primitives::{AccountId, Amount, Keypair};
 use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, bail, ensure, eyre};
@@ -20,7 +21,7 @@ use super::{
     zk::read_model,
 };
 use crate::{
-    genesis_model::{ReceiptKey, genesis_model},
+    genesis_model::{GLOSS, ReceiptKey, genesis_model, genesis_text_model},
     home, keyfile,
 };
 
@@ -79,6 +80,10 @@ pub(super) struct New {
     /// digit classifier. Repeatable.
     #[arg(long, value_name = "NAME[=FILE]", default_value = "digits")]
     model: Vec<String>,
+    /// A language model of subnet 2, `words`: a folder as Hugging Face has it or a GGUF file, or `gloss` alone for the
+    /// built-in one. The chain keeps the hashes of its files. Repeatable.
+    #[arg(long, value_name = "NAME[=PATH]")]
+    text_model: Vec<String>,
     /// Sample inputs to quantise ONNX models with, as `assay zk compile` takes them.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
@@ -137,6 +142,14 @@ fn model_of(command: &New, text: &str) -> eyre::Result<GenesisModel> {
         None => ReceiptKey::None,
     };
     genesis_model(name, &model, key).wrap_err_with(|| format!("--groth16 {name}"))
+}
+
+fn text_model_of(text: &str) -> eyre::Result<GenesisModel> {
+    match text.split_once('=') {
+        Some((name, path)) => Ok(genesis_text_model(name, &TextFiles::read(Path::new(path))?.model)),
+        None if text == "gloss" => Ok(genesis_text_model(text, &GLOSS.committed())),
+        None => bail!("--text-model {text}: expected NAME=PATH; only `gloss` is built in"),
+    }
 }
 
 /// Writes the keys, then the spec that names them.
@@ -203,10 +216,14 @@ fn new(global: &Global, command: &New) -> eyre::Result<()> {
     if let Some((name, _)) = command.groth16.iter().find(|(name, _)| models.iter().all(|model| model.name != *name)) {
         bail!("--groth16 {name}: no --model has that name");
     }
-    let subnet = GenesisSubnet { id: 1, name: command.subnet.clone(), models };
+    let texts = command.text_model.iter().map(|text| text_model_of(text)).collect::<eyre::Result<Vec<_>>>()?;
+    let mut subnets = vec![GenesisSubnet { id: 1, name: command.subnet.clone(), models }];
+    if !texts.is_empty() {
+        subnets.push(GenesisSubnet { id: 2, name: "words".into(), models: texts });
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock says a time before 1970; set it")?;
     let time = command.genesis_time.unwrap_or(u64::try_from(now.as_millis())?);
-    let mut spec = command.preset.spec(command.chain_id.clone(), time, accounts, validators, vec![subnet]);
+    let mut spec = command.preset.spec(command.chain_id.clone(), time, accounts, validators, subnets);
     for (name, value) in &command.param {
         spec.params.set(name, *value).map_err(|e| eyre!("--param: {e}"))?;
     }

@@ -72,6 +72,7 @@ fn the_documented_commands_are_taken() {
         "assay gov vote 1 yes",
         "assay gov vote 1 30 --wallet a",
         "assay model add m f.onnx --calibration c.json",
+        "assay infer --batch b.jsonl --out o.jsonl --workers 4 --node http://x:1",
         "assay infer --model digits --input f --receipt r.json --node http://x:1",
         "assay simulate --attack relay --stake 0.33 --keys 5 --epochs 100 --seed 7 --seeds 4 --without proof-binding",
         "assay simulate --all --quick --json",

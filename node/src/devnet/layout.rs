@@ -10,18 +10,24 @@ use std::{
 
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, presets::Preset};
 use assay_circuits::model::Model;
-use assay_primitives::{Amount, Keypair};
+use assay_primitives::{Amount, Keypair, task::SubnetId};
 use eyre::{WrapErr as _, bail, eyre};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{Adversary, DevnetArgs},
-    genesis_model::{ReceiptKey, genesis_model},
+    genesis_model::{GLOSS, ReceiptKey, genesis_model, genesis_text_model},
     home::{self, Accounts, Config, Home, PeerAddress, Peers, Ports, Role},
+    texts,
 };
 
 /// The digit classifier that every devnet's first subnet serves; see `assets/digits/README.md`.
 pub const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
+
+/// The market of classifiers.
+pub(super) const VISION: SubnetId = 1;
+/// The market of language models.
+pub(super) const WORDS: SubnetId = 2;
 
 /// Ports that one node takes.
 const PORTS_PER_NODE: u16 = 4;
@@ -40,6 +46,8 @@ const BALANCE: Amount = Amount::asy(1_000);
 pub enum Behaviour {
     /// Runs the model and proves it.
     Honest,
+    /// Serves a language model, and tells what it gives.
+    Teller,
     /// Answers a constant.
     Lazy,
     /// Alters the output after proving, or replays another task's proof.
@@ -53,6 +61,7 @@ impl Behaviour {
     pub fn name(self) -> &'static str {
         match self {
             Behaviour::Honest => "honest",
+            Behaviour::Teller => "teller",
             Behaviour::Lazy => "lazy",
             Behaviour::Tamper => "tamper",
             Behaviour::Copy => "copy",
@@ -62,7 +71,7 @@ impl Behaviour {
     /// The adversary to run, if it is one.
     pub fn adversary(self) -> Option<Adversary> {
         match self {
-            Behaviour::Honest => None,
+            Behaviour::Honest | Behaviour::Teller => None,
             Behaviour::Lazy => Some(Adversary::Lazy),
             Behaviour::Tamper => Some(Adversary::Tamper),
             Behaviour::Copy => Some(Adversary::Copy),
@@ -90,6 +99,8 @@ pub struct Plan {
     pub role: Role,
     /// How it behaves, if it is a miner.
     pub behaviour: Option<Behaviour>,
+    /// Its market, if it is a miner.
+    pub subnet: Option<SubnetId>,
 }
 
 /// What `devnet.json` remembers between starts.
@@ -177,12 +188,15 @@ fn read_manifest(path: &Path) -> eyre::Result<Manifest> {
 }
 
 fn plan(args: &DevnetArgs) -> Vec<Plan> {
-    let node = |name: String, role, behaviour| Plan { name, role, behaviour };
-    let validators = (1..=args.validators).map(|i| node(format!("validator-{i}"), Role::Validator, None));
+    let node = |name: String, role, behaviour, subnet| Plan { name, role, behaviour, subnet };
+    let validators = (1..=args.validators).map(|i| node(format!("validator-{i}"), Role::Validator, None, None));
     let honest = (0..args.miners).map(|_| Behaviour::Honest);
     let behaviours = honest.chain(args.adversaries.iter().copied().map(Behaviour::from));
-    let miners = behaviours.enumerate().map(|(i, b)| node(format!("miner-{}", i + 1), Role::Miner, Some(b)));
-    validators.chain(miners).chain([node("gateway".into(), Role::Gateway, None)]).collect()
+    let miner = |name: String, behaviour, subnet| node(name, Role::Miner, Some(behaviour), Some(subnet));
+    let miners = behaviours.enumerate().map(|(i, b)| miner(format!("miner-{}", i + 1), b, VISION));
+    let tellers = (1..=args.text_miners).map(|i| miner(format!("teller-{i}"), Behaviour::Teller, WORDS));
+    let gateway = node("gateway".into(), Role::Gateway, None, None);
+    validators.chain(miners).chain(tellers).chain([gateway]).collect()
 }
 
 /// What a continued devnet keeps although other numbers were asked for.
@@ -190,7 +204,7 @@ fn differences(asked: &[Plan], kept: &[Plan]) -> Vec<String> {
     let count = |plans: &[Plan], role, behaviour: Option<Behaviour>| {
         plans.iter().filter(|p| p.role == role && p.behaviour == behaviour).count()
     };
-    let behaviours = [Behaviour::Honest, Behaviour::Lazy, Behaviour::Tamper, Behaviour::Copy];
+    let behaviours = [Behaviour::Honest, Behaviour::Teller, Behaviour::Lazy, Behaviour::Tamper, Behaviour::Copy];
     let miners = behaviours.map(|b| (Role::Miner, Some(b), format!("{} miners", b.name())));
     let kinds = [(Role::Validator, None, "validators".to_owned())].into_iter().chain(miners);
     let differs = |(role, behaviour, name): (Role, Option<Behaviour>, String)| {
@@ -218,10 +232,12 @@ fn make(dir: &Path, plans: &[Plan]) -> eyre::Result<ChainSpec> {
     }
     let model = Model::from_bytes(DIGITS).wrap_err("the digit model shipped with this program is damaged")?;
     let digits = genesis_model("digits", &model, ReceiptKey::Development)?;
-    let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![digits] };
+    let vision = GenesisSubnet { id: VISION, name: "vision".into(), models: vec![digits] };
+    let gloss = genesis_text_model("gloss", &GLOSS.committed());
+    let words = GenesisSubnet { id: WORDS, name: "words".into(), models: vec![gloss] };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
     let now = u64::try_from(now)?;
-    let spec = Preset::Dev.spec("assay-devnet".into(), now, accounts, validators, vec![subnet]);
+    let spec = Preset::Dev.spec("assay-devnet".into(), now, accounts, validators, vec![vision, words]);
     spec.check()?;
     fs::write(dir.join("chain-spec.json"), spec.to_json())?;
     Ok(spec)
@@ -265,7 +281,10 @@ fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, ports: &[Ports]) -> 
         // The settings belong to the devnet, which may have moved to other ports since the last start.
         match fs::remove_file(home.join("config.toml")) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-            _ => nodes.push((plan.clone(), home::create(&home, &config, spec)?)),
+            _ => {
+                texts::keep_bytes(&home.join("models"), &GLOSS.committed(), &GLOSS.contents())?;
+                nodes.push((plan.clone(), home::create(&home, &config, spec)?));
+            }
         }
     }
     Ok(nodes)

@@ -9,7 +9,7 @@ use assay_ledger::{
     },
     tx::ProposalKind,
 };
-use assay_primitives::{AccountId, Amount, Hash32, Score};
+use assay_primitives::{AccountId, Amount, Hash32, Score, task::SubnetId};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -44,6 +44,7 @@ struct Epoch {
 #[derive(Debug, Serialize)]
 struct MinerLine {
     account: AccountId,
+    subnet: Option<SubnetId>,
     behaviour: Option<Behaviour>,
     responses: u32,
     proofs_verified: u32,
@@ -87,16 +88,21 @@ pub(super) struct Circumstances {
     pub(super) genesis_hash: Hash32,
     pub(super) height: u64,
     pub(super) state_roots: BTreeMap<String, Hash32>,
-    pub(super) behaviours: BTreeMap<AccountId, Behaviour>,
+    pub(super) miners: BTreeMap<AccountId, (Option<Behaviour>, Option<SubnetId>)>,
     pub(super) names: BTreeMap<AccountId, String>,
     pub(super) first_epoch: u64,
 }
 
 impl Report {
-    /// Reads the report of `subnet` from a state.
-    pub(super) fn read(view: &dyn StateRead, subnet: u16, around: Circumstances) -> Result<Self, StoreError> {
-        let reports = query::epoch_reports(view, subnet)?;
-        let epochs = reports.iter().filter(|r| r.epoch >= around.first_epoch).map(|r| epoch(r, &around)).collect();
+    /// Reads the report of some subnets from a state; validators' lines add up over them.
+    pub(super) fn read(view: &dyn StateRead, subnets: &[SubnetId], around: Circumstances) -> Result<Self, StoreError> {
+        let mut by_epoch: BTreeMap<u64, Vec<EpochReport>> = BTreeMap::new();
+        for subnet in subnets {
+            for report in query::epoch_reports(view, *subnet)?.into_iter().filter(|r| r.epoch >= around.first_epoch) {
+                by_epoch.entry(report.epoch).or_default().push(report);
+            }
+        }
+        let epochs = by_epoch.into_iter().map(|(number, reports)| epoch(number, &reports, &around)).collect();
         let params = query::params(view)?;
         let proposals = query::proposals(view)?;
         let proposals = proposals.into_iter().map(|p| proposal(p, |name| params.get(name).ok())).collect();
@@ -140,10 +146,12 @@ impl Report {
     }
 
     fn miners(&self, epoch: &Epoch) -> Table {
-        let mut table = table(&["miner", "does", "answers", "proofs", "rejected", "score", "incentive", "earned"]);
+        let mut table =
+            table(&["miner", "subnet", "does", "answers", "proofs", "rejected", "score", "incentive", "earned"]);
         for m in &epoch.miners {
             table.add_row([
                 self.name(&m.account),
+                m.subnet.map_or_else(String::new, |subnet| subnet.to_string()),
                 self.does(m, epoch.epoch),
                 m.responses.to_string(),
                 m.proofs_verified.to_string(),
@@ -251,10 +259,12 @@ fn in_words(result: &Value) -> String {
     }
 }
 
-fn epoch(report: &EpochReport, around: &Circumstances) -> Epoch {
+fn epoch(epoch: u64, reports: &[EpochReport], around: &Circumstances) -> Epoch {
+    let known = |account: &AccountId| around.miners.get(account).copied().unwrap_or_default();
     let miner = |m: &MinerSettlement| MinerLine {
         account: m.account,
-        behaviour: around.behaviours.get(&m.account).copied(),
+        subnet: known(&m.account).1,
+        behaviour: known(&m.account).0,
         responses: m.responses,
         proofs_verified: m.proofs_verified,
         proofs_rejected: m.proofs_rejected,
@@ -262,27 +272,41 @@ fn epoch(report: &EpochReport, around: &Circumstances) -> Epoch {
         incentive: m.incentive,
         reward: m.reward,
     };
-    let validator = |v: &ValidatorSettlement| ValidatorLine {
-        account: v.account,
-        stake: v.stake,
-        trust: v.trust,
-        dividend: v.dividend,
-        reward: v.reward,
-    };
-    let mut miners: Vec<MinerLine> = report.miners.iter().map(miner).collect();
-    let absent = around.behaviours.keys().filter(|a| !report.miners.iter().any(|m| m.account == **a));
-    miners.extend(absent.map(|account| idle(*account, around)));
+    let mut miners: Vec<MinerLine> = reports.iter().flat_map(|r| &r.miners).map(miner).collect();
+    let absent: Vec<AccountId> =
+        around.miners.keys().filter(|a| !miners.iter().any(|m| m.account == **a)).copied().collect();
+    miners.extend(absent.into_iter().map(|account| idle(account, around)));
     miners.sort_by_key(|m| around.names.get(&m.account).cloned());
-    let mut validators: Vec<ValidatorLine> = report.validators.iter().map(validator).collect();
+    let mut validators: BTreeMap<AccountId, Vec<&ValidatorSettlement>> = BTreeMap::new();
+    reports.iter().flat_map(|r| &r.validators).for_each(|v| validators.entry(v.account).or_default().push(v));
+    let mut validators: Vec<ValidatorLine> = validators.into_values().filter_map(|parts| validator(&parts)).collect();
     validators.sort_by_key(|v| around.names.get(&v.account).cloned());
-    Epoch { epoch: report.epoch, miners, validators }
+    Epoch { epoch, miners, validators }
+}
+
+/// A validator's line over its subnets: means of shares, the sum of rewards.
+fn validator(parts: &[&ValidatorSettlement]) -> Option<ValidatorLine> {
+    let first = parts.first()?;
+    let mean = |of: fn(&ValidatorSettlement) -> Score| {
+        let sum: u64 = parts.iter().map(|v| of(v).bits()).sum();
+        Score::from_bits(sum / parts.len() as u64).unwrap_or(Score::ONE)
+    };
+    let reward = parts.iter().fold(0u64, |sum, v| sum.saturating_add(v.reward.0));
+    Some(ValidatorLine {
+        account: first.account,
+        stake: first.stake,
+        trust: mean(|v| v.trust),
+        dividend: mean(|v| v.dividend),
+        reward: Amount(reward),
+    })
 }
 
 /// The line of a miner that had left the market before the epoch: it was asked nothing and earned nothing.
 fn idle(account: AccountId, around: &Circumstances) -> MinerLine {
     MinerLine {
         account,
-        behaviour: around.behaviours.get(&account).copied(),
+        subnet: around.miners.get(&account).and_then(|(_, subnet)| *subnet),
+        behaviour: around.miners.get(&account).and_then(|(behaviour, _)| *behaviour),
         responses: 0,
         proofs_verified: 0,
         proofs_rejected: 0,

@@ -8,18 +8,20 @@ use assay_ledger::{
     tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
 };
 use assay_primitives::{Amount, Hash32, Keypair, task::SubnetId};
+use axum::http::StatusCode;
 use eyre::{WrapErr as _, bail, eyre};
+use serde_json::{Value, json};
 
 use super::{
-    SUBNET,
-    layout::{Behaviour, Layout, Plan, owner, remember_played},
+    layout::{Behaviour, Layout, Plan, VISION, WORDS, owner, remember_played},
     progress::Progress,
 };
 use crate::{
     home::Role,
     node::Shared,
+    openai::stream::RECEIPT,
     rpc::{BackendError, RpcBackend as _},
-    verify,
+    verify, web,
 };
 
 /// A held-out scan of a handwritten digit, as the sample file for `assay infer` holds it.
@@ -48,6 +50,8 @@ struct Actor {
     operator: Keypair,
     owner: Keypair,
     endpoint: Endpoint,
+    /// Where its OpenAI API is, if it has one.
+    base_url: String,
 }
 
 /// Everybody who acts in the script.
@@ -65,7 +69,8 @@ impl Cast {
     pub(super) fn new(layout: &Layout, nodes: Vec<(Plan, Arc<Shared>)>, progress: Progress) -> eyre::Result<Self> {
         let actor = |((plan, node), (_, home)): ((Plan, Arc<Shared>), &(Plan, crate::home::Home))| {
             let (operator, owner, endpoint) = (home.operator.clone(), owner(home)?, home.endpoint());
-            Ok(Actor { plan, node, operator, owner, endpoint })
+            let base_url = format!("http://{}/v1", home.http_address());
+            Ok(Actor { plan, node, operator, owner, endpoint, base_url })
         };
         let actors = nodes.into_iter().zip(&layout.nodes).map(actor).collect::<eyre::Result<_>>()?;
         let unplayed = (!layout.played).then(|| layout.manifest());
@@ -76,15 +81,21 @@ impl Cast {
         self.actors.iter().filter(move |a| a.plan.role == role)
     }
 
+    /// Whether a subnet has miners.
+    fn serves(&self, subnet: SubnetId) -> bool {
+        self.of(Role::Miner).any(|miner| miner.plan.subnet == Some(subnet))
+    }
+
     fn first(&self, role: Role) -> eyre::Result<&Actor> {
         self.of(role).next().ok_or_else(|| eyre!("the devnet has no {role}"))
     }
 }
 
-/// Plays the script, once for a network: what a start that was interrupted has done already is not done again.
+/// Plays the script, once for a network: what a start that was interrupted has done already is not done again. Every start
+/// tells where the API is, once it answers.
 pub(super) async fn play(cast: Cast) -> eyre::Result<()> {
-    let Some(manifest) = &cast.unplayed else { return Ok(()) };
-    register_miners(&cast, SUBNET).await.wrap_err("registering the miners")?;
+    let Some(manifest) = &cast.unplayed else { return chat(&cast).await.wrap_err("calling the OpenAI API") };
+    register_miners(&cast).await.wrap_err("registering the miners")?;
     let choice = propose(&cast, "Keep the vision market open", ProposalKind::Choice).await?;
     let kind = ProposalKind::Parameter { name: PARAMETER.into(), subnet: None };
     let number = propose(&cast, "How often should validators challenge past answers?", kind).await?;
@@ -92,6 +103,7 @@ pub(super) async fn play(cast: Cast) -> eyre::Result<()> {
     vote(&cast, choice, &[Ballot::Yes, Ballot::Yes, Ballot::Yes, Ballot::No]).await?;
     vote(&cast, number, &ballots).await?;
     ask(&cast).await.wrap_err("asking the gateway")?;
+    chat(&cast).await.wrap_err("calling the OpenAI API")?;
     for id in [choice, number] {
         executed(&cast, id).await?;
     }
@@ -127,13 +139,14 @@ async fn confirmed(cast: &Cast, what: &str, id: Hash32) -> eyre::Result<()> {
     record.error.map_or(Ok(()), |e| Err(eyre!("{what}: {e}")))
 }
 
-async fn register_miners(cast: &Cast, subnet: SubnetId) -> eyre::Result<()> {
+async fn register_miners(cast: &Cast) -> eyre::Result<()> {
     let mut sent = Vec::new();
     let view = cast.first(Role::Validator)?.node.store().snapshot();
     for miner in cast.of(Role::Miner) {
         if query::miner(&view, &miner.operator.account())?.is_some() {
             continue;
         }
+        let Some(subnet) = miner.plan.subnet else { continue };
         let action = Action::RegisterMiner {
             subnet,
             most: MOST_PRICE,
@@ -202,6 +215,9 @@ async fn executed(cast: &Cast, id: u64) -> eyre::Result<()> {
 
 /// A client's question: the answer comes with a receipt, and the receipt is checked as a stranger would.
 async fn ask(cast: &Cast) -> eyre::Result<()> {
+    if !cast.serves(VISION) {
+        return Ok(());
+    }
     let gateway = cast.first(Role::Gateway)?;
     let Sample { pixels } = serde_json::from_str(SAMPLE).wrap_err("the sample scan is damaged")?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -228,4 +244,47 @@ async fn ask(cast: &Cast) -> eyre::Result<()> {
         }
         Err(failure) => bail!("the receipt of an answer does not hold: {}: {}", failure.name, failure.reason),
     }
+}
+
+/// Asks the language model as a client of the OpenAI API does, checks the receipt and tells where the API is. Nothing is
+/// asked where nobody serves it.
+async fn chat(cast: &Cast) -> eyre::Result<()> {
+    if !cast.serves(WORDS) {
+        return Ok(());
+    }
+    let base = &cast.first(Role::Gateway)?.base_url;
+    let http = web::client(PATIENCE)?;
+    let question = "What does \"river\" mean?";
+    let body = json!({
+        "model": "gloss",
+        "messages": [{ "role": "user", "content": question }],
+        "max_tokens": 48,
+        "temperature": 0,
+    });
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let answer = loop {
+        let answer = http.post(format!("{base}/chat/completions")).json(&body).send().await?;
+        match answer.status() {
+            StatusCode::OK => break answer,
+            // The gateway's node may not have the block that registers the miners yet.
+            StatusCode::SERVICE_UNAVAILABLE if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            status => bail!("{status}: {}", answer.text().await?),
+        }
+    };
+    let receipt =
+        answer.headers().get(RECEIPT).ok_or_else(|| eyre!("the answer names no receipt"))?.to_str()?.to_owned();
+    let answer: Value = answer.json().await?;
+    let said = answer["choices"][0]["message"]["content"].as_str().ok_or_else(|| eyre!("no text in {answer}"))?.trim();
+    let receipt =
+        http.get(format!("{}{receipt}", base.trim_end_matches("/v1"))).send().await?.error_for_status()?.text().await?;
+    let genesis = cast.genesis;
+    let checks =
+        tokio::task::spawn_blocking(move || verify::verify_text(&receipt, &genesis, &verify::Demands::default()))
+            .await?
+            .map_err(|failure| eyre!("the receipt of an answer does not hold: {}: {}", failure.name, failure.reason))?;
+    cast.progress.say(&format!("OpenAI API  {base}  (model gloss)"));
+    cast.progress.say(&format!("{question} {said:?}; its receipt holds in {} checks", checks.len()));
+    Ok(())
 }

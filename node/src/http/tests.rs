@@ -13,14 +13,14 @@ use crate::rpc::{
     fixture::{TestNode, scan},
 };
 
-async fn served() -> (Arc<TestNode>, HttpServer) {
+async fn served() -> (Arc<TestNode>, Server) {
     let node = Arc::new(TestNode::new());
-    let server = serve("127.0.0.1:0".parse().unwrap(), node.clone()).await.unwrap();
+    let server = serve("127.0.0.1:0".parse().unwrap(), node.clone(), None).unwrap();
     (node, server)
 }
 
 /// One request over a connection of its own: status and body.
-async fn ask(server: &HttpServer, method: &str, path: &str, body: &str) -> (u16, String) {
+async fn ask(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -42,14 +42,11 @@ fn kind(body: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_metrics_and_models_answer() {
+async fn health_and_metrics_answer() {
     let (_node, server) = served().await;
     let (status, body) = ask(&server, "GET", "/health", "").await;
     assert_eq!(status, 503);
     assert!(body.contains("it has no engine"), "{body}");
-    let (status, body) = ask(&server, "GET", "/v1/models", "").await;
-    assert_eq!(status, 200);
-    assert!(body.contains("digits"), "{body}");
     let (status, body) = ask(&server, "GET", "/metrics", "").await;
     assert_eq!(status, 200);
     assert!(body.contains("assay_height 1") && body.contains("assay_http_requests_total"), "{body}");

@@ -7,7 +7,7 @@ use libp2p::{
     request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
-use super::{Limits, NetConfig, NetError, identity as identity_of, wire::Codec};
+use super::{Limits, NetConfig, NetError, identity as identity_of, texts, wire};
 
 /// Longest time an exchange may stay open; each ask has a shorter deadline of its own.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -23,7 +23,8 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<kad::store::MemoryStore>,
     pub(super) gossip: gossipsub::Behaviour,
-    pub(super) infer: request_response::Behaviour<Codec>,
+    pub(super) infer: request_response::Behaviour<wire::Codec>,
+    pub(super) texts: request_response::Behaviour<texts::Codec>,
 }
 
 /// The gossip topic of transactions.
@@ -94,13 +95,18 @@ fn behaviour(key: &identity::Keypair, config: &NetConfig) -> Result<Behaviour, N
     let exchanges = request_response::Config::default()
         .with_request_timeout(EXCHANGE_TIMEOUT)
         .with_max_concurrent_streams(STREAMS_PER_CONNECTION);
-    let infer = [(protocol(genesis, "infer"), request_response::ProtocolSupport::Full)];
+    let full = |name| [(protocol(genesis, name), request_response::ProtocolSupport::Full)];
     Ok(Behaviour {
         limits: connection_limits(&config.limits),
         identify: identify::Behaviour::new(identify),
         kad: kademlia(key, genesis),
         gossip: gossip(key, genesis)?,
-        infer: request_response::Behaviour::with_codec(Codec, infer, exchanges),
+        texts: request_response::Behaviour::with_codec(
+            texts::Codec::default(),
+            full("text"),
+            exchanges.clone().with_max_concurrent_streams(config.limits.open_texts),
+        ),
+        infer: request_response::Behaviour::with_codec(wire::Codec, full("infer"), exchanges),
     })
 }
 

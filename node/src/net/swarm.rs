@@ -19,11 +19,13 @@ use libp2p::{
     request_response::{self, Message, OutboundFailure, OutboundRequestId, ResponseChannel},
     swarm::{ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Ask, AskError, InboundAsk, InboundTx, NetConfig, PublishError, RefusalCode, Reply, TxVerdict,
+    Ask, AskError, Frame, InboundAsk, InboundText, InboundTx, NetConfig, PublishError, RefusalCode, Reply, TextAsk,
+    TxVerdict,
     behaviour::{Behaviour, BehaviourEvent, topic},
+    texts::{Asked, FRAMES_WAITING, Heard, Said},
 };
 
 /// How often lost peers are dialled again.
@@ -40,7 +42,15 @@ pub(super) enum Command {
     Connect(Multiaddr),
     Publish(Vec<u8>, oneshot::Sender<Result<(), PublishError>>),
     Ask { peer: PeerId, addresses: Vec<Multiaddr>, ask: Box<Ask>, reply: oneshot::Sender<Result<Reply, AskError>> },
+    Tell { peer: PeerId, addresses: Vec<Multiaddr>, ask: Box<TextAsk>, heard: Heard },
     Stop(oneshot::Sender<()>),
+}
+
+/// Where the node takes what peers send.
+pub(super) struct Inbound {
+    pub(super) transactions: mpsc::Sender<InboundTx>,
+    pub(super) asks: mpsc::Sender<InboundAsk>,
+    pub(super) texts: mpsc::Sender<InboundText>,
 }
 
 /// A peer to stay connected with.
@@ -61,14 +71,27 @@ pub(super) struct Running {
     swarm: Swarm<Behaviour>,
     config: NetConfig,
     commands: mpsc::Receiver<Command>,
-    transactions: mpsc::Sender<InboundTx>,
-    asks: mpsc::Sender<InboundAsk>,
+    inbound: Inbound,
     peers: Arc<AtomicU32>,
     known: Vec<Known>,
     rates: DefaultKeyedRateLimiter<PeerId>,
     waiting: BTreeMap<OutboundRequestId, oneshot::Sender<Result<Reply, AskError>>>,
+    hearing: BTreeMap<OutboundRequestId, Heard>,
+    /// Places for texts being told.
+    places: Arc<Semaphore>,
     verdicts: Pending<(gossipsub::MessageId, PeerId, TxVerdict)>,
     replies: Pending<(ResponseChannel<Reply>, Reply)>,
+}
+
+fn outbound_failure(error: OutboundFailure) -> AskError {
+    match error {
+        OutboundFailure::DialFailure => AskError::Unreachable("no address answers".into()),
+        OutboundFailure::Timeout => AskError::Timeout { ms: 600_000 },
+        OutboundFailure::UnsupportedProtocols => {
+            AskError::Protocol("the peer is on another chain or takes no asks".into())
+        }
+        other => AskError::Protocol(other.to_string()),
+    }
 }
 
 impl Running {
@@ -76,20 +99,20 @@ impl Running {
         swarm: Swarm<Behaviour>,
         config: NetConfig,
         commands: mpsc::Receiver<Command>,
-        transactions: mpsc::Sender<InboundTx>,
-        asks: mpsc::Sender<InboundAsk>,
+        inbound: Inbound,
         peers: Arc<AtomicU32>,
     ) -> Self {
         let per_minute = NonZeroU32::new(config.limits.asks_per_minute).unwrap_or(NonZeroU32::MIN);
         let mut running = Self {
             swarm,
             commands,
-            transactions,
-            asks,
+            inbound,
             peers,
             known: Vec::new(),
             rates: RateLimiter::keyed(Quota::per_minute(per_minute)),
             waiting: BTreeMap::new(),
+            hearing: BTreeMap::new(),
+            places: Arc::new(Semaphore::new(config.limits.open_texts)),
             verdicts: FuturesUnordered::new(),
             replies: FuturesUnordered::new(),
             config,
@@ -126,6 +149,7 @@ impl Running {
                     self.redial();
                     self.rates.retain_recent();
                     self.waiting.retain(|_, reply| !reply.is_closed());
+                    self.hearing.retain(|_, heard| !heard.is_closed());
                 }
             }
         }
@@ -150,6 +174,11 @@ impl Running {
                 let id = self.swarm.behaviour_mut().infer.send_request_with_addresses(&peer, *ask, addresses);
                 self.waiting.insert(id, reply);
             }
+            Command::Tell { peer, addresses, ask, heard } => {
+                let asked = Asked { ask: *ask, heard: Some(heard.clone()) };
+                let id = self.swarm.behaviour_mut().texts.send_request_with_addresses(&peer, asked, addresses);
+                self.hearing.insert(id, heard);
+            }
             Command::Stop(_) => unreachable!("handled by the loop"),
         }
     }
@@ -162,6 +191,7 @@ impl Running {
                 message,
             })) => self.on_transaction(propagation_source, message_id, message.data),
             SwarmEvent::Behaviour(BehaviourEvent::Infer(event)) => self.on_exchange(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Texts(event)) => self.on_text(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 self.on_identified(peer_id, info);
             }
@@ -233,7 +263,7 @@ impl Running {
     fn on_transaction(&mut self, from: PeerId, id: gossipsub::MessageId, bytes: Vec<u8>) {
         let (verdict, judged) = oneshot::channel();
         if self.verdicts.len() >= self.config.limits.pending_transactions
-            || self.transactions.try_send(InboundTx { from, bytes, verdict }).is_err()
+            || self.inbound.transactions.try_send(InboundTx { from, bytes, verdict }).is_err()
         {
             return self.on_verdict(&id, &from, TxVerdict::Ignore);
         }
@@ -258,21 +288,61 @@ impl Running {
                 self.finish(request_id, Ok(response));
             }
             request_response::Event::OutboundFailure { request_id, error, .. } => {
-                let error = match error {
-                    OutboundFailure::DialFailure => AskError::Unreachable("no address answers".into()),
-                    OutboundFailure::Timeout => AskError::Timeout { ms: 600_000 },
-                    OutboundFailure::UnsupportedProtocols => {
-                        AskError::Protocol("the peer is on another chain or takes no asks".into())
-                    }
-                    other => AskError::Protocol(other.to_string()),
-                };
-                self.finish(request_id, Err(error));
+                self.finish(request_id, Err(outbound_failure(error)));
             }
             request_response::Event::InboundFailure { peer, error, .. } => {
                 tracing::debug!(%peer, %error, "an ask could not be read or answered");
             }
             request_response::Event::ResponseSent { .. } => {}
         }
+    }
+
+    fn on_text(&mut self, event: request_response::Event<Asked, Said>) {
+        match event {
+            request_response::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                self.on_text_ask(peer, request.ask, channel);
+            }
+            request_response::Event::Message { message: Message::Response { request_id, .. }, .. } => {
+                self.hearing.remove(&request_id);
+            }
+            request_response::Event::OutboundFailure { request_id, error, .. } => {
+                if let Some(heard) = self.hearing.remove(&request_id) {
+                    // Whoever listens may be slow; the loop waits for nobody.
+                    tokio::spawn(async move { heard.send(Err(outbound_failure(error))).await });
+                }
+            }
+            request_response::Event::InboundFailure { peer, error, .. } => {
+                tracing::debug!(%peer, %error, "a text could not be asked for or told");
+            }
+            request_response::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn on_text_ask(&mut self, from: PeerId, ask: TextAsk, channel: ResponseChannel<Said>) {
+        let (frames, said) = mpsc::channel(FRAMES_WAITING);
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        let busy = || (RefusalCode::Busy, "too many texts are being told already; try again in a moment".to_owned());
+        let refused = if self.rates.check_key(&from).is_err() {
+            let limit = self.config.limits.asks_per_minute;
+            Some((RefusalCode::RateLimited, format!("at most {limit} asks a minute are taken from one peer")))
+        } else if place.is_none() {
+            Some(busy())
+        } else {
+            match self.inbound.texts.try_send(InboundText { from, ask, frames: frames.clone() }) {
+                Ok(()) => None,
+                Err(mpsc::error::TrySendError::Full(_)) => Some(busy()),
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    Some((RefusalCode::Unavailable, "this node tells no texts".into()))
+                }
+            }
+        };
+        if let Some((code, reason)) = refused {
+            // The channel is new, so there is room.
+            let _ = frames.try_send(Frame::refused(code, reason));
+        }
+        // The peer may be gone already.
+        let said = Said { frames: Some(said), _place: place };
+        let _ = self.swarm.behaviour_mut().texts.send_response(channel, said);
     }
 
     fn finish(&mut self, id: OutboundRequestId, result: Result<Reply, AskError>) {
@@ -289,7 +359,7 @@ impl Running {
         } else if self.replies.len() >= self.config.limits.pending_asks {
             Some((RefusalCode::Busy, "too many asks wait already; try again in a moment".into()))
         } else {
-            match self.asks.try_send(InboundAsk { from, ask, reply }) {
+            match self.inbound.asks.try_send(InboundAsk { from, ask, reply }) {
                 Ok(()) => None,
                 Err(mpsc::error::TrySendError::Full(_)) => {
                     Some((RefusalCode::Busy, "too many asks wait already; try again in a moment".into()))

@@ -1,6 +1,6 @@
 use assay_primitives::{
     AccountId, Hash32, ModelId, Signature, Signed,
-    task::{Request, Response},
+    task::{Input, Output, Request, Response},
 };
 
 use super::*;
@@ -28,7 +28,7 @@ fn ask(values: usize) -> Ask {
         model: ModelId([3; 32]),
         epoch: 4,
         nonce: [5; 16],
-        input: vec![1; values],
+        input: Input::Numbers(vec![1; values]),
     };
     Ask { request: Signed::new(body, &GENESIS, &key(1)), want_proof: true, want_compact: false }
 }
@@ -39,7 +39,7 @@ fn answer() -> Reply {
         request: Hash32([1; 32]),
         model: ModelId([3; 32]),
         input: Hash32([4; 32]),
-        output: vec![1, -2],
+        output: Output::Numbers(vec![1, -2]),
         proof: None,
     };
     Reply::Answer {

@@ -54,14 +54,18 @@ pub enum Reply {
 impl Reply {
     /// A refusal; the reason is cut to 400 bytes.
     pub fn refused(code: RefusalCode, reason: impl ToString) -> Self {
-        let mut reason = reason.to_string();
-        let mut end = reason.len().min(MAX_REASON_BYTES);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        reason.truncate(end);
-        Reply::Refused { code, reason }
+        Reply::Refused { code, reason: cut(reason.to_string()) }
     }
+}
+
+/// A reason of at most 400 bytes.
+pub(super) fn cut(mut reason: String) -> String {
+    let mut end = reason.len().min(MAX_REASON_BYTES);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.truncate(end);
+    reason
 }
 
 /// Why work was refused, for machines.
@@ -87,6 +91,8 @@ pub enum RefusalCode {
     RateLimited,
     /// Too much work waits already; try again in a moment.
     Busy,
+    /// The answer to go on from does not begin as the model begins it.
+    OtherBeginning,
     /// The node takes no asks, or could not do the work for a reason of its own.
     Unavailable,
 }
@@ -184,7 +190,10 @@ impl request_response::Codec for Codec {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use assay_primitives::{AccountId, Hash32, ModelId, Signature};
+    use assay_primitives::{
+        AccountId, Hash32, ModelId, Signature,
+        task::{Input, Output},
+    };
     use futures::{executor::block_on, io::Cursor};
     use proptest::{collection::vec, prelude::*};
 
@@ -198,7 +207,7 @@ mod tests {
             model: ModelId([3; 32]),
             epoch: 4,
             nonce,
-            input,
+            input: Input::Numbers(input),
         };
         Ask { request: Signed { body, signature: Signature([5; 64]) }, want_proof, want_compact: !want_proof }
     }
@@ -209,7 +218,7 @@ mod tests {
             request: Hash32([1; 32]),
             model: ModelId([3; 32]),
             input: Hash32([4; 32]),
-            output,
+            output: Output::Numbers(output),
             proof: proof.as_deref().map(Hash32::digest),
         };
         let compact = proof.as_ref().map(|proof| proof.iter().copied().take(128).collect());

@@ -15,7 +15,7 @@ use assay_circuits::{
 use assay_inference::{Engine as _, ExactEngine};
 use assay_primitives::{
     Hash32, Signed,
-    task::{Request, Response, input_hash, output_hash},
+    task::{Request, Response, output_hash},
 };
 
 use crate::net::{RefusalCode, Reply};
@@ -46,6 +46,8 @@ pub(crate) enum Finding {
     InvalidProof(String),
     /// The output is exact, no proof came, or another than the signed one.
     MissingProof,
+    /// A text that is not what the model gives, made again.
+    OtherText(String),
 }
 
 /// A reply that proves nothing, not even who gave it.
@@ -68,15 +70,15 @@ pub(crate) enum Unusable {
 }
 
 /// What a proof of this answer is bound to.
-pub(crate) fn binding(genesis: &Hash32, request: &Request, id: Hash32, output: &[i32]) -> Binding {
+pub(crate) fn binding(genesis: &Hash32, request: &Request, id: Hash32, output: Hash32) -> Binding {
     Binding {
         genesis: *genesis,
         model: request.model,
         request: id,
         miner: request.miner,
         epoch: request.epoch,
-        input: input_hash(&request.input),
-        output: output_hash(output),
+        input: request.input.hash(),
+        output,
     }
 }
 
@@ -103,15 +105,17 @@ pub(crate) fn check(
     if let Err(e) = response.verify(genesis) {
         return not(e.to_string());
     }
-    let expected = engine.run(&asked.input).map_err(|e| Unusable::Input(e.to_string()))?;
+    let input = asked.input.numbers().ok_or_else(|| Unusable::Input("an exact model is run on numbers".into()))?;
+    let expected = engine.run(input).map_err(|e| Unusable::Input(e.to_string()))?;
     let proof = proof.filter(|bytes| said.proof == Some(Hash32::digest(bytes)));
-    let honest = said.model == asked.model && said.input == input_hash(&asked.input) && said.output == expected;
+    let honest =
+        said.model == asked.model && said.input == asked.input.hash() && said.output.numbers() == Some(&expected[..]);
     let finding = match &proof {
         _ if !honest => Finding::WrongOutput,
         None => Finding::MissingProof,
         Some(proof) => {
-            let binding = binding(genesis, asked, id, &expected);
-            match answer::verify(&engine.model().outline(), &binding, &asked.input, &expected, proof) {
+            let binding = binding(genesis, asked, id, output_hash(&expected));
+            match answer::verify(&engine.model().outline(), &binding, input, &expected, proof) {
                 Ok(()) => Finding::Verified,
                 Err(e) => Finding::InvalidProof(e.to_string()),
             }
@@ -129,7 +133,8 @@ pub(crate) fn check_compact(
     output: &[i32],
     proof: &[u8],
 ) -> Result<(), String> {
-    let binding = binding(genesis, &request.body, request.id(genesis), output);
+    let binding = binding(genesis, &request.body, request.id(genesis), output_hash(output));
+    let input = request.body.input.numbers().ok_or("an exact model is run on numbers")?;
     let outline = engine.model().outline();
-    compact::verify(&outline, key, &binding, &request.body.input, output, proof).map(drop).map_err(|e| e.to_string())
+    compact::verify(&outline, key, &binding, input, output, proof).map(drop).map_err(|e| e.to_string())
 }

@@ -15,7 +15,7 @@ use assay_ledger::{
 use assay_primitives::{
     AccountId, Hash32, Keypair, ModelId, Signed,
     receipt::{Blob, ReceiptProof},
-    task::{Request, Response},
+    task::{Input, Request, Response},
 };
 use rand::{RngCore as _, rngs::OsRng, seq::SliceRandom as _};
 use serde::{Deserialize, Serialize};
@@ -260,7 +260,7 @@ impl Inner {
             model: record.id,
             epoch,
             nonce,
-            input,
+            input: Input::Numbers(input),
         };
         let request = Signed::new(body, &genesis, &self.key);
         let ask = Ask { request: request.clone(), want_proof: true, want_compact: key.is_some() };
@@ -296,6 +296,7 @@ fn worth(
         (Finding::Verified, Some(proof)) => proof,
         (Finding::WrongOutput, _) => return Err("its output is not the model's".into()),
         (Finding::InvalidProof(reason), _) => return Err(format!("its proof does not hold: {reason}")),
+        (Finding::OtherText(reason), _) => return Err(reason),
         (Finding::MissingProof | Finding::Verified, _) => return Err("it gave no proof".into()),
     };
     let proof = match key {

@@ -41,6 +41,8 @@ counters! {
     validator_refutations;
     /// Challenges that this validator submitted.
     validator_challenges;
+    /// Challenged texts that this validator judged.
+    validator_judgements;
     /// Score commitments that this validator submitted.
     validator_commits;
     /// Score reveals that this validator submitted.

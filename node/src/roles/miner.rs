@@ -6,11 +6,12 @@
 //! open challenge against me ─ run and prove again ─> Answer on chain
 //! ```
 //!
-//! Every answer is proved by `sumcheck`: the policy of the models here is `always`. For a receipt a `groth16` proof is made too,
-//! where the model has a registered key.
+//! Every answer of an exact model is proved by `sumcheck`: the policy of the models here is `always`. For a receipt a `groth16`
+//! proof is made too, where the model has a registered key. Texts have no proofs: whoever has the model makes them again.
 
 mod answers;
 mod compact_keys;
+mod tell;
 
 use std::{
     num::NonZeroU32,
@@ -22,12 +23,12 @@ use assay_circuits::answer;
 use assay_inference::{Engine as _, ExactEngine};
 use assay_ledger::{
     StoreError, query,
-    records::{Challenge, ChallengeStatus},
+    records::{Challenge, ChallengeStatus, ModelRecord},
     tx::Action,
 };
 use assay_primitives::{
     AccountId, Amount, Hash32, Keypair, ModelId, SignatureError, Signed,
-    task::{Request, Response, input_hash},
+    task::{Output, Request, Response, output_hash},
 };
 use async_trait::async_trait;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -38,8 +39,11 @@ use self::{
     answers::{AnswerLog, Taken},
     compact_keys::CompactKeys,
 };
-use super::{Answerer, ChainView, Models, RoleError, RoleMetrics, check, serve};
-use crate::net::{Ask, InboundAsk, RefusalCode, Reply};
+use super::{Answerer, ChainView, Models, RoleError, RoleMetrics, check, serve, serve_texts};
+use crate::{
+    net::{Ask, InboundAsk, InboundText, RefusalCode, Reply},
+    texts::Texts,
+};
 
 /// Asks that may wait for a prover.
 const QUEUE: usize = 64;
@@ -61,12 +65,17 @@ pub struct MinerConfig {
     pub floor: Amount,
     /// Asks taken from one requester in a minute.
     pub asks_per_minute: u32,
+    /// Asks for text taken from one requester in a minute.
+    pub texts_per_minute: u32,
+    /// The language models that it has the files of.
+    pub texts: Texts,
 }
 
 impl MinerConfig {
-    /// One prover, a floor of 1 ASY, 120 asks a minute from each requester.
-    pub fn new(key: Keypair, dir: PathBuf, keys: PathBuf) -> Self {
-        Self { key, dir, keys, provers: 1, floor: Amount::asy(1), asks_per_minute: 120 }
+    /// One prover, a floor of 1 ASY, 120 asks and 6000 texts a minute from each requester.
+    pub fn new(key: Keypair, dir: PathBuf, keys: PathBuf, texts: Texts) -> Self {
+        let (asks_per_minute, texts_per_minute) = (120, 6000);
+        Self { key, dir, keys, provers: 1, floor: Amount::asy(1), asks_per_minute, texts_per_minute, texts }
     }
 }
 
@@ -80,6 +89,7 @@ pub struct Miner {
     compact: Arc<CompactKeys>,
     answers: Mutex<AnswerLog>,
     rates: DefaultKeyedRateLimiter<AccountId>,
+    text_rates: DefaultKeyedRateLimiter<AccountId>,
     queue: Semaphore,
     provers: Semaphore,
     metrics: RoleMetrics,
@@ -109,6 +119,15 @@ fn refuse(code: RefusalCode, reason: impl ToString) -> Reply {
     Reply::refused(code, reason)
 }
 
+fn malformed(reason: impl ToString) -> Reply {
+    refuse(RefusalCode::Malformed, reason)
+}
+
+/// The numbers that an exact model is asked about.
+fn numbers(request: &Request) -> Result<&[i16], String> {
+    request.input.numbers().ok_or_else(|| "an exact model is run on numbers, not on text".into())
+}
+
 /// Trouble of this node's own: logged in full, told in brief.
 fn unavailable(error: impl std::fmt::Display) -> Reply {
     tracing::error!(%error, "this miner cannot answer");
@@ -122,14 +141,16 @@ impl Miner {
     /// [`RoleError`] if the folder cannot be used.
     pub fn open(chain: Arc<dyn ChainView>, config: MinerConfig, metrics: RoleMetrics) -> Result<Arc<Self>, RoleError> {
         let answers = Mutex::new(AnswerLog::open(config.dir.join("answers"))?);
-        let per_minute = NonZeroU32::new(config.asks_per_minute).unwrap_or(NonZeroU32::MIN);
+        let limiter =
+            |per_minute| RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN)));
         Ok(Arc::new(Self {
             chain: View(chain),
             account: config.key.account(),
             models: Models::default(),
             compact: Arc::new(CompactKeys::new(config.keys.clone())),
             answers,
-            rates: RateLimiter::keyed(Quota::per_minute(per_minute)),
+            rates: limiter(config.asks_per_minute),
+            text_rates: limiter(config.texts_per_minute),
             queue: Semaphore::new(QUEUE),
             provers: Semaphore::new(config.provers.max(1)),
             metrics,
@@ -147,27 +168,40 @@ impl Miner {
     /// The refusal to reply with.
     pub fn admit(&self, ask: &Ask) -> Result<Arc<ExactEngine>, Reply> {
         let request = &ask.request.body;
-        if request.miner != self.account {
-            return Err(refuse(
-                RefusalCode::NotForMe,
-                format!("this is {}, the request is for {}", self.account, request.miner),
-            ));
+        let model = self.welcome(&ask.request, (&self.rates, self.config.asks_per_minute))?;
+        let unknown = || refuse(RefusalCode::UnknownModel, format!("{} answers in text, not in numbers", model.name));
+        let engine = self.exact_engine(&request.model).map_err(unavailable)?.ok_or_else(unknown)?;
+        numbers(request).and_then(|input| engine.run(input).map_err(|e| e.to_string())).map_err(malformed)?;
+        self.take_nonce(request)?;
+        Ok(engine)
+    }
+
+    /// Checks all that does not depend on what is asked for: to whom, by whom, when, of which model, and how often.
+    fn welcome(
+        &self,
+        request: &Signed<Request>,
+        (rates, per_minute): (&DefaultKeyedRateLimiter<AccountId>, u32),
+    ) -> Result<ModelRecord, Reply> {
+        let body = &request.body;
+        if body.miner != self.account {
+            let reason = format!("this is {}, the request is for {}", self.account, body.miner);
+            return Err(refuse(RefusalCode::NotForMe, reason));
         }
-        ask.request.verify(&self.chain.0.genesis()).map_err(|e| match e {
+        request.verify(&self.chain.0.genesis()).map_err(|e| match e {
             SignatureError::Empty { .. } => refuse(RefusalCode::Unsigned, e),
             SignatureError::Invalid { .. } => refuse(RefusalCode::BadSignature, e),
         })?;
-        let engine = self.stands(request).map_err(unavailable)??;
-        if self.rates.check_key(&request.requester).is_err() {
-            let limit = self.config.asks_per_minute;
-            return Err(refuse(
-                RefusalCode::RateLimited,
-                format!("at most {limit} asks a minute are taken from one requester"),
-            ));
+        let model = self.stands(body).map_err(unavailable)??;
+        if rates.check_key(&body.requester).is_err() {
+            let reason = format!("at most {per_minute} asks a minute are taken from one requester");
+            return Err(refuse(RefusalCode::RateLimited, reason));
         }
-        engine.run(&request.input).map_err(|e| refuse(RefusalCode::Malformed, e))?;
+        Ok(model)
+    }
+
+    fn take_nonce(&self, request: &Request) -> Result<(), Reply> {
         match self.answers().reserve(request.epoch, request.requester, request.nonce).map_err(unavailable)? {
-            Ok(()) => Ok(engine),
+            Ok(()) => Ok(()),
             Err(Taken::Replay) => {
                 Err(refuse(RefusalCode::Replay, "this requester used this nonce before; draw a fresh one"))
             }
@@ -176,7 +210,7 @@ impl Miner {
     }
 
     /// What the chain says about a request; the outer error is this node's own.
-    fn stands(&self, request: &Request) -> Result<Result<Arc<ExactEngine>, Reply>, RoleError> {
+    fn stands(&self, request: &Request) -> Result<Result<ModelRecord, Reply>, RoleError> {
         let view = &*self.chain.0.snapshot()?;
         let now = query::chain(view)?.epoch;
         if request.epoch != now && request.epoch.checked_add(1) != Some(now) {
@@ -212,7 +246,11 @@ impl Miner {
             let reason = format!("model {} is retired by a vote since height {since}", model.name);
             return Ok(Err(refuse(RefusalCode::UnknownModel, reason)));
         }
-        Ok(self.models.engine(view, &request.model)?.ok_or_else(unknown))
+        Ok(Ok(model))
+    }
+
+    fn exact_engine(&self, model: &ModelId) -> Result<Option<Arc<ExactEngine>>, RoleError> {
+        self.models.engine(&*self.chain.0.snapshot()?, model)
     }
 
     /// Runs and proves, as soon as a prover is free; for a receipt, by `groth16` too.
@@ -234,9 +272,10 @@ impl Miner {
         };
         let keys = Arc::clone(&self.compact);
         let done = tokio::task::spawn_blocking(move || {
-            let output = engine.run(&body.input).map_err(|e| e.to_string())?;
-            let binding = check::binding(&genesis, &body, id, &output);
-            let proof = answer::prove(engine.model(), &binding, &body.input, &output).map_err(|e| e.to_string())?;
+            let input = numbers(&body)?;
+            let output = engine.run(input).map_err(|e| e.to_string())?;
+            let binding = check::binding(&genesis, &body, id, output_hash(&output));
+            let proof = answer::prove(engine.model(), &binding, input, &output).map_err(|e| e.to_string())?;
             let keys = registered.and_then(|key| match keys.of(engine.model(), &key) {
                 Ok(keys) => Some(keys),
                 Err(reason) => {
@@ -245,7 +284,7 @@ impl Miner {
                 }
             });
             let compact = |keys: Arc<answer::compact::Prover>| {
-                answer::compact::prove(&keys, engine.model(), &binding, &body.input, &output)
+                answer::compact::prove(&keys, engine.model(), &binding, input, &output)
             };
             let compact = keys.map(compact).transpose().map_err(|e| e.to_string())?;
             Ok::<_, String>(Work { output, proof, compact })
@@ -260,13 +299,13 @@ impl Miner {
     }
 
     /// Signs an answer.
-    pub fn sign(&self, request: &Signed<Request>, output: Vec<i32>, proof: Option<Hash32>) -> Signed<Response> {
+    pub fn sign(&self, request: &Signed<Request>, output: Output, proof: Option<Hash32>) -> Signed<Response> {
         let genesis = self.chain.0.genesis();
         let body = Response {
             miner: self.account,
             request: request.id(&genesis),
             model: request.body.model,
-            input: input_hash(&request.body.input),
+            input: request.body.input.hash(),
             output,
             proof,
         };
@@ -283,7 +322,7 @@ impl Miner {
         let Work { output, proof, compact } = self.work(engine, request, ask.want_compact).await.inspect_err(|_| {
             self.answers().release(body.epoch, body.requester, body.nonce);
         })?;
-        let response = Box::new(self.sign(request, output, Some(Hash32::digest(&proof))));
+        let response = Box::new(self.sign(request, Output::Numbers(output), Some(Hash32::digest(&proof))));
         self.answers().record(body.epoch, &body.requester, &body.nonce).map_err(unavailable)?;
         Ok(Reply::Answer { response, proof: Some(proof), compact })
     }
@@ -320,8 +359,11 @@ impl Miner {
         // A challenge may come in the last epoch of evidence and be open for a while after it.
         self.answers().forget_before(now.saturating_sub(window.saturating_add(2)))?;
         self.rates.retain_recent();
+        // Texts are for validators to judge.
         let mine = |(_, c): &(Hash32, Challenge)| {
-            c.response.body.miner == self.account && matches!(c.status, ChallengeStatus::Open { .. })
+            c.response.body.miner == self.account
+                && matches!(c.status, ChallengeStatus::Open { .. })
+                && c.request.body.input.numbers().is_some()
         };
         Ok(query::challenges(view)?.into_iter().filter(mine).collect())
     }
@@ -342,23 +384,23 @@ impl Miner {
 
     async fn challenged_proof(&self, challenge: &Challenge) -> Result<Vec<u8>, String> {
         let request = &challenge.request;
-        let engine = self.challenged_engine(&request.body).map_err(|e| e.to_string())?.ok_or("its model is unknown")?;
+        let engine =
+            self.exact_engine(&request.body.model).map_err(|e| e.to_string())?.ok_or("its model is unknown")?;
         let work = self.work(engine, request, false).await.map_err(|reply| format!("{reply:?}"))?;
-        if work.output != challenge.response.body.output {
+        if challenge.response.body.output.numbers() != Some(&work.output[..]) {
             return Err("the signed output is not what the model gives".into());
         }
         Ok(work.proof)
-    }
-
-    fn challenged_engine(&self, request: &Request) -> Result<Option<Arc<ExactEngine>>, RoleError> {
-        self.models.engine(&*self.chain.0.snapshot()?, &request.model)
     }
 
     /// Derives the proving keys of the miner's models, so that the first ask need not wait for it.
     fn warm_up(&self) -> Result<(), RoleError> {
         let view = &*self.chain.0.snapshot()?;
         for model in query::models(view)?.into_iter().filter(|model| model.retired.is_none()) {
-            let Some(engine) = self.models.engine(view, &model.id)? else { continue };
+            let Some(engine) = self.models.engine(view, &model.id)? else {
+                self.warm_up_text(&model);
+                continue;
+            };
             if let Err(error) = answer::warm_up(engine.model()) {
                 tracing::warn!(model = model.name, %error, "this model cannot be proved");
             }
@@ -384,6 +426,20 @@ impl Answerer for Miner {
         };
         reply
     }
+
+    async fn tell(&self, inbound: InboundText) {
+        let (requester, told) = (inbound.ask.request.body.requester, self.try_tell(&inbound).await);
+        match told {
+            Ok(()) => drop(self.metrics.miner_answers.inc()),
+            Err(reply) => {
+                if let Reply::Refused { code, reason } = &reply {
+                    tracing::debug!(%requester, ?code, reason, "refused an ask for text");
+                }
+                self.metrics.miner_refusals.inc();
+                inbound.say(tell::frame(reply)).await;
+            }
+        }
+    }
 }
 
 /// Runs an honest miner until `stop`.
@@ -394,13 +450,14 @@ pub async fn run_miner(
     chain: Arc<dyn ChainView>,
     config: MinerConfig,
     metrics: RoleMetrics,
-    asks: mpsc::Receiver<InboundAsk>,
+    (asks, texts): (mpsc::Receiver<InboundAsk>, mpsc::Receiver<InboundText>),
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
     let miner = Miner::open(chain, config, metrics)?;
     let warming = Arc::clone(&miner);
     let warmed = tokio::task::spawn_blocking(move || warming.warm_up());
     let serving = serve(Arc::clone(&miner) as Arc<dyn Answerer>, asks, stop.clone());
-    let (warmed, (), ()) = tokio::join!(warmed, serving, miner.watch_challenges(stop));
+    let telling = serve_texts(Arc::clone(&miner) as Arc<dyn Answerer>, texts, stop.clone());
+    let (warmed, (), (), ()) = tokio::join!(warmed, serving, telling, miner.watch_challenges(stop));
     warmed.map_err(|e| StoreError::backend(format!("loading models failed: {e}")))?
 }

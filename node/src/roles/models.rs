@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use assay_inference::{ExactEngine, ModelShelf};
 use assay_ledger::{StateRead, query};
-use assay_primitives::ModelId;
+use assay_primitives::{ModelId, text::TextModel};
 
 use super::RoleError;
 
@@ -13,7 +13,7 @@ use super::RoleError;
 pub struct Models(RwLock<ModelShelf>);
 
 impl Models {
-    /// The engine of a registered model; `None` if there is no such model.
+    /// The engine of a registered exact model; `None` if there is no such model.
     ///
     /// # Errors
     /// [`RoleError`] if the store fails or holds something else under the model's id.
@@ -21,7 +21,9 @@ impl Models {
         if let Some(engine) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(id) {
             return Ok(Some(engine));
         }
-        let Some(bytes) = query::model_bytes(view, id)? else { return Ok(None) };
+        let Some(bytes) = query::model_bytes(view, id)?.filter(|bytes| !TextModel::is_magic(bytes)) else {
+            return Ok(None);
+        };
         let engine = ExactEngine::load(*id, &bytes)?;
         Ok(Some(self.0.write().unwrap_or_else(PoisonError::into_inner).insert(engine)))
     }

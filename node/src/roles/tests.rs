@@ -16,7 +16,7 @@ use assay_ledger::{
 use assay_primitives::{
     AccountId, Amount, ModelId, Score, Signature, Signed,
     receipt::ReceiptProof,
-    task::{Request, Response, SubnetId},
+    task::{Input, Output, Request, Response, SubnetId},
 };
 use assay_scoring::CanarySet;
 
@@ -24,7 +24,13 @@ use super::*;
 use crate::{
     adversary::{Copy, Lazy, Tamper},
     genesis_model::{ReceiptKey, genesis_model},
+    texts::Texts,
 };
+
+fn numbers(request: &mut Request) -> &mut Vec<i16> {
+    let Input::Numbers(numbers) = &mut request.input else { panic!("a request for numbers") };
+    numbers
+}
 
 pub(crate) const SUBNET: SubnetId = 1;
 /// The chain's clock is the real one: validators hold still while the chain seems to be far behind.
@@ -172,6 +178,22 @@ impl Asker for Loopback {
         let answerer = answerer.ok_or(AskError::Unreachable("nobody there".into()))?;
         tokio::time::timeout(deadline, answerer.answer(ask)).await.map_err(|_| AskError::Timeout { ms: 0 })
     }
+
+    async fn tell(&self, to: &Endpoint, ask: TextAsk) -> Result<Telling, AskError> {
+        let answerer = self.0.lock().unwrap().get(&to.peer_id).cloned();
+        let answerer = answerer.ok_or(AskError::Unreachable("nobody there".into()))?;
+        let (inbound, mut said) = InboundText::loopback(ask);
+        let (heard, telling) = mpsc::channel(64);
+        tokio::spawn(async move { answerer.tell(inbound).await });
+        tokio::spawn(async move {
+            while let Some(frame) = said.recv().await {
+                if heard.send(Ok(frame)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(telling)
+    }
 }
 
 fn params() -> Params {
@@ -191,7 +213,8 @@ impl Bed {
     }
 
     fn config(&self, n: u8) -> MinerConfig {
-        MinerConfig::new(key(n), self.dir.path().join(format!("miner-{n}")), self.dir.path().join("groth16"))
+        let dir = self.dir.path();
+        MinerConfig::new(key(n), dir.join(format!("miner-{n}")), dir.join("groth16"), Texts::at(dir.join("models")))
     }
 
     async fn honest(&self, n: u8) -> Arc<Miner> {
@@ -209,7 +232,7 @@ impl Bed {
             model: digits().id(),
             epoch: self.chain.epoch(),
             nonce: [nonce; 16],
-            input: digits().quantise_flat(&pixels(0)).unwrap(),
+            input: Input::Numbers(digits().quantise_flat(&pixels(0)).unwrap()),
         };
         Ask { request: Signed::new(body, &self.chain.genesis, by), want_proof: true, want_compact: false }
     }
@@ -220,7 +243,8 @@ impl Bed {
         stop: &CancellationToken,
     ) -> tokio::task::JoinHandle<Result<(), RoleError>> {
         let canaries = CanarySet::from_json(include_str!("../../../assets/digits/heldout.json")).unwrap();
-        let config = ValidatorConfig::new(key(1), self.dir.path().join("validator"));
+        let texts = Texts::at(self.dir.path().join("models"));
+        let config = ValidatorConfig::new(key(1), self.dir.path().join("validator"), texts);
         let (chain, net) = (self.chain.clone(), self.net.clone());
         tokio::spawn(run_validator(chain, net, canaries, config, metrics.clone(), stop.clone()))
     }
@@ -288,7 +312,7 @@ async fn an_honest_answer_holds_and_everything_that_may_not_be_answered_is_refus
         want_compact: false,
     };
     let mut edited = bed.ask(&key(1), 10, 2);
-    edited.request.body.input[0] ^= 1;
+    numbers(&mut edited.request.body)[0] ^= 1;
     let cases = [
         (unsigned, RefusalCode::Unsigned),
         (foreign, RefusalCode::BadSignature),
@@ -297,8 +321,8 @@ async fn an_honest_answer_holds_and_everything_that_may_not_be_answered_is_refus
         (altered(|r| r.subnet = 2), RefusalCode::NotForMe),
         (altered(|r| r.epoch = 5), RefusalCode::Epoch),
         (altered(|r| r.model = ModelId([1; 32])), RefusalCode::UnknownModel),
-        (altered(|r| r.input.truncate(63)), RefusalCode::Malformed),
-        (altered(|r| r.input[3] = 500), RefusalCode::Malformed),
+        (altered(|r| numbers(r).truncate(63)), RefusalCode::Malformed),
+        (altered(|r| numbers(r)[3] = 500), RefusalCode::Malformed),
         (bed.ask(&key(77), 10, 2), RefusalCode::NotAllowed),
     ];
     for (ask, expected) in cases {
@@ -387,7 +411,7 @@ async fn a_copied_honest_answer_fails_by_its_proof_and_copiers_do_not_copy_each_
     let reply = copy.answer(ask.clone()).await;
     let engine = assay_inference::ExactEngine::from(digits().clone());
     let checked = check::check(&bed.chain.genesis, &engine, &ask.request, reply).unwrap();
-    assert_eq!(checked.response.body.output, checked.expected);
+    assert_eq!(checked.response.body.output, Output::Numbers(checked.expected));
     assert!(matches!(checked.finding, check::Finding::InvalidProof(_)));
     let refused = copy.answer(bed.ask(&key(2), 13, 1)).await;
     assert_eq!(code(&refused), Some(RefusalCode::NotAllowed));
@@ -533,7 +557,7 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
         model: digits().id(),
         epoch: 0,
         nonce: [1; 16],
-        input: input.clone(),
+        input: Input::Numbers(input.clone()),
     };
     let request = Signed::new(body, &genesis, &key(1));
     let honest = Response {
@@ -541,7 +565,7 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
         request: request.id(&genesis),
         model: digits().id(),
         input: assay_primitives::task::input_hash(&input),
-        output,
+        output: Output::Numbers(output),
         proof: Some(Hash32::digest(b"proof")),
     };
     let finding = |change: fn(&mut Response), proof: Option<&[u8]>| {
@@ -559,7 +583,7 @@ fn a_response_that_is_not_what_it_seems_is_found_out() {
     assert_eq!(finding(|_| (), None), Ok(MissingProof));
     assert_eq!(finding(|_| (), Some(b"another")), Ok(MissingProof));
     assert_eq!(finding(|r| r.proof = None, Some(b"proof")), Ok(MissingProof));
-    assert_eq!(finding(|r| r.output[0] += 1, None), Ok(WrongOutput));
+    assert_eq!(finding(|r| r.output = Output::Numbers(vec![1; 10]), None), Ok(WrongOutput));
     assert_eq!(finding(|r| r.input = Hash32::ZERO, None), Ok(WrongOutput));
     assert_eq!(finding(|r| r.model = ModelId([9; 32]), None), Ok(WrongOutput));
     assert!(finding(|r| r.request = Hash32::ZERO, None).is_err());

@@ -11,20 +11,26 @@
 //! the sheet on disk is committed and revealed; an epoch without a sheet is begun again where it stands, with fresh
 //! nonces. Two validators with the same operator key are a fault of their operator: the chain takes one commitment.
 
+mod judge;
 mod round;
 mod sheets;
 mod task;
+mod text;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use assay_chain_spec::Params;
 use assay_ledger::{
-    StateRead, audit, query,
-    records::Chain,
+    StateRead, StoreError, audit, query,
+    records::{Chain, ModelKind},
     tx::{Action, ScoreSheet},
 };
-use assay_primitives::{AccountId, Hash32, Keypair, domain, task::SubnetId};
-use assay_scoring::{CanarySet, EpochSeed};
+use assay_primitives::{AccountId, Hash32, Keypair, ModelId, domain, task::SubnetId};
+use assay_scoring::{
+    CanarySet, EpochSeed,
+    tasks::TaskSource,
+    text::{Models as Judges, Trained},
+};
 use rand::{Rng as _, RngCore as _, rngs::OsRng, seq::SliceRandom as _};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +38,10 @@ use tokio_util::sync::CancellationToken;
 use self::{
     round::{Clock, Round},
     sheets::{Closed, Sheets},
-    task::{Bench, Done, Exchange, Outcome},
+    task::{Bench, Done, Exchange, Outcome, Subject},
 };
 use super::{Asker, ChainView, Models, RoleError, RoleMetrics, check::Finding};
+use crate::texts::Texts;
 
 /// Blocks after which a transaction that did not show on chain is sent again.
 const RESEND_AFTER: u64 = 3;
@@ -52,12 +59,14 @@ pub struct ValidatorConfig {
     pub verifiers: usize,
     /// Asks in flight.
     pub concurrency: usize,
+    /// The language models that it has the files of.
+    pub texts: Texts,
 }
 
 impl ValidatorConfig {
     /// One verifier, eight asks in flight.
-    pub fn new(key: Keypair, dir: PathBuf) -> Self {
-        Self { key, dir, verifiers: 1, concurrency: 8 }
+    pub fn new(key: Keypair, dir: PathBuf, texts: Texts) -> Self {
+        Self { key, dir, verifiers: 1, concurrency: 8, texts }
     }
 }
 
@@ -85,7 +94,7 @@ pub async fn run_validator(
     metrics: RoleMetrics,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    let ValidatorConfig { key, dir, verifiers, concurrency } = config;
+    let ValidatorConfig { key, dir, verifiers, concurrency, texts } = config;
     let genesis = chain.genesis();
     let bench = Bench {
         asker,
@@ -93,9 +102,16 @@ pub async fn run_validator(
         genesis,
         asks: Semaphore::new(concurrency.max(1)),
         verifiers: Semaphore::new(verifiers.max(1)),
-        metrics,
-        key,
+        texts: texts.clone(),
+        source: TaskSource::shipped(),
+        asked: Default::default(),
+        trained: Trained::shipped(),
+        models: Judges::default(),
+        metrics: metrics.clone(),
+        key: key.clone(),
     };
+    let judged = stop.child_token();
+    let judging = tokio::spawn(judge::judge_texts(Arc::clone(&chain), texts, key, metrics, judged.clone()));
     let secret = domain::hash(domain::TASK_SEED, &genesis, &*bench.key.secret());
     let validator = Validator {
         sheets: Sheets::open(dir.join("sheets"))?,
@@ -106,7 +122,10 @@ pub async fn run_validator(
         sent: BTreeMap::new(),
         round: None,
     };
-    validator.run(stop).await
+    let done = validator.run(stop).await;
+    judged.cancel();
+    judging.await.map_err(|e| StoreError::backend(format!("judging texts failed: {e}")))?;
+    done
 }
 
 impl Validator {
@@ -200,20 +219,21 @@ impl Validator {
     /// Plans the tasks of miners not planned yet. A miner is asked from the epoch after its registration on, so that all
     /// are asked alike.
     fn plan(&mut self, view: &dyn StateRead, clock: Clock, epoch_start: u64) -> Result<(), RoleError> {
-        let Some(round) = self.round.as_mut() else { return Ok(()) };
+        if self.round.is_none() {
+            return Ok(());
+        }
         if clock.position >= clock.sending() {
             return Ok(());
         }
         for subnet in query::subnets(view)? {
-            let mut source = None;
+            let mut subject = None;
             for model in &subnet.models {
-                let engine = self.models.engine(view, model)?;
-                source = engine.filter(|e| e.model().input_len() == self.bench.canaries.input_len());
-                if source.is_some() {
+                subject = self.subject(view, model)?;
+                if subject.is_some() {
                     break;
                 }
             }
-            let Some(engine) = source else { continue };
+            let (Some(subject), Some(round)) = (subject, self.round.as_mut()) else { continue };
             let mut miners = query::miners(view, subnet.id)?;
             miners
                 .retain(|m| m.retired.is_none() && m.registered < epoch_start && !round.knows(subnet.id, &m.operator));
@@ -221,10 +241,23 @@ impl Validator {
             miners.shuffle(&mut OsRng);
             if !miners.is_empty() {
                 tracing::debug!(epoch = round.epoch, subnet = subnet.id, miners = miners.len(), "planned tasks");
-                round.plan(clock, subnet.id, &engine, &miners);
+                round.plan(clock, subnet.id, &subject, &miners);
             }
         }
         Ok(())
+    }
+
+    /// What this validator can ask about a model, if anything.
+    fn subject(&self, view: &dyn StateRead, model: &ModelId) -> Result<Option<Subject>, RoleError> {
+        if let Some(engine) = self.models.engine(view, model)? {
+            let fits = engine.model().input_len() == self.bench.canaries.input_len();
+            return Ok(fits.then_some(Subject::Exact(engine)));
+        }
+        let text = query::model(view, model)?.filter(|record| record.kind == ModelKind::Text);
+        if text.is_some() && !self.bench.texts.has(model) {
+            tracing::warn!(%model, "this validator lacks the files of a language model: its miners are not scored");
+        }
+        Ok(text.filter(|_| self.bench.texts.has(model)).map(|_| Subject::Text(*model)))
     }
 
     async fn on_done(&mut self, done: Done) -> Result<(), RoleError> {
@@ -258,7 +291,9 @@ impl Validator {
             Finding::InvalidProof(_) if proof.as_ref().is_some_and(|p| p.len() <= MAX_REFUTED_PROOF) => {
                 Action::Refute { request, response, proof }
             }
-            Finding::InvalidProof(_) | Finding::MissingProof => Action::Challenge { request, response },
+            Finding::InvalidProof(_) | Finding::MissingProof | Finding::OtherText(_) => {
+                Action::Challenge { request, response }
+            }
         };
         if !round.accused.insert(miner) {
             return Ok(());

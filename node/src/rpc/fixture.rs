@@ -176,7 +176,7 @@ impl TestNode {
             model: self.model.id(),
             epoch: 0,
             nonce: [7; 16],
-            input: input.clone(),
+            input: task::Input::Numbers(input.clone()),
         };
         let request = Signed::new(request, &self.genesis, &key(PAYER));
         let binding = Binding {
@@ -203,7 +203,7 @@ impl TestNode {
             request: binding.request,
             model: self.model.id(),
             input: binding.input,
-            output,
+            output: task::Output::Numbers(output),
             proof: Some(named),
         };
         let model_fact = self.prove(&keys::model(&self.model.id()))?.unwrap();
@@ -305,7 +305,7 @@ impl RpcBackend for TestNode {
             return Err(BackendError::NotFound(format!("there is no model {model:?}")));
         }
         let receipt = self.receipt(&input, system.unwrap_or(ReceiptSystem::Groth16))?;
-        let class = u32::try_from(argmax(&receipt.response.body.output)).unwrap();
+        let class = u32::try_from(argmax(receipt.response.body.output.numbers().unwrap())).unwrap();
         Ok(Answer { class, receipt })
     }
 

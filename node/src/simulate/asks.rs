@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use assay_chain_spec::GenesisAccount;
 use assay_ledger::{MemoryState, StoreError, tx::Action};
-use assay_primitives::{Amount, Hash32, Keypair, Signed, task::Request};
+use assay_primitives::{
+    Amount, Hash32, Keypair, Signed,
+    task::{Input, Request},
+};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -22,6 +25,7 @@ use super::{
 use crate::{
     net::Ask,
     roles::{ChainView, Miner, MinerConfig, RoleMetrics, Snapshot, SubmitError},
+    texts::Texts,
 };
 
 /// A chain that stands still.
@@ -57,7 +61,8 @@ pub(super) fn run(setting: &Setting, exam: &Exam) -> Result<Outcome, SimulationE
     let cast = Cast::new(setting, draw);
     let miner = &cast.miners[0];
     let dir = tempfile::tempdir().map_err(|e| SimulationError::Disk(e.to_string()))?;
-    let mut config = MinerConfig::new(miner.operator.clone(), dir.path().join("log"), dir.path().join("keys"));
+    let texts = Texts::at(dir.path().join("models"));
+    let mut config = MinerConfig::new(miner.operator.clone(), dir.path().join("log"), dir.path().join("keys"), texts);
     let (floor, quota) = (config.floor, config.asks_per_minute);
     let open = setting.is_without(Defence::Admission);
     if open {
@@ -97,7 +102,7 @@ fn ask(genesis: &Hash32, exam: &Exam, requester: &Keypair, miner: &super::popula
         model: exam.model().id(),
         epoch: 0,
         nonce,
-        input,
+        input: Input::Numbers(input),
     };
     Ask { request: Signed::new(body, genesis, requester), want_proof: true, want_compact: false }
 }

@@ -8,7 +8,7 @@ use assay_ledger::{
 };
 use assay_primitives::{
     Hash32, Keypair, ModelId, Signature, Signed,
-    task::{Request, Response, input_hash},
+    task::{Input, Output, Request, Response},
 };
 
 use super::{SimulationError, chain::Chain, exam::Question, population::Cast, population::SUBNET};
@@ -27,12 +27,13 @@ pub(super) fn exchange(
 ) -> Exchange {
     let mut nonce = [0; 16];
     nonce[..8].copy_from_slice(&index.to_le_bytes());
-    let input = question.input.clone();
+    let input = Input::Numbers(question.input.clone());
+    let hash = input.hash();
     let (requester, miner) = (validator.account(), miner.account());
     let request = Request { requester, miner, subnet: SUBNET, model, epoch, nonce, input };
     let request = Signed { body: request, signature: Signature::EMPTY };
-    let (id, input) = (request.id(genesis), input_hash(&question.input));
-    let response = Response { miner, request: id, model, input, output, proof: None };
+    let output = Output::Numbers(output);
+    let response = Response { miner, request: request.id(genesis), model, input: hash, output, proof: None };
     (request, Signed { body: response, signature: Signature::EMPTY })
 }
 

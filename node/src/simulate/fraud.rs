@@ -9,7 +9,7 @@ use assay_circuits::answer;
 use assay_ledger::tx::Action;
 use assay_primitives::{
     Hash32, Keypair, Signed,
-    task::{Request, Response, input_hash},
+    task::{Input, Output, Request, Response, output_hash},
 };
 use assay_scoring::ProofOutcome;
 
@@ -141,7 +141,7 @@ impl Frauds {
         let proof = match finding {
             Finding::Verified => ProofOutcome::Verified,
             Finding::InvalidProof(_) => ProofOutcome::Invalid,
-            Finding::WrongOutput | Finding::MissingProof => ProofOutcome::Missing,
+            Finding::WrongOutput | Finding::OtherText(_) | Finding::MissingProof => ProofOutcome::Missing,
         };
         let accusation = (finding != Finding::Verified).then(|| Accusation {
             validator: seen.validator,
@@ -187,7 +187,9 @@ impl Fraud<'_> {
                 again(Request { miner: cast.miners[victim].operator.account(), ..asked.body.clone() })
             }
             Sham::Stale => again(Request { epoch: self.epoch.saturating_sub(1), nonce: [9; 16], ..asked.body.clone() }),
-            Sham::Foreign => again(Request { input: exam.nearest_scan(self.input).to_vec(), ..asked.body.clone() }),
+            Sham::Foreign => {
+                again(Request { input: Input::Numbers(exam.nearest_scan(self.input).to_vec()), ..asked.body.clone() })
+            }
             Sham::Altered | Sham::Long | Sham::Missing => asked.clone(),
         }
     }
@@ -206,7 +208,7 @@ impl Fraud<'_> {
             Sham::Long => Some(vec![7; LONG]),
             _ => {
                 let proved = self.proved(chain, exam, cast, &asked, validator);
-                let mut proof = prove(chain, exam, &proved, &exam.run(&proved.body.input)?)?;
+                let mut proof = prove(chain, exam, &proved, &exam.run(numbers(&proved))?)?;
                 if self.sham == Sham::Altered {
                     let middle = proof.len() / 2;
                     proof[middle] ^= 1;
@@ -231,8 +233,8 @@ impl Fraud<'_> {
         if let Some(proof) = proof.as_deref().filter(|_| setting.is_without(Defence::ProofBinding)) {
             // A verifier that takes request and miner from whoever shows the proof, not from its own task.
             let proved = self.proved(chain, exam, cast, &request, parties.0);
-            let output = &response.body.output;
-            let bound = binding(&chain.genesis, &proved.body, proved.id(&chain.genesis), output);
+            let output = response.body.output.numbers().unwrap_or_default();
+            let bound = binding(&chain.genesis, &proved.body, proved.id(&chain.genesis), response.body.output.hash());
             if answer::verify(&exam.model().outline(), &bound, self.input, output, proof).is_ok() {
                 return Ok(Finding::Verified);
             }
@@ -249,7 +251,7 @@ impl Accusation {
         match self.finding {
             Finding::WrongOutput => true,
             Finding::InvalidProof(_) => self.sham != Sham::Long,
-            Finding::MissingProof | Finding::Verified => false,
+            Finding::MissingProof | Finding::OtherText(_) | Finding::Verified => false,
         }
     }
 
@@ -284,7 +286,7 @@ fn request(
         model: exam.model().id(),
         epoch,
         nonce: std::array::from_fn(|i| nonce[i]),
-        input: input.to_vec(),
+        input: Input::Numbers(input.to_vec()),
     };
     Signed::new(body, &chain.genesis, validator)
 }
@@ -300,17 +302,22 @@ fn respond(
         miner: miner.account(),
         request: request.id(&chain.genesis),
         model: request.body.model,
-        input: input_hash(&request.body.input),
-        output: output.to_vec(),
+        input: request.body.input.hash(),
+        output: Output::Numbers(output.to_vec()),
         proof: proof.map(Hash32::digest),
     };
     Signed::new(body, &chain.genesis, miner)
 }
 
+/// The numbers that a request is about.
+fn numbers(request: &Signed<Request>) -> &[i16] {
+    request.body.input.numbers().unwrap_or_default()
+}
+
 /// The proof of the right answer to a request, bound to it.
 fn prove(chain: &Chain, exam: &Exam, request: &Signed<Request>, output: &[i32]) -> Result<Vec<u8>, SimulationError> {
-    let bound = binding(&chain.genesis, &request.body, request.id(&chain.genesis), output);
-    answer::prove(exam.model(), &bound, &request.body.input, output).map_err(|e| SimulationError::Model(e.to_string()))
+    let bound = binding(&chain.genesis, &request.body, request.id(&chain.genesis), output_hash(output));
+    answer::prove(exam.model(), &bound, numbers(request), output).map_err(|e| SimulationError::Model(e.to_string()))
 }
 
 /// A signed request, the signed response to it, and its proof.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use assay_primitives::Signed;
+use assay_primitives::{Signed, task::Output};
 
 use super::*;
 use crate::rpc::fixture::{self, MINER, PAYER, key};
@@ -100,6 +100,11 @@ fn bytes_taken_away_or_added_are_found() {
     assert!(check("").is_err());
 }
 
+fn outputs(receipt: &mut Receipt) -> &mut Vec<i32> {
+    let Output::Numbers(numbers) = &mut receipt.response.body.output else { panic!("a receipt of numbers") };
+    numbers
+}
+
 /// Signs the response again after `change`, as a cheating miner would.
 fn resigned(change: impl FnOnce(&mut Receipt)) -> Receipt {
     let (receipt, genesis) = fixture::receipt();
@@ -113,9 +118,9 @@ fn resigned(change: impl FnOnce(&mut Receipt)) -> Receipt {
 #[test]
 fn what_a_cheating_miner_signs_anew_is_found_by_the_check_it_is_for() {
     let genesis = fixture::receipt().1;
-    let other_output = resigned(|r| r.response.body.output[0] += 1);
+    let other_output = resigned(|r| outputs(r)[0] += 1);
     assert_eq!(failing(&other_output, genesis), "proof");
-    let no_output = resigned(|r| r.response.body.output.truncate(9));
+    let no_output = resigned(|r| outputs(r).truncate(9));
     assert_eq!(failing(&no_output, genesis), "output binding");
     let other_input = resigned(|r| r.response.body.input = Hash32([1; 32]));
     assert_eq!(failing(&other_input, genesis), "input binding");
@@ -189,8 +194,8 @@ fn a_single_partys_key_is_told_of_and_refused_on_demand() {
 fn with_the_model_at_hand_its_run_is_repeated() {
     let (receipt, genesis) = fixture::receipt();
     let with = |model| Demands { model: Some(model), ..Demands::default() };
-    let checks = verify_receipt(receipt, genesis, &with(fixture::digits())).unwrap();
+    let checks = verify_receipt(receipt, genesis, &with(Whole::Exact(fixture::digits()))).unwrap();
     assert_eq!(checks.last().unwrap().name, "re-execution");
     let cnn = Model::from_bytes(include_bytes!("../../../assets/digits-cnn/digits-cnn.assay")).unwrap();
-    assert_eq!(verify_receipt(receipt, genesis, &with(cnn)).unwrap_err().name, "re-execution");
+    assert_eq!(verify_receipt(receipt, genesis, &with(Whole::Exact(cnn))).unwrap_err().name, "re-execution");
 }

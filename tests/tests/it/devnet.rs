@@ -32,19 +32,24 @@ fn three_epochs_pay_the_honest_and_slash_the_tamperer_and_the_books_balance() {
         run(&["devnet", "--epochs", "3", "--json", "--adversaries", "lazy,tamper,copy", "--base-port", "11200"]);
 
     let roots: BTreeSet<_> = report["state_roots"].as_object().unwrap().values().map(Value::to_string).collect();
-    assert_eq!(report["state_roots"].as_object().unwrap().len(), 10, "every node reports its root");
+    assert_eq!(report["state_roots"].as_object().unwrap().len(), 12, "every node reports its root");
     assert_eq!(roots.len(), 1, "all state roots are equal: {}", report["state_roots"]);
     assert_eq!(report["epochs"].as_array().unwrap().len(), 3);
 
     for epoch in report["epochs"].as_array().unwrap() {
-        let honest: Vec<&Value> =
-            epoch["miners"].as_array().unwrap().iter().filter(|m| m["behaviour"] == "honest").collect();
+        let lines = || epoch["miners"].as_array().unwrap().iter();
+        let honest: Vec<&Value> = lines().filter(|m| m["behaviour"] == "honest").collect();
         assert_eq!(honest.len(), 2);
+        assert_eq!(lines().filter(|m| m["behaviour"] == "teller").count(), 2);
         for miner in &honest {
             assert!(number(&miner["proofs_verified"]) >= 1.0, "an honest miner is verified in every epoch: {miner}");
         }
         let (a, b) = (number(&honest[0]["incentive"]), number(&honest[1]["incentive"]));
         assert!((a - b).abs() <= 0.2 * a.max(b), "honest incentives differ by less than a fifth: {a} and {b}");
+    }
+    for teller in miners(&report, "teller") {
+        assert_eq!(number(&teller["proofs_rejected"]), 0.0, "every text is made again and right: {teller}");
+        assert!(number(&teller["responses"]) > 0.0 && teller["responses"] == teller["proofs_verified"], "{teller}");
     }
     for lazy in miners(&report, "lazy").chain(miners(&report, "copy")) {
         assert!(number(&lazy["incentive"]) < 0.05, "{lazy}");
@@ -94,7 +99,7 @@ fn a_start_that_was_killed_at_once_is_made_up_for_by_the_next() {
     first.wait().unwrap();
 
     let report = run(&[&arguments[..], &["--epochs", "1"]].concat());
-    assert_eq!(report["epochs"][0]["miners"].as_array().unwrap().len(), 4, "{report}");
+    assert_eq!(report["epochs"][0]["miners"].as_array().unwrap().len(), 6, "{report}");
     let earned: Vec<f64> = miners(&report, "honest").map(|miner| number(&miner["incentive"])).collect();
     assert!(earned.len() >= 2 && earned.iter().all(|incentive| *incentive > 0.3), "{earned:?}");
     assert_eq!(report["proposals"].as_array().unwrap().len(), 2);

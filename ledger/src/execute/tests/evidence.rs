@@ -1,6 +1,6 @@
 //! Refutations, challenges and answers, with real proofs.
 
-use assay_primitives::{Amount, Hash32, Keypair, Signed};
+use assay_primitives::{Amount, Hash32, Keypair, Signed, task::Output};
 
 use crate::{
     Event, OPEN_CHALLENGES_PER_EPOCH, query,
@@ -78,7 +78,7 @@ fn evidence_must_be_signed_fit_together_and_be_recent() {
     };
     assert!(world.run(&anyone, refute(&other, &response)).unwrap_err().contains("does not answer"));
     let mut forged = response.clone();
-    forged.body.output = vec![9, 9];
+    forged.body.output = Output::Numbers(vec![9, 9]);
     assert!(world.run(&anyone, refute(&request, &forged)).unwrap_err().contains("signature on the response"));
     let mut forged = request.clone();
     forged.signature = assay_primitives::Signature::EMPTY;

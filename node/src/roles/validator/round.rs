@@ -13,7 +13,6 @@ use std::{
 };
 
 use assay_chain_spec::Params;
-use assay_inference::ExactEngine;
 use assay_ledger::{
     StoreError, audit,
     records::{Chain, MinerRecord},
@@ -28,7 +27,7 @@ use tokio::task::JoinSet;
 
 use super::{
     sheets::Kept,
-    task::{Bench, Board, Done, Exchange, Stage, Task, silence},
+    task::{Bench, Board, Done, Exchange, Stage, Subject, Task, silence},
 };
 
 /// Where in an epoch the next block stands.
@@ -68,7 +67,7 @@ struct Planned {
     subnet: SubnetId,
     miner: AccountId,
     endpoint: Endpoint,
-    engine: Arc<ExactEngine>,
+    subject: Subject,
     index: u32,
 }
 
@@ -116,7 +115,7 @@ impl Round {
     }
 
     /// Plans the tasks of newly seen miners, spread over what is left of the time for sending, the miners taking turns.
-    pub(super) fn plan(&mut self, clock: Clock, subnet: SubnetId, engine: &Arc<ExactEngine>, miners: &[MinerRecord]) {
+    pub(super) fn plan(&mut self, clock: Clock, subnet: SubnetId, subject: &Subject, miners: &[MinerRecord]) {
         // The first block of an epoch is news to some miners a moment later than to this node.
         let from = clock.position.max(1);
         let span = clock.sending().saturating_sub(from);
@@ -133,7 +132,7 @@ impl Round {
                     subnet,
                     miner: miner.operator,
                     endpoint: miner.endpoint.clone(),
-                    engine: Arc::clone(engine),
+                    subject: subject.clone(),
                     index: u32::try_from(index).unwrap_or(u32::MAX),
                 });
             }
@@ -149,12 +148,12 @@ impl Round {
     ) -> Result<(), StoreError> {
         let mut asked = BTreeMap::new();
         for planned in &self.planned {
-            let model = planned.engine.model().id();
+            let model = planned.subject.model();
             if let Entry::Vacant(entry) = asked.entry((planned.subnet, model)) {
                 entry.insert(served(planned.subnet, &model)?);
             }
         }
-        self.planned.retain(|planned| asked[&(planned.subnet, planned.engine.model().id())]);
+        self.planned.retain(|planned| asked[&(planned.subnet, planned.subject.model())]);
         Ok(())
     }
 
@@ -165,7 +164,7 @@ impl Round {
                 subnet: next.subnet,
                 miner: next.miner,
                 endpoint: next.endpoint,
-                engine: next.engine,
+                subject: next.subject,
                 index: next.index,
                 params: Arc::clone(&self.params),
                 seed: Arc::clone(&self.seed),
@@ -255,13 +254,13 @@ mod tests {
         let chain = TestChain::new(Params::dev());
         chain.register(&key(10)).await;
         let miners = query::miners(&*chain.view(), SUBNET).unwrap();
-        let engine = Arc::new(ExactEngine::from(digits().clone()));
+        let subject = Subject::Exact(Arc::new(assay_inference::ExactEngine::from(digits().clone())));
         let seed = EpochSeed { genesis: Hash32::ZERO, randomness: Hash32::ZERO, secret: Hash32::ZERO, epoch: 1 };
         let mut round = Round::new(Params::dev(), seed);
-        round.plan(Clock { position: 1, length: 20 }, SUBNET, &engine, &miners);
+        round.plan(Clock { position: 1, length: 20 }, SUBNET, &subject, &miners);
         let planned = round.planned.len();
         assert_eq!(planned as u64, Params::dev().tasks_per_epoch);
-        round.drop_retired(|subnet, model| Ok(subnet == SUBNET && *model == engine.model().id())).unwrap();
+        round.drop_retired(|subnet, model| Ok(subnet == SUBNET && *model == subject.model())).unwrap();
         assert_eq!(round.planned.len(), planned);
         round.drop_retired(|_, _| Ok(false)).unwrap();
         assert!(round.planned.is_empty());

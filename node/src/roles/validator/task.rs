@@ -10,10 +10,14 @@ use assay_chain_spec::Params;
 use assay_inference::{ExactEngine, class_of};
 use assay_ledger::tx::Endpoint;
 use assay_primitives::{
-    AccountId, Hash32, Keypair, Score, Signed,
-    task::{Request, Response, SubnetId},
+    AccountId, Hash32, Keypair, ModelId, Score, Signed,
+    task::{Input, Request, Response, SubnetId},
 };
-use assay_scoring::{Answered, CanarySet, EpochSeed, Evidence, ProofOutcome, Scorer, Verdict};
+use assay_scoring::{
+    Answered, CanarySet, EpochSeed, Evidence, ProofOutcome, Scorer, Verdict,
+    tasks::{Asked, TaskSource},
+    text::{Models, Trained},
+};
 use rand::{RngCore as _, rngs::OsRng};
 use tokio::sync::Semaphore;
 
@@ -23,6 +27,7 @@ use crate::{
         Asker, RoleMetrics,
         check::{Checked, Finding, Unusable, check},
     },
+    texts::Texts,
 };
 
 /// Pause before a miner that was busy for a moment is asked again.
@@ -38,7 +43,33 @@ pub(super) struct Bench {
     pub(super) asks: Semaphore,
     /// Verifications at once.
     pub(super) verifiers: Semaphore,
+    /// The language models that this node has the files of.
+    pub(super) texts: Texts,
+    /// What text tasks are drawn from, and what was drawn before.
+    pub(super) source: TaskSource,
+    pub(super) asked: Mutex<Asked>,
+    /// What texts are judged by.
+    pub(super) trained: Trained,
+    pub(super) models: Models,
     pub(super) metrics: RoleMetrics,
+}
+
+/// What a miner is asked about.
+#[derive(Clone)]
+pub(super) enum Subject {
+    /// A canary, by an exact model.
+    Exact(Arc<ExactEngine>),
+    /// A question with a known answer, by a language model.
+    Text(ModelId),
+}
+
+impl Subject {
+    pub(super) fn model(&self) -> ModelId {
+        match self {
+            Subject::Exact(engine) => engine.model().id(),
+            Subject::Text(model) => *model,
+        }
+    }
 }
 
 /// One question to one miner.
@@ -46,7 +77,7 @@ pub(super) struct Task {
     pub(super) subnet: SubnetId,
     pub(super) miner: AccountId,
     pub(super) endpoint: Endpoint,
-    pub(super) engine: Arc<ExactEngine>,
+    pub(super) subject: Subject,
     /// Its number among the miner's tasks of the epoch.
     pub(super) index: u32,
     pub(super) params: Arc<Params>,
@@ -128,14 +159,14 @@ pub(super) fn silence() -> Verdict {
 }
 
 impl Bench {
-    fn request(&self, task: &Task, input: Vec<i16>) -> Signed<Request> {
+    pub(super) fn request(&self, task: &Task, input: Input) -> Signed<Request> {
         let mut nonce = [0; 16];
         OsRng.fill_bytes(&mut nonce);
         let body = Request {
             requester: self.key.account(),
             miner: task.miner,
             subnet: task.subnet,
-            model: task.engine.model().id(),
+            model: task.subject.model(),
             epoch: task.seed.epoch,
             nonce,
             input,
@@ -163,7 +194,13 @@ impl Bench {
 
     /// Runs a task to its end.
     pub(super) async fn run(self: Arc<Self>, task: Task, board: Board) -> Done {
-        let outcome = match self.attempt(&task, &board).await {
+        let attempt = async {
+            match &task.subject {
+                Subject::Exact(engine) => self.attempt(&task, engine, &board).await,
+                Subject::Text(model) => self.attempt_text(&task, *model, &board).await,
+            }
+        };
+        let outcome = match attempt.await {
             Ok(outcome) => outcome,
             Err(reason) => Outcome::LeftOut(reason),
         };
@@ -171,12 +208,12 @@ impl Bench {
         Done { subnet: task.subnet, miner: task.miner, index: task.index, outcome }
     }
 
-    async fn attempt(&self, task: &Task, board: &Board) -> Result<Outcome, String> {
+    async fn attempt(&self, task: &Task, engine: &Arc<ExactEngine>, board: &Board) -> Result<Outcome, String> {
         let turn = self.asks.acquire().await.map_err(|e| e.to_string())?;
         let canary = self.canaries.task(&task.seed, &task.miner, task.index);
         let pixels: Vec<f32> = canary.pixels.iter().map(|p| f32::from(*p)).collect();
-        let input = task.engine.quantise(&pixels).map_err(|e| e.to_string())?;
-        let request = self.request(task, input);
+        let input = engine.quantise(&pixels).map_err(|e| e.to_string())?;
+        let request = self.request(task, Input::Numbers(input));
         board.set(task, Stage::Asked(Instant::now()));
         self.metrics.validator_tasks.inc();
         let silent = Outcome::Judged { verdict: silence(), exchange: None };
@@ -190,7 +227,7 @@ impl Bench {
         };
         board.set(task, Stage::Checking);
         drop(turn);
-        let checked = match self.check(task, &request, reply).await? {
+        let checked = match self.check(engine, &request, reply).await? {
             Ok(checked) => checked,
             Err(Unusable::Input(reason)) => return Err(reason),
             Err(unusable) => {
@@ -203,12 +240,12 @@ impl Bench {
 
     async fn check(
         &self,
-        task: &Task,
+        engine: &Arc<ExactEngine>,
         request: &Signed<Request>,
         reply: Reply,
     ) -> Result<Result<Checked, Unusable>, String> {
         let _core = self.verifiers.acquire().await.map_err(|e| e.to_string())?;
-        let (genesis, engine, request) = (self.genesis, Arc::clone(&task.engine), request.clone());
+        let (genesis, engine, request) = (self.genesis, Arc::clone(engine), request.clone());
         let checked = tokio::task::spawn_blocking(move || check(&genesis, &engine, &request, reply));
         checked.await.map_err(|e| format!("checking an answer failed: {e}"))
     }
@@ -221,9 +258,9 @@ impl Bench {
             Finding::MissingProof => ProofOutcome::Missing,
             // No proof of a false statement holds; there is no need to try.
             Finding::WrongOutput if proof.is_some() => ProofOutcome::Invalid,
-            Finding::WrongOutput => ProofOutcome::Missing,
+            Finding::WrongOutput | Finding::OtherText(_) => ProofOutcome::Missing,
         };
-        let output = response.body.output.clone();
+        let output = response.body.output.numbers().unwrap_or_default().to_vec();
         let answer = Some(Answered { class: class_of(&output), output, proof: outcome, latency_ms });
         let verdict = Scorer::from_params(&task.params).judge(&Evidence { label: Some(label), expected, answer });
         self.metrics.validator_responses.inc();

@@ -1,0 +1,173 @@
+//! Training of the scorer's parts, on items that are not measured on.
+
+use assay_scoring::text::{
+    Calibration, Corruption, Embedder, Fluency, FluencyTraining, HeadTraining, LanguageModel, MeaningCalibrations,
+    Preference, Reading, RewardHead, Trained, added, models::cosine,
+};
+use rand::{SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Result,
+    attacks::FLATTERY,
+    bench::{Lm, Remembering},
+    dictionary::Item,
+};
+
+/// Of all that is drawn in training.
+const SEED: u64 = 20_250_101;
+/// Share of honest answers that the head gives less than the full mark.
+const USUAL: f64 = 0.8;
+/// Other items' answers that each answer is preferred to.
+const OTHERS: usize = 24;
+
+/// A prompt with its true answer and bad ones, as vectors.
+struct Vectors {
+    prompt: Vec<f32>,
+    truth: Vec<f32>,
+    bad: Vec<Vec<f32>>,
+}
+
+/// Bad answers that fluency says little about. What breaks the order of words is for fluency to find: the head would
+/// learn faint traces of it, and less of what an answer means.
+fn spoilt(item: &Item, rng: &mut ChaCha8Rng) -> Vec<String> {
+    let elsewhere: Vec<&str> = FLATTERY.iter().flat_map(|t| t.split(' ')).collect();
+    let mut make = |kind: Corruption, text: &str| kind.apply(text, &elsewhere, rng);
+    let stuffed = format!("{} {} {}", item.word, item.others.join(" "), item.gloss);
+    [
+        Some(item.prompt()),
+        make(Corruption::Stuffed, &stuffed),
+        FLATTERY.iter().step_by(2).copied().collect::<Vec<_>>().choose(rng).map(|t| (*t).to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// An answer's vector as the judge takes it.
+fn answer(prompt: &str, text: &str, embedder: &Remembering) -> Result<Vec<f32>> {
+    Ok(embedder.embed(&added(&Reading::new(prompt), &Reading::new(text)))?)
+}
+
+fn vectors(items: &[Item], embedder: &Remembering, rng: &mut ChaCha8Rng) -> Result<Vec<Vectors>> {
+    let mut all = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        // Spoilt texts cost an embedding each, other items' answers none.
+        let bad = if at % 4 == 0 { spoilt(item, rng) } else { vec![item.prompt()] };
+        all.push(Vectors {
+            prompt: embedder.embed(&item.prompt())?,
+            truth: answer(&item.prompt(), &item.gloss, embedder)?,
+            bad: bad.iter().map(|t| answer(&item.prompt(), t, embedder)).collect::<Result<_>>()?,
+        });
+    }
+    Ok(all)
+}
+
+/// An answer that a climber made of another to please the scorer.
+pub(crate) struct Climbed {
+    /// The question.
+    pub(crate) prompt: String,
+    /// Its true answer.
+    pub(crate) truth: String,
+    /// Where the climber started.
+    pub(crate) start: String,
+    /// Where it came to.
+    pub(crate) end: String,
+}
+
+/// What is learned from.
+pub(crate) struct Lessons<'a> {
+    /// Texts that read like language.
+    pub(crate) texts: &'a [String],
+    /// Items to train on.
+    pub(crate) items: &'a [Item],
+    /// Items to calibrate on.
+    pub(crate) others: &'a [Item],
+    /// Answers made to please an earlier scorer.
+    pub(crate) climbed: &'a [Climbed],
+}
+
+/// Trains and calibrates.
+pub(crate) fn learn(lessons: &Lessons<'_>, embedder: &Remembering, lm: Option<&Lm>) -> Result<Trained> {
+    let Lessons { texts, items, others, climbed } = *lessons;
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let mut texts = texts.to_vec();
+    texts.shuffle(&mut rng);
+    let started = std::time::Instant::now();
+    let edited: Vec<(String, String)> = climbed.iter().map(|c| (c.start.clone(), c.end.clone())).collect();
+    let fluency = Fluency::train(&texts, &edited, FluencyTraining { seed: SEED, bits: 18, rounds: 3 })
+        .ok_or("too few texts to learn fluency from")?;
+    println!("fluency: {} texts, {:.0} s", texts.len(), started.elapsed().as_secs_f64());
+    let started = std::time::Instant::now();
+    let known = vectors(items, embedder, &mut rng)?;
+    println!("embeddings of {} items, {:.0} s", items.len(), started.elapsed().as_secs_f64());
+    let started = std::time::Instant::now();
+    let mut pairs = Vec::new();
+    for v in &known {
+        let pair = |worse| Preference { prompt: &v.prompt, better: &v.truth, worse };
+        pairs.extend(v.bad.iter().map(|bad| pair(bad)));
+        pairs.extend(known.choose_multiple(&mut rng, OTHERS).map(|other| pair(&other.truth)));
+    }
+    let ends = climbed.iter().map(|c| {
+        let vector = |text| answer(&c.prompt, text, embedder);
+        Ok([embedder.embed(&c.prompt)?, vector(&c.truth)?, vector(&c.start)?, vector(&c.end)?])
+    });
+    let ends: Vec<[Vec<f32>; 4]> = ends.collect::<Result<_>>()?;
+    for [prompt, truth, start, end] in &ends {
+        let pair = |better| Preference { prompt, better, worse: end };
+        pairs.extend([pair(truth), pair(truth), pair(start), pair(start)]);
+    }
+    let training = HeadTraining { seed: SEED, members: 4, rounds: 6, decay: 1e-3 };
+    let mut head = RewardHead::train(&pairs, training).ok_or("no pairs to learn rewards from")?;
+    println!("head: {} pairs, {:.0} s", pairs.len(), started.elapsed().as_secs_f64());
+    let fresh = vectors(others, embedder, &mut rng)?;
+    let reward = |p: &[f32], a: &[f32]| head.reward(p, a).unwrap_or(f64::MIN);
+    let honest: Vec<f64> = fresh.iter().map(|v| reward(&v.prompt, &v.truth)).collect();
+    let bad: Vec<f64> = fresh
+        .iter()
+        .flat_map(|v| {
+            let other = fresh.choose_multiple(&mut rng, 3).map(|o| reward(&v.prompt, &o.truth)).collect::<Vec<_>>();
+            v.bad.iter().map(|b| reward(&v.prompt, b)).chain(other).collect::<Vec<_>>()
+        })
+        .collect();
+    head.calibration = Calibration::fit(&honest, &bad, USUAL).ok_or("the head prefers bad answers")?;
+    let calibrations = calibrations(&fresh, others, embedder, lm)?;
+    println!("calibrations: head {:?}\n  fluency {:?}\n  {calibrations:?}", head.calibration, fluency.calibration);
+    Ok(Trained { fluency, head, calibrations })
+}
+
+fn calibrations(
+    fresh: &[Vectors],
+    items: &[Item],
+    embedder: &Remembering,
+    lm: Option<&Lm>,
+) -> Result<MeaningCalibrations> {
+    let next = |at: usize| (at + 1) % fresh.len();
+    let honest: Vec<f64> = fresh.iter().map(|v| cosine(&v.prompt, &v.truth)).collect();
+    let bad: Vec<f64> = (0..fresh.len()).map(|i| cosine(&fresh[i].prompt, &fresh[next(i)].truth)).collect();
+    let relevance = Calibration::fit(&honest, &bad, 0.5).ok_or("answers are no nearer to their prompts than others")?;
+    // Two clauses of a gloss say the same in other words.
+    let (mut honest, mut bad) = (Vec::new(), Vec::new());
+    for (at, item) in items.iter().enumerate() {
+        let clauses: Vec<&str> = item.gloss.split("; ").filter(|c| c.split(' ').count() >= 3).collect();
+        if let [first, second] = clauses[..] {
+            let first = embedder.embed(first)?;
+            honest.push(cosine(&first, &embedder.embed(second)?));
+            bad.extend((1..4).map(|step| cosine(&first, &fresh[(at + step) % fresh.len()].truth)));
+        }
+    }
+    let nearness = Calibration::fit(&honest, &bad, 0.8).ok_or("too few glosses in two clauses")?;
+    // Without a model, what is usual of small ones: half a nat for each token is much.
+    let mut information = Calibration { centre: 0.15, width: 0.1, full: 0.4 };
+    if let Some(lm) = lm {
+        let of = |p: &Item, a: &Item| lm.likelihood(&p.prompt(), &a.gloss).map(|l| l.information());
+        let honest: Vec<f64> = items.iter().map(|i| of(i, i)).collect::<std::result::Result<_, _>>()?;
+        let bad: Vec<f64> =
+            (0..items.len()).map(|i| of(&items[i], &items[next(i)])).collect::<std::result::Result<_, _>>()?;
+        information =
+            Calibration::fit(&honest, &bad, 0.5).ok_or("the language model finds no information in answers")?;
+    }
+    // OpenAssistant's rewards of good answers lie about 1 to 5, of bad ones below 0.
+    let reward = Calibration { centre: 0.0, width: 1.0, full: 2.0 };
+    Ok(MeaningCalibrations { relevance, nearness, information, reward })
+}

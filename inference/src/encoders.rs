@@ -1,0 +1,84 @@
+//! Encoders: texts to vectors, and answers to rewards.
+//!
+//! The models are `candle-transformers`' BERT and DeBERTa v2 (whose graph v3 shares), read from folders as Hugging Face
+//! has them. They are loaded and run behind a guard: a file that makes them panic gives an error.
+
+mod embedder;
+mod reward;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
+use serde::de::DeserializeOwned;
+use tokenizers::Tokenizer;
+
+pub use embedder::{Embedded, Embedder};
+pub use reward::RewardModel;
+
+/// Why an encoder does not load, or does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    /// A file could not be read.
+    #[error("{file}: {reason}")]
+    File {
+        /// Its path.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The model cannot be built of these files.
+    #[error("the model: {0}")]
+    Model(String),
+    /// A text that cannot be taken.
+    #[error("text {at}: {reason}")]
+    Text {
+        /// Its position, from 0.
+        at: usize,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl EncoderError {
+    /// True if another text could have worked.
+    pub fn is_callers_fault(&self) -> bool {
+        matches!(self, Self::Text { .. })
+    }
+}
+
+/// Runs what might panic on malformed weights.
+fn guarded<T>(f: impl FnOnce() -> candle_core::Result<T>) -> Result<T, EncoderError> {
+    catch_unwind(AssertUnwindSafe(f))
+        .map_err(|_| EncoderError::Model("its tensors make no sense together".to_owned()))?
+        .map_err(|e| EncoderError::Model(e.to_string()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
+    std::fs::read(path).map_err(|e| EncoderError::File { file: path.display().to_string(), reason: e.to_string() })
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EncoderError> {
+    serde_json::from_slice(&read(path)?)
+        .map_err(|e| EncoderError::File { file: path.display().to_string(), reason: e.to_string() })
+}
+
+fn weights(folder: &Path) -> Result<VarBuilder<'static>, EncoderError> {
+    let bytes = read(&folder.join("model.safetensors"))?;
+    guarded(|| VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu))
+}
+
+/// The folder's tokenizer, which cuts longer texts, if so it shall.
+fn tokenizer(folder: &Path, cut_at: Option<usize>) -> Result<Tokenizer, EncoderError> {
+    let path = folder.join("tokenizer.json");
+    let wrong = |reason: String| EncoderError::File { file: path.display().to_string(), reason };
+    let mut tokenizer = Tokenizer::from_bytes(read(&path)?).map_err(|e| wrong(e.to_string()))?;
+    tokenizer
+        .with_truncation(cut_at.map(|max_length| tokenizers::TruncationParams { max_length, ..Default::default() }))
+        .map_err(|e| wrong(e.to_string()))?;
+    tokenizer.with_padding(None);
+    Ok(tokenizer)
+}

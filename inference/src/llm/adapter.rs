@@ -1,0 +1,163 @@
+//! Low-rank adapters (LoRA; Hu et al., 2021): `y += scale * B (A x)` for the rows of the requests that ask for one.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{
+    config::{Config, Family},
+    lanes::LANES,
+    matrix::{Form, Matrix, MatrixError, Output, Panels, Rows, Then, products},
+    source::{LoadError, Tensors},
+    threads::Threads,
+};
+
+/// The linear maps of a layer that an adapter may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Query,
+    Key,
+    Value,
+    Output,
+    Gate,
+    Up,
+    Down,
+}
+
+impl Place {
+    const ALL: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+
+    /// Its name in a layer of the `transformers` library.
+    fn name(self, family: Family) -> &'static str {
+        let phi = family == Family::Phi2;
+        match self {
+            Self::Query => "self_attn.q_proj",
+            Self::Key => "self_attn.k_proj",
+            Self::Value => "self_attn.v_proj",
+            Self::Output if phi => "self_attn.dense",
+            Self::Output => "self_attn.o_proj",
+            Self::Gate => "mlp.gate_proj",
+            Self::Up if phi => "mlp.fc1",
+            Self::Up => "mlp.up_proj",
+            Self::Down if phi => "mlp.fc2",
+            Self::Down => "mlp.down_proj",
+        }
+    }
+
+    /// Outputs and inputs.
+    fn shape(self, c: &Config) -> (usize, usize) {
+        match self {
+            Self::Query => (c.query_width(), c.hidden),
+            Self::Key | Self::Value => (c.kv_width(), c.hidden),
+            Self::Output => (c.hidden, c.query_width()),
+            Self::Gate | Self::Up => (c.feed_forward, c.hidden),
+            Self::Down => (c.hidden, c.feed_forward),
+        }
+    }
+}
+
+/// `adapter_config.json` of the `peft` library.
+#[derive(Deserialize)]
+struct AdapterConfig {
+    r: usize,
+    lora_alpha: f32,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    bias: Option<String>,
+    #[serde(default)]
+    modules_to_save: Option<Vec<String>>,
+}
+
+/// The largest rank: beyond it a model of its own is the better way.
+const MAX_RANK: usize = 1024;
+
+/// `B A`, with `A` of `rank x inputs` and `B` of `outputs x rank`, the scale in `B`.
+#[derive(Debug)]
+pub(crate) struct LowRank {
+    pub(crate) a: Matrix,
+    pub(crate) b: Matrix,
+}
+
+/// Changes to a network's layers.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    /// By layer, then by [`Place`].
+    pub(crate) layers: Vec<[Option<LowRank>; 7]>,
+}
+
+impl Adapter {
+    /// Reads a folder with `adapter_config.json` and `adapter_model.safetensors` for a model.
+    ///
+    /// # Errors
+    /// [`LoadError`], naming file and tensor; also if a tensor is for a part that the model does not have.
+    pub(crate) fn load(folder: &Path, config: &Config) -> Result<Self, LoadError> {
+        let path = folder.join("adapter_config.json");
+        let malformed = |reason: String| LoadError::Malformed { path: path.clone(), reason };
+        let text = std::fs::read_to_string(&path).map_err(|source| LoadError::Io { path: path.clone(), source })?;
+        let own: AdapterConfig = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
+        if own.use_dora || own.bias.is_some_and(|b| b != "none") || own.modules_to_save.is_some_and(|m| !m.is_empty()) {
+            return Err(malformed("only low-rank changes are supported: no DoRA, biases or saved modules".to_owned()));
+        }
+        if !(1..=MAX_RANK).contains(&own.r) || !own.lora_alpha.is_finite() {
+            return Err(malformed(format!("`r` lies in 1 to {MAX_RANK} and `lora_alpha` is a number")));
+        }
+        let rank = own.r as f32;
+        let scale = own.lora_alpha / if own.use_rslora { rank.sqrt() } else { rank };
+        let tensors = Tensors::open(vec![folder.join("adapter_model.safetensors")])?;
+        let mut used = 0;
+        let mut layers = Vec::new();
+        for layer in 0..config.layers {
+            let mut places: [Option<LowRank>; 7] = std::array::from_fn(|_| None);
+            for place in Place::ALL {
+                let name = format!("base_model.model.model.layers.{layer}.{}", place.name(config.family));
+                let (a_name, b_name) = (format!("{name}.lora_A.weight"), format!("{name}.lora_B.weight"));
+                if !tensors.has(&a_name) && !tensors.has(&b_name) {
+                    continue;
+                }
+                let (outputs, inputs) = place.shape(config);
+                let a = tensors.matrix(&a_name, own.r, inputs, 0..own.r, None, Some(Form::F32))?;
+                let b: Vec<f32> = tensors.floats(&b_name, &[outputs, own.r])?.into_iter().map(|w| w * scale).collect();
+                let weights = |source: MatrixError| LoadError::Weights { tensor: b_name.clone(), source };
+                let b = Matrix::from_floats(Form::F32, outputs, own.r, &b).map_err(weights)?;
+                places[place as usize] = Some(LowRank { a, b });
+                used += 2;
+            }
+            layers.push(places);
+        }
+        if used != tensors.entries().len() {
+            let reason =
+                format!("{} tensors are there, {used} of them are for parts of this model", tensors.entries().len());
+            return Err(malformed(reason));
+        }
+        Ok(Self { layers })
+    }
+
+    /// Adds this adapter's part to the products of `rows`.
+    pub(crate) fn add(
+        &self,
+        threads: &Threads,
+        layer: usize,
+        place: Place,
+        from: &Rows,
+        rows: &[usize],
+        to: &mut Panels,
+    ) {
+        let Some(change) = &self.layers[layer][place as usize] else { return };
+        let chosen = from.chosen(rows);
+        let (mut low, mut out) = (Panels::default(), Panels::default());
+        low.reset(rows.len(), change.a.outputs());
+        products(threads, &chosen, &mut [Output { matrix: &change.a, bias: None, then: Then::Put, out: &mut low }]);
+        let low = low.rows();
+        out.reset(rows.len(), change.b.outputs());
+        products(threads, &low, &mut [Output { matrix: &change.b, bias: None, then: Then::Put, out: &mut out }]);
+        for (at, row) in rows.iter().enumerate() {
+            for panel in 0..out.width().div_ceil(LANES) {
+                let from = *out.lanes(at, panel);
+                to.lanes_mut(*row, panel).iter_mut().zip(from).for_each(|(to, x)| *to += x);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `assay serve` and `assay run`: models on this machine, without a chain.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use assay_inference::{
+    encoders::Embedder,
+    llm::{Event, Form, GenerateRequest, KvForm, Llm, LoadOptions, Sampling},
+};
+use clap::{Args, ValueEnum};
+use eyre::{WrapErr as _, bail, eyre};
+use serde_json::json;
+
+use super::global::{Global, pairs};
+use crate::{
+    openai::{
+        backend::Local,
+        keys::Keys,
+        server::{self, ServerOptions},
+    },
+    web::Tls,
+};
+
+/// How weights are kept in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Precision {
+    /// As in the files.
+    Stored,
+    /// Single precision.
+    F32,
+    /// Half precision.
+    F16,
+    /// Eight bits with a scale for each 32.
+    Q8,
+}
+
+/// How a language model is loaded.
+#[derive(Args, Debug)]
+pub(super) struct Loading {
+    /// How weights are kept; quantised files stay as they are.
+    #[arg(long, value_enum, default_value_t = Precision::Stored)]
+    precision: Precision,
+    /// Positions of a sequence [default: what the model was trained for, up to 8192].
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
+    /// Threads [default: all cores but one].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Memory for keys and values, in MiB [default: 256].
+    #[arg(long, value_name = "MIB")]
+    cache: Option<u64>,
+}
+
+impl Loading {
+    fn options(&self) -> LoadOptions {
+        LoadOptions {
+            form: match self.precision {
+                Precision::Stored => None,
+                Precision::F32 => Some(Form::F32),
+                Precision::F16 => Some(Form::F16),
+                Precision::Q8 => Some(Form::Q8),
+            },
+            threads: self.threads,
+            context: self.context,
+            kv_bytes: self.cache.map(|mib| mib << 20),
+            kv_form: KvForm::F16,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    /// Language models: folders as Hugging Face has them, or GGUF files. `NAME=PATH` gives one a name of its own.
+    #[arg(value_name = "MODEL", required_unless_present = "embed")]
+    models: Vec<String>,
+    /// A sentence encoder for embeddings: a folder with a BERT. `NAME=PATH` gives it a name of its own.
+    #[arg(long, value_name = "MODEL")]
+    embed: Vec<String>,
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    listen: SocketAddr,
+    /// A file of keys, as `assay gateway key` makes it; without one nobody needs a key.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// An origin whose pages may call the API; `*` is any.
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Vec<String>,
+    /// A chain of certificates in PEM, to be called by HTTPS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    loading: Loading,
+}
+
+/// A model's name and path.
+fn named(argument: &str) -> eyre::Result<(String, PathBuf)> {
+    if let Some((name, path)) = argument.split_once('=') {
+        return Ok((name.to_owned(), path.into()));
+    }
+    let path = PathBuf::from(argument);
+    let name = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+    Ok((name.ok_or_else(|| eyre!("`{argument}` has no name; say NAME={argument}"))?, path))
+}
+
+fn load(path: &Path, loading: &Loading) -> eyre::Result<Llm> {
+    Llm::load(path, &loading.options()).wrap_err_with(|| format!("cannot load {}", path.display()))
+}
+
+pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> {
+    let mut local = Local::default();
+    let mut names = Vec::new();
+    for argument in &command.models {
+        let (name, path) = named(argument)?;
+        global.hint(format!("loading {name} from {}", path.display()));
+        let llm = load(&path, &command.loading)?;
+        local.add_llm(&name, llm);
+        names.push(name);
+    }
+    for argument in &command.embed {
+        let (name, path) = named(argument)?;
+        global.hint(format!("loading {name} from {}", path.display()));
+        local.add_embedder(&name, Embedder::load(&path)?);
+        names.push(name);
+    }
+    if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)).map(|(_, n)| n) {
+        bail!("two models have the name `{twice}`; say NAME=PATH");
+    }
+    let keys = command.keys.clone().map_or_else(|| Ok(Keys::none()), Keys::open)?;
+    let tls = match (&command.tls_certificate, &command.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::read(certificate, key).await?),
+        _ => None,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let options = ServerOptions { cors: command.cors.clone(), keys, tls };
+    let server = server::serve(command.listen, Arc::new(local), &options)?;
+    let base = format!("{scheme}://{}/v1", server.local_addr());
+    global.show(&json!({ "base_url": base, "models": names }), || {
+        pairs([("base URL", base.clone()), ("models", names.join(", "))])
+    });
+    tokio::signal::ctrl_c().await?;
+    server.stop().await;
+    Ok(())
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    /// A folder as Hugging Face has it, or a GGUF file.
+    model: PathBuf,
+    /// Ask this one thing and end; without it, lines are read until the end of input.
+    #[arg(value_name = "PROMPT")]
+    prompt: Option<String>,
+    /// 0 takes the likeliest token; more is more varied.
+    #[arg(long, default_value_t = 0.7)]
+    temperature: f32,
+    /// Of the random numbers [default: drawn].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Tokens of an answer at most.
+    #[arg(long, default_value_t = 512)]
+    max_tokens: usize,
+    #[command(flatten)]
+    loading: Loading,
+}
+
+pub(super) async fn run(global: &Global, command: &Run) -> eyre::Result<()> {
+    let llm = load(&command.model, &command.loading)?;
+    let mut messages = Vec::new();
+    if let Some(prompt) = &command.prompt {
+        messages.push(json!({ "role": "user", "content": prompt }));
+        let text = answer(&llm, command, &messages, !global.json).await?;
+        if global.json {
+            println!("{}", json!({ "text": text }));
+        } else {
+            println!();
+        }
+        return Ok(());
+    }
+    let terminal = io::stdin().is_terminal();
+    loop {
+        if terminal {
+            eprint!("> ");
+            io::stderr().flush()?;
+        }
+        let mut line = String::new();
+        if io::stdin().lock().read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        messages.push(json!({ "role": "user", "content": line.trim() }));
+        let text = answer(&llm, command, &messages, true).await?;
+        println!();
+        messages.push(json!({ "role": "assistant", "content": text }));
+    }
+}
+
+/// The model's answer, shown as it comes.
+async fn answer(llm: &Llm, command: &Run, messages: &[serde_json::Value], show: bool) -> eyre::Result<String> {
+    let template = llm.codec.template().ok_or_else(|| eyre!("the model has no chat template"))?;
+    let prompt = template.render::<_, ()>(messages, None)?;
+    let prompt = llm.codec.encode_as_is(&prompt).map_err(|e| eyre!(e))?;
+    let left = llm.engine.options().context.saturating_sub(prompt.len());
+    if left == 0 {
+        bail!("the conversation has filled the model's context of {} tokens", llm.engine.options().context);
+    }
+    let seed = command.seed.unwrap_or_else(rand::random);
+    let sampling = Sampling { temperature: command.temperature, seed, ..Sampling::default() };
+    let max_tokens = command.max_tokens.min(left);
+    let mut answer =
+        llm.engine.generate(GenerateRequest { prompt, sampling, max_tokens, ..GenerateRequest::default() })?;
+    let mut whole = String::new();
+    let mut say = |text: String| {
+        if show {
+            print!("{text}");
+            let _ = io::stdout().flush();
+        }
+        whole.push_str(&text);
+    };
+    while let Some(event) = answer.next().await {
+        match event {
+            Event::Piece(piece) => say(piece.text),
+            Event::Done { text, .. } => say(text),
+            Event::Failed(error) => return Err(error.into()),
+        }
+    }
+    Ok(whole)
+}

@@ -1,0 +1,315 @@
+//! Who answers: the engines of this process, or miners.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use assay_inference::{
+    encoders::Embedder,
+    llm::{
+        Answer, Constraint, Event, Finish, GenerateError, GenerateRequest, Grammar, Grammars, Llm, Piece, Sampling,
+        TextCodec, Usage,
+    },
+};
+use async_trait::async_trait;
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use tokio::sync::Semaphore;
+
+use super::{error::ApiError, stream::now, wire::ModelCard};
+
+/// What is known of a language model before it is asked.
+#[derive(Clone, Debug)]
+pub struct TextModel {
+    /// Its name in the API.
+    pub name: String,
+    /// Its tokenizer and template.
+    pub codec: TextCodec,
+    /// Makes constraints, where its tokenizer allows.
+    pub grammars: Option<Grammars>,
+    /// Positions.
+    pub context: usize,
+    /// Tokens there are.
+    pub vocabulary: usize,
+    /// Short hash of model, engine and mode: what a seed's text depends on.
+    pub fingerprint: String,
+}
+
+/// What a language model is asked for, checked.
+#[derive(Clone, Debug)]
+pub struct TextRequest {
+    /// Tokens; at least one.
+    pub prompt: Vec<u32>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// The most tokens to draw; at least one, and there is room for them.
+    pub max_tokens: usize,
+    /// Strings that end the text.
+    pub stop: Vec<String>,
+    /// Whether the model's own end is not one.
+    pub ignore_end: bool,
+    /// Log-probabilities wanted: of the token, and of so many of the likeliest.
+    pub logprobs: Option<usize>,
+    /// What the text must be, and the constraint that keeps it so.
+    pub form: Option<(Grammar, Constraint)>,
+    /// Higher goes first.
+    pub priority: i32,
+}
+
+/// An answer under way. Dropping it cancels.
+pub struct Answering {
+    /// What comes of it.
+    pub chunks: BoxStream<'static, Chunk>,
+    /// Where its receipt will be, once it is finished, if it has one.
+    pub receipt: Option<String>,
+}
+
+/// What comes of an answer.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    /// The next token.
+    Piece(Piece),
+    /// The end.
+    Done {
+        /// Text that was held back.
+        text: String,
+        /// Why.
+        finish: Finish,
+        /// Counts.
+        usage: Usage,
+    },
+    /// It will not be finished.
+    Failed(ApiError),
+}
+
+/// Answers requests of the API.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// What can be asked.
+    async fn models(&self) -> Result<Vec<ModelCard>, ApiError>;
+
+    /// A language model by name.
+    async fn text_model(&self, name: &str) -> Result<TextModel, ApiError>;
+
+    /// Asks a language model.
+    async fn generate(&self, model: &TextModel, request: TextRequest) -> Result<Answering, ApiError>;
+
+    /// A receipt of an answer that was finished, in its canonical form.
+    async fn receipt(&self, id: &str) -> Result<String, ApiError>;
+
+    /// Embeddings of texts or tokens by a model of that name, and the tokens they had.
+    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError>;
+
+    /// Whether requests can be served now, and why not.
+    async fn health(&self) -> Result<(), String>;
+
+    /// Adds this backend's metrics to a text in Prometheus' form.
+    fn metrics(&self, text: &mut String);
+}
+
+/// What an embedding is of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EmbedInput {
+    /// A text.
+    Text(String),
+    /// Its tokens.
+    Tokens(Vec<u32>),
+}
+
+/// Models of this process.
+#[derive(Debug)]
+pub struct Local {
+    texts: BTreeMap<String, (Llm, TextModel)>,
+    embedders: BTreeMap<String, Arc<Embedder>>,
+    /// Texts that are embedded at once.
+    embedding: Semaphore,
+    /// Requests for embeddings that may wait.
+    embedding_places: Semaphore,
+    created: u64,
+}
+
+/// Requests for embeddings that may wait or be at work.
+const EMBEDDINGS_WAITING: usize = 64;
+
+impl Default for Local {
+    /// No models yet.
+    fn default() -> Self {
+        Self {
+            texts: BTreeMap::new(),
+            embedders: BTreeMap::new(),
+            embedding: Semaphore::new(1),
+            embedding_places: Semaphore::new(EMBEDDINGS_WAITING),
+            created: now(),
+        }
+    }
+}
+
+impl Local {
+    /// Serves a language model under a name.
+    pub fn add_llm(&mut self, name: &str, llm: Llm) {
+        let model = TextModel {
+            name: name.to_owned(),
+            codec: llm.codec.clone(),
+            grammars: llm.grammars.clone(),
+            context: llm.engine.options().context,
+            vocabulary: llm.config.vocabulary,
+            fingerprint: llm.fingerprint().to_owned(),
+        };
+        self.texts.insert(name.to_owned(), (llm, model));
+    }
+
+    /// Serves a sentence encoder under a name.
+    pub fn add_embedder(&mut self, name: &str, embedder: Embedder) {
+        self.embedders.insert(name.to_owned(), Arc::new(embedder));
+    }
+}
+
+/// Texts of one request that a language model embeds at once.
+const EMBEDDED_AT_ONCE: usize = 16;
+
+/// Vectors by a language model: the directions of the means of its last hidden states.
+///
+/// # Errors
+/// [`ApiError`].
+pub(super) async fn embed_by(llm: &Llm, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
+    let one = |(at, input)| async move {
+        let wrong = |words: String| ApiError::invalid("input", format!("input {at}: {words}"));
+        let tokens = match input {
+            EmbedInput::Text(text) => llm.codec.encode(&text).map_err(wrong)?,
+            EmbedInput::Tokens(tokens) => tokens,
+        };
+        let count = tokens.len();
+        let vector = llm.engine.embed(tokens).await;
+        let vector = vector.map_err(|e| if e.is_callers_fault() { wrong(e.to_string()) } else { e.into() })?;
+        Ok((vector, count))
+    };
+    futures::stream::iter(inputs.into_iter().enumerate()).map(one).buffered(EMBEDDED_AT_ONCE).try_collect().await
+}
+
+impl From<GenerateError> for ApiError {
+    fn from(error: GenerateError) -> Self {
+        let words = error.to_string();
+        match error {
+            GenerateError::Empty => ApiError::invalid("prompt", words),
+            GenerateError::TooLong { .. } => ApiError::too_long("messages", words),
+            GenerateError::Token { .. } => ApiError::invalid("prompt", words),
+            GenerateError::Sampling(e) => ApiError::invalid(e.parameter, words),
+            GenerateError::Adapter(_) => ApiError::invalid("model", words),
+            GenerateError::Resume { .. } => ApiError::internal(words),
+            GenerateError::Constraint(_) => ApiError::invalid("response_format", words),
+            GenerateError::Busy { retry_after, .. } => ApiError::busy(words, retry_after),
+            GenerateError::Deadline => ApiError::timeout(words),
+            GenerateError::Stopped => ApiError::unavailable(words),
+            GenerateError::Internal(_) => ApiError::internal(words),
+        }
+    }
+}
+
+/// An engine's answer as a stream.
+fn chunks(answer: Answer) -> BoxStream<'static, Chunk> {
+    let next = |mut answer: Answer| async move {
+        let chunk = match answer.next().await? {
+            Event::Piece(piece) => Chunk::Piece(piece),
+            Event::Done { text, finish, usage, .. } => Chunk::Done { text, finish, usage },
+            Event::Failed(error) => Chunk::Failed(error.into()),
+        };
+        Some((chunk, answer))
+    };
+    futures::stream::unfold(answer, next).boxed()
+}
+
+#[async_trait]
+impl Backend for Local {
+    async fn models(&self) -> Result<Vec<ModelCard>, ApiError> {
+        let card = |id: &String, max_model_len| ModelCard {
+            id: id.clone(),
+            object: "model",
+            created: self.created,
+            owned_by: "assay".to_owned(),
+            max_model_len,
+        };
+        let texts = self.texts.iter().map(|(id, (_, model))| card(id, Some(model.context)));
+        Ok(texts.chain(self.embedders.keys().map(|id| card(id, None))).collect())
+    }
+
+    async fn text_model(&self, name: &str) -> Result<TextModel, ApiError> {
+        let model = self.texts.get(name).map(|(_, model)| model.clone());
+        model.ok_or_else(|| match self.embedders.contains_key(name) {
+            true => ApiError::invalid("model", format!("`{name}` gives embeddings, not texts: POST /v1/embeddings")),
+            false => ApiError::no_model(name),
+        })
+    }
+
+    async fn generate(&self, model: &TextModel, request: TextRequest) -> Result<Answering, ApiError> {
+        let (llm, _) = self.texts.get(&model.name).ok_or_else(|| ApiError::no_model(&model.name))?;
+        let TextRequest { prompt, sampling, max_tokens, stop, ignore_end, logprobs, form, priority } = request;
+        let request = GenerateRequest {
+            prompt,
+            sampling,
+            max_tokens,
+            stop,
+            ignore_end,
+            logprobs,
+            constraint: form.map(|(_, constraint)| constraint),
+            priority,
+            ..GenerateRequest::default()
+        };
+        Ok(Answering { chunks: chunks(llm.engine.generate(request)?), receipt: None })
+    }
+
+    async fn receipt(&self, _id: &str) -> Result<String, ApiError> {
+        Err(ApiError::no_receipt("answers of this machine's own engines have no receipts: nobody else stands for them"))
+    }
+
+    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
+        if let Some((llm, _)) = self.texts.get(model) {
+            return embed_by(llm, inputs).await;
+        }
+        let embedder = self.embedders.get(model).cloned().ok_or_else(|| ApiError::no_model(model))?;
+        let Ok(_place) = self.embedding_places.try_acquire() else {
+            let words = format!("{EMBEDDINGS_WAITING} requests for embeddings wait already; try again in a moment");
+            return Err(ApiError::busy(words, Duration::from_secs(1)));
+        };
+        let mut all = Vec::with_capacity(inputs.len());
+        for (at, input) in inputs.into_iter().enumerate() {
+            // One text at a time, so that others have their turn, and a client that has gone costs no more.
+            let _turn = self.embedding.acquire().await.map_err(ApiError::internal)?;
+            let embedder = Arc::clone(&embedder);
+            let work = move || match &input {
+                EmbedInput::Text(text) => embedder.embed(at, text),
+                EmbedInput::Tokens(tokens) => embedder.embed_tokens(at, tokens),
+            };
+            let embedded = tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)?;
+            let embedded = embedded.map_err(|e| match e.is_callers_fault() {
+                true => ApiError::invalid("input", e.to_string()),
+                false => ApiError::internal(e),
+            })?;
+            all.push((embedded.vector, embedded.tokens));
+        }
+        Ok(all)
+    }
+
+    async fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn metrics(&self, text: &mut String) {
+        let gauges = [
+            ("kv_cache_usage_perc", "Share of the pages for keys and values that is used"),
+            ("num_preemptions", "Answers that lost their pages to others"),
+        ];
+        for (at, (name, help)) in gauges.iter().enumerate() {
+            let (kind, suffix) = if *name == "num_preemptions" { ("counter", "_total") } else { ("gauge", "") };
+            let _ = writeln!(text, "# HELP vllm:{name} {help}.\n# TYPE vllm:{name} {kind}");
+            for (model, (llm, _)) in &self.texts {
+                let c = llm.engine.counters();
+                let used = c.pages_used.load(Ordering::Relaxed) as f64 / c.pages.load(Ordering::Relaxed).max(1) as f64;
+                let value = [used, c.preemptions.load(Ordering::Relaxed) as f64][at];
+                // Labels are quoted as in Rust, as far as names of models go.
+                let _ = writeln!(text, "vllm:{name}{suffix}{{model_name={model:?}}} {value}");
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Miners as the ones who answer.
+//!
+//! ```text
+//! request ─> the miner that is likely to be done first, among those with a good score ─tokens─> text ─> client
+//!               └─ dead, silent, or false: the next, which goes on after the last token
+//! signed answer ─> kept for its receipt
+//! ```
+//!
+//! An answer is a function of model and request, so another miner goes on where one stopped, and the client cannot tell.
+//! The one that goes on looks at what was said before it; a beginning that two miners refuse was false, and the client is
+//! told so.
+
+mod choice;
+mod telling;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use assay_inference::llm::{self, LoadOptions};
+use assay_ledger::{
+    query,
+    records::{ModelKind, ModelRecord},
+};
+use assay_primitives::{
+    Keypair, ModelId, Signed,
+    receipt::{Receipt, ReceiptProof},
+    task::{Request, Response},
+    text::{self, TextInput},
+};
+use async_trait::async_trait;
+use futures::StreamExt as _;
+
+use super::{
+    backend::{Answering, Backend, EmbedInput, TextModel, TextRequest, embed_by},
+    error::ApiError,
+    stream::{fresh_id, now},
+    wire::ModelCard,
+};
+use crate::{
+    roles::{Asker, ChainView, RoleMetrics},
+    texts::{self, Texts},
+};
+
+use self::choice::Book;
+
+/// Finished answers whose receipts can be asked for.
+const KEPT: usize = 16_384;
+/// Pieces that wait for a slow client.
+const PIECES_WAITING: usize = 64;
+
+/// Makes an answer's receipt at the present height.
+pub type ReceiptMaker =
+    Arc<dyn Fn(Signed<Request>, Signed<Response>, ReceiptProof, Vec<u8>) -> Result<Receipt, String> + Send + Sync>;
+
+/// The network's miners. Clones share everything.
+#[derive(Clone)]
+pub struct Network(Arc<Inner>);
+
+struct Inner {
+    chain: Arc<dyn ChainView>,
+    asker: Arc<dyn Asker>,
+    key: Keypair,
+    texts: Texts,
+    receipt: ReceiptMaker,
+    metrics: RoleMetrics,
+    models: Mutex<BTreeMap<ModelId, TextModel>>,
+    book: Mutex<Book>,
+    finished: Mutex<Finished>,
+    /// Seconds since 1970 at which this gateway started.
+    created: u64,
+}
+
+/// Answers by the names of their receipts, the oldest let go.
+#[derive(Default)]
+struct Finished {
+    order: VecDeque<String>,
+    answers: BTreeMap<String, (Signed<Request>, Signed<Response>)>,
+}
+
+impl Finished {
+    fn keep(&mut self, name: String, answer: (Signed<Request>, Signed<Response>)) {
+        if self.order.len() >= KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.answers.remove(&oldest);
+        }
+        self.order.push_back(name.clone());
+        self.answers.insert(name, answer);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Network {
+    /// A way to the miners that signs requests with `key`, whose account must be a validator's or hold the miners' floor.
+    pub fn new(
+        chain: Arc<dyn ChainView>,
+        asker: Arc<dyn Asker>,
+        key: Keypair,
+        texts: Texts,
+        receipt: ReceiptMaker,
+        metrics: RoleMetrics,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            chain,
+            asker,
+            key,
+            texts,
+            receipt,
+            metrics,
+            models: Mutex::default(),
+            book: Mutex::default(),
+            finished: Mutex::default(),
+            created: now(),
+        }))
+    }
+
+    fn record(&self, name: &str) -> Result<ModelRecord, ApiError> {
+        let view = self.0.chain.snapshot().map_err(ApiError::internal)?;
+        let found = match name.parse::<ModelId>() {
+            Ok(id) => query::model(&*view, &id),
+            Err(_) => query::model_by_name(&*view, name),
+        };
+        let found = found.map_err(ApiError::internal)?.filter(|m| m.kind == ModelKind::Text && m.retired.is_none());
+        found.ok_or_else(|| ApiError::no_model(name))
+    }
+}
+
+/// Of a registered model that this gateway can do nothing with.
+fn unserved(model: &str, reason: &str) -> ApiError {
+    tracing::error!(model, reason, "a registered model cannot be served");
+    ApiError::unavailable(format!("this gateway cannot serve {model}; its log says why"))
+}
+
+#[async_trait]
+impl Backend for Network {
+    async fn models(&self) -> Result<Vec<ModelCard>, ApiError> {
+        let view = self.0.chain.snapshot().map_err(ApiError::internal)?;
+        let models = query::models(&*view).map_err(ApiError::internal)?;
+        let here = models.into_iter().filter(|m| m.kind == ModelKind::Text && m.retired.is_none());
+        let card = |m: ModelRecord| {
+            let bytes = query::model_bytes(&*view, &m.id).map_err(ApiError::internal)?.unwrap_or_default();
+            let committed = text::TextModel::from_bytes(&bytes).map_err(ApiError::internal)?;
+            Ok(ModelCard {
+                id: m.name,
+                object: "model",
+                created: self.0.created,
+                owned_by: m.registrant.map_or_else(|| "genesis".to_owned(), |owner| owner.to_string()),
+                max_model_len: Some(committed.context as usize),
+            })
+        };
+        here.map(card).collect()
+    }
+
+    async fn text_model(&self, name: &str) -> Result<TextModel, ApiError> {
+        let record = self.record(name)?;
+        if let Some(model) = locked(&self.0.models).get(&record.id) {
+            return Ok(TextModel { name: name.to_owned(), ..model.clone() });
+        }
+        let view = self.0.chain.snapshot().map_err(ApiError::internal)?;
+        let bytes = query::model_bytes(&*view, &record.id).map_err(ApiError::internal)?.unwrap_or_default();
+        let committed = text::TextModel::from_bytes(&bytes).map_err(ApiError::internal)?;
+        let (texts, id) = (self.0.texts.clone(), record.id);
+        let looked = tokio::task::spawn_blocking(move || {
+            let path = texts.entrance(&id).map_err(|e| e.to_string())?;
+            let known = llm::survey(&path, &LoadOptions::default()).map_err(|e| e.to_string())?;
+            let codec = known.codec.map_err(|e| e.to_string())?;
+            Ok::<_, String>((codec.grammars(&known.config), codec))
+        });
+        let looked = looked.await.map_err(ApiError::internal)?;
+        let (grammars, codec) = looked.map_err(|reason| unserved(&record.name, &reason))?;
+        let model = TextModel {
+            name: name.to_owned(),
+            codec,
+            grammars,
+            context: committed.context as usize,
+            vocabulary: committed.vocabulary as usize,
+            fingerprint: format!("fp_{}", &record.id.to_string()[..10]),
+        };
+        locked(&self.0.models).insert(record.id, model.clone());
+        Ok(model)
+    }
+
+    async fn generate(&self, model: &TextModel, request: TextRequest) -> Result<Answering, ApiError> {
+        let record = self.record(&model.name)?;
+        let text = TextInput {
+            max_tokens: u32::try_from(request.max_tokens).unwrap_or(u32::MAX),
+            draw: texts::draw(&request.sampling).map_err(|e| ApiError::invalid("temperature", e.to_string()))?,
+            form: request.form.as_ref().map(|(grammar, _)| texts::form(grammar)),
+            stop: request.stop,
+            ignore_end: request.ignore_end,
+            prompt: request.prompt,
+        };
+        let name = fresh_id("receipt");
+        let (pieces, chunks) = tokio::sync::mpsc::channel(PIECES_WAITING);
+        let telling = telling::Telling {
+            network: self.clone(),
+            record,
+            model: model.clone(),
+            text,
+            logprobs: request.logprobs.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
+            receipt: name.clone(),
+            pieces,
+        };
+        // Refused before any text: told as such, with a status of its own.
+        telling.start().await?;
+        let next = |mut chunks: tokio::sync::mpsc::Receiver<_>| async move { chunks.recv().await.map(|c| (c, chunks)) };
+        Ok(Answering { chunks: futures::stream::unfold(chunks, next).boxed(), receipt: Some(name) })
+    }
+
+    async fn receipt(&self, id: &str) -> Result<String, ApiError> {
+        let answer = locked(&self.0.finished).answers.get(id).cloned();
+        let (request, response) = answer.ok_or_else(|| {
+            ApiError::no_receipt(format!(
+                "there is no receipt {id:?}: the answer is not finished, failed, or is among none of the last {KEPT}"
+            ))
+        })?;
+        let view = self.0.chain.snapshot().map_err(ApiError::internal)?;
+        let bytes = query::model_bytes(&*view, &request.body.model).map_err(ApiError::internal)?;
+        let bytes = bytes.ok_or_else(|| ApiError::internal("the bytes of a registered model are missing"))?;
+        let receipt =
+            (self.0.receipt)(request, response, ReceiptProof::Replay {}, bytes).map_err(ApiError::internal)?;
+        Ok(receipt.to_json())
+    }
+
+    /// By this gateway's own copy of the model: nobody else stands for a vector, and none has a receipt.
+    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
+        let record = self.record(model)?;
+        let llm = self.0.texts.ready(record.id).await.map_err(|error| unserved(&record.name, &error.to_string()))?;
+        embed_by(&llm, inputs).await
+    }
+
+    async fn health(&self) -> Result<(), String> {
+        self.0.chain.snapshot().map(drop).map_err(|e| e.to_string())
+    }
+
+    fn metrics(&self, _text: &mut String) {}
+}

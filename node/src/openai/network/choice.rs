@@ -1,0 +1,160 @@
+//! Which miner is asked: the one that is likely to be done first, among those with a good score.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use assay_ledger::records::MinerRecord;
+use assay_primitives::AccountId;
+
+/// What a miner that was never asked is taken to need to its first token.
+const UNKNOWN: Duration = Duration::from_millis(250);
+/// How long a miner that failed is asked only if there is no other.
+const AVOIDED: Duration = Duration::from_secs(30);
+/// Miners below this share of the best one's score are asked only if there is no other.
+const GOOD: f64 = 0.5;
+
+/// What this gateway has seen of the miners.
+#[derive(Debug, Default)]
+pub(super) struct Book(BTreeMap<AccountId, Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    /// Texts that it is telling us.
+    telling: u32,
+    /// To the first token, as a moving average.
+    first: Duration,
+    /// Between frames, as a moving average.
+    gap: Duration,
+    failed: Option<Instant>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { telling: 0, first: UNKNOWN, gap: Duration::ZERO, failed: None }
+    }
+}
+
+/// A moving average over about eight.
+fn average(old: Duration, new: Duration) -> Duration {
+    (old * 7 + new) / 8
+}
+
+impl Book {
+    fn seen(&mut self, miner: &AccountId) -> &mut Seen {
+        self.0.entry(*miner).or_default()
+    }
+
+    /// The best of these to ask now, of which none was tried; `None` if there is none left.
+    pub(super) fn choose<'a>(
+        &mut self,
+        miners: &'a [MinerRecord],
+        tried: &BTreeSet<AccountId>,
+    ) -> Option<&'a MinerRecord> {
+        let best = miners.iter().map(|m| m.score).max()?.to_f64();
+        let mut rank = |miner: &MinerRecord| {
+            let seen = self.seen(&miner.operator);
+            let avoided = seen.failed.is_some_and(|at| at.elapsed() < AVOIDED);
+            let poor = miner.score.to_f64() < best * GOOD;
+            // What one more text would wait, roughly: for its own first token, and for those before it.
+            let wait = seen.first.as_secs_f64() * f64::from(seen.telling + 1) / miner.score.to_f64().max(0.01);
+            (avoided, poor, wait)
+        };
+        let left = miners.iter().filter(|m| !tried.contains(&m.operator));
+        let ranked = left.map(|m| (rank(m), m));
+        ranked.min_by(|(a, _), (b, _)| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))).map(|(_, m)| m)
+    }
+
+    /// A miner was asked for a text.
+    pub(super) fn asked(&mut self, miner: &AccountId) {
+        self.seen(miner).telling += 1;
+    }
+
+    /// It has ended, well or not, or is listened to no longer.
+    pub(super) fn ended(&mut self, miner: &AccountId) {
+        let seen = self.seen(miner);
+        seen.telling = seen.telling.saturating_sub(1);
+    }
+
+    /// Its first token came after so long.
+    pub(super) fn first(&mut self, miner: &AccountId, took: Duration) {
+        let seen = self.seen(miner);
+        (seen.first, seen.failed) = (average(seen.first, took), None);
+    }
+
+    /// A further frame came after so long.
+    pub(super) fn gap(&mut self, miner: &AccountId, took: Duration) {
+        let seen = self.seen(miner);
+        seen.gap = average(seen.gap, took);
+    }
+
+    /// What it told was wrong, or it told nothing.
+    pub(super) fn failed(&mut self, miner: &AccountId) {
+        self.seen(miner).failed = Some(Instant::now());
+    }
+
+    /// How long its silence is nothing to worry about: `least`, or several times what is usual for it.
+    pub(super) fn patience(&mut self, miner: &AccountId, begun: bool, least: Duration) -> Duration {
+        let seen = self.seen(miner);
+        least.max(if begun { seen.gap * 8 } else { seen.first * 4 })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use assay_primitives::{Amount, Score};
+
+    use super::*;
+
+    fn miner(n: u8, score: u64) -> MinerRecord {
+        MinerRecord {
+            operator: AccountId([n; 32]),
+            owner: AccountId([n; 32]),
+            subnet: 2,
+            bond: Amount::asy(1),
+            endpoint: Default::default(),
+            registered: 0,
+            retired: None,
+            slashed: None,
+            score: Score::ratio(score, 100),
+            scored: None,
+            emission: Amount::ZERO,
+            immune_until: 0,
+        }
+    }
+
+    #[test]
+    fn load_is_spread_over_good_miners_and_failures_and_poor_scores_come_last() {
+        let miners = [miner(1, 90), miner(2, 90), miner(3, 20)];
+        let mut book = Book::default();
+        let mut tried = BTreeSet::new();
+        let first = book.choose(&miners, &tried).unwrap().operator;
+        book.asked(&first);
+        let second = book.choose(&miners, &tried).unwrap().operator;
+        assert_ne!(first, second);
+        assert_ne!(second, miners[2].operator);
+        book.failed(&second);
+        assert_eq!(book.choose(&miners, &tried).unwrap().operator, first);
+        tried.insert(first);
+        assert_eq!(book.choose(&miners, &tried).unwrap().operator, miners[2].operator);
+        tried.insert(miners[2].operator);
+        assert_eq!(book.choose(&miners, &tried).unwrap().operator, second);
+        tried.insert(second);
+        assert!(book.choose(&miners, &tried).is_none());
+        assert!(book.choose(&[], &BTreeSet::new()).is_none());
+    }
+
+    #[test]
+    fn a_slow_miner_is_asked_less_and_given_more_time() {
+        let miners = [miner(1, 90), miner(2, 90)];
+        let mut book = Book::default();
+        (0..20).for_each(|_| book.first(&miners[0].operator, Duration::from_secs(2)));
+        assert_eq!(book.choose(&miners, &BTreeSet::new()).unwrap().operator, miners[1].operator);
+        let least = Duration::from_secs(1);
+        assert!(book.patience(&miners[0].operator, false, least) > least);
+        assert_eq!(book.patience(&miners[1].operator, false, least), least);
+        assert_eq!(book.patience(&miners[0].operator, true, least), least);
+    }
+}

@@ -1,0 +1,156 @@
+//! Texts, told as the engine makes them.
+
+use std::time::{Duration, Instant};
+
+use assay_inference::llm::{Answer, Event, GenerateError, GenerateRequest, Piece};
+use assay_ledger::{
+    query,
+    records::{ModelKind, ModelRecord},
+};
+use assay_primitives::{
+    AccountId, Hash32,
+    task::Output,
+    text::{TextInput, TextOutput},
+};
+
+use super::{Miner, malformed, refuse, unavailable};
+use crate::{
+    net::{Frame, InboundText, Logprob, RefusalCode, Reply},
+    texts::{self, TextError},
+};
+
+/// When nobody can want an answer any more: exchanges are closed then.
+const LIMIT: Duration = Duration::from_secs(600);
+/// Most log-probabilities of one token.
+const MAX_LOGPROBS: u8 = 20;
+/// Most tokens in one frame.
+const TOGETHER: usize = 64;
+
+/// A refusal as it is told on a text's stream.
+pub(super) fn frame(reply: Reply) -> Frame {
+    match reply {
+        Reply::Refused { code, reason } => Frame::Refused { code, reason },
+        Reply::Answer { .. } => Frame::refused(RefusalCode::Unavailable, "the miner has trouble of its own"),
+    }
+}
+
+fn refusal(error: GenerateError) -> Reply {
+    let words = error.to_string();
+    match error {
+        GenerateError::Busy { .. } => refuse(RefusalCode::Busy, words),
+        GenerateError::Resume { .. } => refuse(RefusalCode::OtherBeginning, words),
+        error if error.is_callers_fault() => malformed(words),
+        _ => unavailable(words),
+    }
+}
+
+/// What came of an answer that was told to its end.
+struct Told {
+    output: TextOutput,
+    cached: usize,
+}
+
+impl Miner {
+    /// Tells a text.
+    ///
+    /// # Errors
+    /// The refusal to end with.
+    pub(super) async fn try_tell(&self, inbound: &InboundText) -> Result<(), Reply> {
+        let (ask, request) = (&inbound.ask, &inbound.ask.request);
+        let body = &request.body;
+        let model = self.welcome(request, (&self.text_rates, self.config.texts_per_minute))?;
+        let (ModelKind::Text, Some(text)) = (model.kind, body.input.text()) else {
+            return Err(malformed(format!("{} is no language model, or it is not asked for text", model.name)));
+        };
+        let llm = self.config.texts.ready(model.id).await.map_err(|error| match error {
+            TextError::NotHere { .. } => {
+                tracing::error!(%error, "this miner is asked for a model that it does not have");
+                refuse(RefusalCode::UnknownModel, "this miner does not have the model's files")
+            }
+            other => unavailable(other),
+        })?;
+        let wanted = GenerateRequest {
+            resume: ask.resume.clone(),
+            logprobs: ask.logprobs.map(|n| usize::from(n.min(MAX_LOGPROBS))),
+            priority: self.priority(&body.requester).map_err(unavailable)?,
+            deadline: Some(Instant::now() + LIMIT),
+            ..texts::request(&llm, text).map_err(malformed)?
+        };
+        self.take_nonce(body)?;
+        let release = || self.answers().release(body.epoch, body.requester, body.nonce);
+        let answer = llm.engine.generate(wanted).map_err(refusal).inspect_err(|_| release())?;
+        let told = self.stream(inbound, text, answer).await.inspect_err(|_| release())?;
+        let Some(Told { output, cached }) = told else {
+            // Whoever asked is gone; nothing was signed.
+            release();
+            return Ok(());
+        };
+        let response = Box::new(self.sign(request, Output::Text(output), None));
+        self.answers().record(body.epoch, &body.requester, &body.nonce).map_err(unavailable)?;
+        let cached = u32::try_from(cached).unwrap_or(u32::MAX);
+        inbound.say(Frame::Done { response, cached }).await;
+        Ok(())
+    }
+
+    /// Validators go before others: they must be answered within the epoch.
+    fn priority(&self, requester: &AccountId) -> Result<i32, assay_ledger::StoreError> {
+        let view = self.chain.0.snapshot()?;
+        Ok(i32::from(query::validator(&*view, requester)?.is_some_and(|v| !v.tombstoned)))
+    }
+
+    /// Hands the tokens on as they come; `None` if whoever asked has gone.
+    async fn stream(&self, inbound: &InboundText, text: &TextInput, mut answer: Answer) -> Result<Option<Told>, Reply> {
+        let mut tokens = Vec::new();
+        let mut unsaid = inbound.ask.resume.len();
+        let mut pending = Vec::new();
+        loop {
+            let event = match answer.ready() {
+                Some(event) => Some(event),
+                None => {
+                    if !pending.is_empty() && !inbound.say(Frame::Tokens(std::mem::take(&mut pending))).await {
+                        return Ok(None);
+                    }
+                    tokio::select! {
+                        event = answer.next() => event,
+                        () = inbound.closed() => return Ok(None),
+                    }
+                }
+            };
+            match event {
+                Some(Event::Piece(piece)) => {
+                    tokens.push(piece.token);
+                    if unsaid > 0 {
+                        unsaid -= 1;
+                    } else {
+                        pending.push(said(piece));
+                    }
+                    if pending.len() >= TOGETHER && !inbound.say(Frame::Tokens(std::mem::take(&mut pending))).await {
+                        return Ok(None);
+                    }
+                }
+                Some(Event::Done { finish, usage, end, activations, .. }) => {
+                    if !pending.is_empty() && !inbound.say(Frame::Tokens(pending)).await {
+                        return Ok(None);
+                    }
+                    tokens.extend(end);
+                    let ending = texts::ending(&finish, text).map_err(unavailable)?;
+                    let output = TextOutput { tokens, ending, activations: Hash32(activations) };
+                    return Ok(Some(Told { output, cached: usage.cached }));
+                }
+                Some(Event::Failed(error)) => return Err(refusal(error)),
+                None => return Err(unavailable("the engine stopped in the middle of an answer")),
+            }
+        }
+    }
+
+    /// Loads a language model of this miner's market, so that the first ask need not wait for it.
+    pub(super) fn warm_up_text(&self, model: &ModelRecord) {
+        if let Err(error) = self.config.texts.llm(&model.id) {
+            tracing::warn!(model = model.name, %error, "this model cannot be served");
+        }
+    }
+}
+
+fn said(piece: Piece) -> (u32, Option<Logprob>) {
+    (piece.token, piece.logprob.map(|l| Logprob { logprob: l.logprob, top: l.top }))
+}

@@ -1,0 +1,75 @@
+"""Serves the same GGUF file with assay's engine and with llama.cpp, and writes the figures side by side.
+
+Both run alone, one after the other, on the same threads; llama.cpp is that of the PyPI package in requirements.txt.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import subprocess
+import time
+
+
+def llama(path, threads):
+    """Prefill and decode rates of llama.cpp, by its own server's clock."""
+    import xllamacpp as xlc
+
+    def server(slots):
+        params = xlc.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx = 2048 * slots
+        params.n_parallel = slots
+        params.cpuparams.n_threads = threads
+        params.cpuparams_batch.n_threads = threads
+        params.warmup = True
+        return xlc.Server(params)
+
+    def prompt(seed, n):
+        rng = random.Random(seed)
+        return [rng.randrange(300, 32000) for _ in range(n)]
+
+    def ask(s, tokens, n):
+        body = {"prompt": tokens, "n_predict": n, "max_tokens": n, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
+        return s.handle_completions(body)["timings"]
+
+    s = server(1)
+    ask(s, prompt(0, 64), 8)
+    prefill = max(ask(s, prompt(100 + i, 512), 1)["prompt_per_second"] for i in range(5))
+    decode = max(ask(s, prompt(1000 + i, 16), 129)["predicted_per_second"] for i in range(5))
+    del s
+    s = server(8)
+    import concurrent.futures
+
+    best = 0
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for i in range(3):
+            timings = list(pool.map(lambda k: ask(s, prompt(5000 + 10 * i + k, 16), 129), range(8)))
+            # All decode at once: the slowest one's time is that of the last token.
+            best = max(best, 8 * 128 / max(t["predicted_ms"] / 1e3 for t in timings))
+    return {"prefill_tok_s": prefill, "decode_tok_s": decode, "decode_8_tok_s": best}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bench", type=pathlib.Path, required=True, help="the example bench_llm")
+    parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    print("| weights | what | assay | llama.cpp | ratio |\n|---|---|---|---|---|")
+    for form in ["q8", "f32"]:
+        path = args.work / f"llama-110m-{form}.gguf"
+        if not path.exists():
+            subprocess.run([args.bench, "make", path, form], check=True)
+        ours = json.loads(subprocess.run([args.bench, "run", path, str(args.threads)], check=True, capture_output=True).stdout)
+        time.sleep(1)
+        theirs = llama(path, args.threads)
+        for key, words in [("prefill_tok_s", "prefill, 512 tokens"), ("decode_tok_s", "decode, one stream"), ("decode_8_tok_s", "decode, eight streams")]:
+            print(f"| {form} | {words} | {ours[key]:.0f} tok/s | {theirs[key]:.0f} tok/s | {ours[key] / theirs[key]:.2f} |", flush=True)
+        print(f"| {form} | a prompt of 528 tokens, cold and cached | {ours['cold_ms']:.0f} ms, {ours['cached_ms']:.0f} ms | | {ours['cached_ms'] / ours['cold_ms']:.2f} |")
+        print(f"| {form} | keys and values of a position | {ours['kv_bytes_per_token']} B | | |")
+
+
+if __name__ == "__main__":
+    main()
