@@ -85,6 +85,22 @@ class Network:
         command = [self.assay, role, "run", "--home", self.work / name]
         self.running[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
+    def height(self, name):
+        try:
+            call = {"jsonrpc": "2.0", "id": 1, "method": "assay_status"}
+            return httpx.post(f"http://127.0.0.1:{self.ports[name] + 2}/", json=call, timeout=5).json()["result"]["height"]
+        except httpx.HTTPError:
+            return -1
+
+    def restart(self, name):
+        """Starts a miner again, and waits until it has caught up."""
+        self.start(name)
+        deadline = time.monotonic() + 60
+        while self.height(name) < self.height("v1") - 1:
+            if time.monotonic() > deadline:
+                sys.exit(f"{name} does not catch up")
+            time.sleep(0.2)
+
     def asked(self):
         """The miners that the gateway asked, in this order."""
         found = re.findall(r"a miner is asked for a text.*?miner=(\w+)", self.log())
@@ -152,14 +168,16 @@ def main():
                     network.kill(killed[0])
 
                 before, began = len(network.asked()), time.monotonic()
-                told = tell(url, prompt, strike)
+                try:
+                    told = tell(url, prompt, strike)
+                except (httpx.HTTPError, RuntimeError) as error:
+                    told = repr(error)
                 longest = max(longest, time.monotonic() - began)
                 same += told == undisturbed[prompt]
                 if told != undisturbed[prompt]:
                     print(f"round {round_}: {told} in the place of {undisturbed[prompt]}", file=sys.stderr)
                 middle += len(network.asked()) > before + 1
-                network.start(killed[0])
-                time.sleep(2)
+                network.restart(killed[0])
             print(f"{args.kills} kills, {middle} of them in the middle of a text that another miner went on with; {same} texts are "
                   f"the same as undisturbed; the longest took {longest:.1f} s")
             sys.exit(0 if same == args.kills and middle else 1)

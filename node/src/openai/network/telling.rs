@@ -31,8 +31,10 @@ use crate::{
 const HEDGE: Duration = Duration::from_secs(2);
 /// After this a silent miner is given up.
 const SILENCE: Duration = Duration::from_secs(20);
-/// Most miners that are asked for one answer.
+/// Times that miners are asked for one answer at most.
 const MOST_TRIES: usize = 8;
+/// Pause before those are asked again that could not be reached: one that has just been started is there in a moment.
+const AGAIN: Duration = Duration::from_millis(500);
 /// Miners that must deny a beginning before it is called false.
 const DENIALS: usize = 2;
 
@@ -74,6 +76,9 @@ struct Told {
     /// Text goes no further: a string that ends it has come.
     stopped: bool,
     tried: BTreeSet<AccountId>,
+    tries: usize,
+    /// Whether those that were away were let be asked again already.
+    forgiven: bool,
     reasons: Vec<(AccountId, RefusalCode, String)>,
     began: Instant,
     first: Option<Duration>,
@@ -100,6 +105,8 @@ impl Telling {
             stream,
             stopped: false,
             tried: BTreeSet::new(),
+            tries: 0,
+            forgiven: false,
             reasons: Vec::new(),
             began: Instant::now(),
             first: None,
@@ -145,7 +152,7 @@ impl Told {
         loop {
             let Telling { network, record, text, logprobs, .. } = &self.telling;
             let inner = &network.0;
-            if self.tried.len() >= MOST_TRIES {
+            if self.tries >= MOST_TRIES {
                 return Ok(None);
             }
             let view = inner.chain.snapshot().map_err(ApiError::internal)?;
@@ -154,8 +161,15 @@ impl Told {
             drop(view);
             miners.retain(|m| m.retired.is_none() && !m.endpoint.peer_id.is_empty());
             let chosen = locked(&inner.book).choose(&miners, &self.tried).cloned();
-            let Some(miner) = chosen else { return Ok(None) };
+            let Some(miner) = chosen else {
+                if self.forget_unreachable() {
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                return Ok(None);
+            };
             self.tried.insert(miner.operator);
+            self.tries += 1;
             let mut nonce = [0; 16];
             OsRng.fill_bytes(&mut nonce);
             let body = Request {
@@ -184,6 +198,19 @@ impl Told {
                 }
             }
         }
+    }
+
+    /// Lets those be asked once more that could not be reached or were not ready; whether there are any.
+    fn forget_unreachable(&mut self) -> bool {
+        let before = self.tried.len();
+        if !std::mem::replace(&mut self.forgiven, true) {
+            let away = |code: &RefusalCode| matches!(code, RefusalCode::Unavailable | RefusalCode::Epoch);
+            let away = self.reasons.iter().filter(|(_, code, _)| away(code)).map(|(miner, ..)| *miner);
+            for miner in away {
+                self.tried.remove(&miner);
+            }
+        }
+        self.tried.len() < before
     }
 
     fn fault(&mut self, miner: AccountId, code: RefusalCode, reason: String) {
