@@ -49,7 +49,7 @@
 //!
 //! // Run: exact integers. The outline, which holds no weights, knows what they stand for.
 //! let outline = model.outline();
-//! let inputs = outline.quantise_inputs(&samples.one(&outline.input_lengths())?)?;
+//! let inputs = outline.quantise_inputs(&samples.one(&outline.input_shapes())?)?;
 //! let outputs = model.run(&inputs)?;
 //! let logits = &outline.dequantise_outputs(&outputs)[0];
 //! assert!(logits.iter().all(|&logit| logit <= logits[7]), "it is a seven");

@@ -31,15 +31,16 @@ pub(super) fn read(bytes: &[u8], most: usize) -> Result<Vec<Array>, String> {
         if data.len() > left {
             return Err(over());
         }
-        let data = array(&data, left / size_of::<f64>()).map_err(|reason| format!("'{name}': {reason}"))?;
+        let (shape, data) = array(&data, left / size_of::<f64>()).map_err(|reason| format!("'{name}': {reason}"))?;
         left = left.checked_sub(data.len() * size_of::<f64>()).ok_or_else(over)?;
-        arrays.push(Array { name: name.strip_suffix(".npy").unwrap_or(&name).to_owned(), data });
+        let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
+        arrays.push(Array { name, shape: Some(shape), data });
     }
     Ok(arrays)
 }
 
-/// The numbers of a `.npy`, row-major: so many at most.
-fn array(bytes: &[u8], most: usize) -> Result<Vec<f64>, String> {
+/// The axes and the numbers of a `.npy`, row-major: so many at most.
+fn array(bytes: &[u8], most: usize) -> Result<(Vec<usize>, Vec<f64>), String> {
     let (begin, length) = match (bytes.get(..6), bytes.get(6), bytes.get(8..12)) {
         (Some(b"\x93NUMPY"), Some(1), Some(&[a, b, _, _])) => (10, usize::from(u16::from_le_bytes([a, b]))),
         (Some(b"\x93NUMPY"), Some(2 | 3), Some(&[a, b, c, d])) => (12, u32::from_le_bytes([a, b, c, d]) as usize),
@@ -54,7 +55,8 @@ fn array(bytes: &[u8], most: usize) -> Result<Vec<f64>, String> {
     if npy.order() == Order::Fortran && npy.shape().len() > 1 {
         return Err("column-major order; save it with numpy.ascontiguousarray".into());
     }
-    numbers(npy)
+    let shape = npy.shape().iter().map(|&axis| usize::try_from(axis).map_err(|e| e.to_string()));
+    Ok((shape.collect::<Result<_, _>>()?, numbers(npy)?))
 }
 
 /// Refuses what the reader of headers would not survive: brackets in brackets, on which its time grows without bound,

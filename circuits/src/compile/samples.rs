@@ -30,7 +30,32 @@ pub enum SamplesError {
 pub(super) struct Array {
     /// In an archive; empty in JSON.
     pub(super) name: String,
+    /// In an archive; a list of JSON is flat, and says nothing of axes.
+    pub(super) shape: Option<Vec<usize>>,
     pub(super) data: Vec<f64>,
+}
+
+impl Array {
+    /// Refuses an array whose axes are others than an input's. Its samples may lie on the first axis, where the input has
+    /// its batch or before that, and what follows may be flat.
+    pub(super) fn fits(&self, input: &str, axes: &[usize]) -> Result<(), SamplesError> {
+        let Some(shape) = &self.shape else { return Ok(()) };
+        let item = axes.get(1..).unwrap_or_default();
+        let size: usize = item.iter().product();
+        let found = shape.as_slice();
+        let fits = found == axes
+            || found == item
+            || found.get(1..).is_some_and(|rest| rest == axes || rest == item || rest == [size])
+            || matches!(found, [all] if *all == size);
+        if fits {
+            return Ok(());
+        }
+        let list = |axes: &[usize]| axes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let expected: Vec<String> = ["samples".into()].into_iter().chain(item.iter().map(usize::to_string)).collect();
+        let reason =
+            format!("input '{input}' as an array of shape ({}); expected ({})", list(found), expected.join(", "));
+        Err(mismatch(reason))
+    }
 }
 
 /// Inputs of a model, one or several of each, as read from a file.
@@ -67,7 +92,7 @@ fn bounded(bytes: &[u8]) -> Result<&[u8], SamplesError> {
 impl Samples {
     /// One row-major list an input, or several rows of the one input.
     pub fn new(lists: Vec<Vec<f64>>) -> Self {
-        Self { arrays: lists.into_iter().map(|data| Array { name: String::new(), data }).collect() }
+        Self { arrays: lists.into_iter().map(|data| Array { name: String::new(), shape: None, data }).collect() }
     }
 
     /// Reads JSON or an `.npz`, told apart by how they begin.
@@ -79,7 +104,13 @@ impl Samples {
         if bytes.starts_with(b"PK") {
             return Ok(Self { arrays: npz::read(bytes, MAX_BYTES).map_err(malformed)? });
         }
-        serde_json::from_slice::<Inputs>(bytes).map(|inputs| Self::new(inputs.input_data)).map_err(malformed)
+        let inputs = serde_json::from_slice::<Inputs>(bytes).map_err(|e| {
+            // Python writes them, and no reader of JSON knows them.
+            let text = String::from_utf8_lossy(bytes);
+            let odd = ["NaN", "Infinity"].into_iter().find(|word| text.contains(word));
+            malformed(odd.map_or_else(|| e.to_string(), |word| format!("{word} is no number of JSON ({e})")))
+        })?;
+        Ok(Self::new(inputs.input_data))
     }
 
     /// The samples of a network: one vector an input, for each sample. A list may hold several samples, one after another;
@@ -124,15 +155,17 @@ impl Samples {
         Ok(samples)
     }
 
-    /// One input each, of exactly these lengths: what a model is run on.
+    /// One input each, of exactly these shapes: what a model is run on.
     ///
     /// # Errors
     /// [`SamplesError::Mismatch`].
-    pub fn one(&self, lengths: &[usize]) -> Result<Vec<Vec<f64>>, SamplesError> {
-        if self.arrays.len() != lengths.len() {
-            return Err(mismatch(format!("{} inputs; the model takes {}", self.arrays.len(), lengths.len())));
+    pub fn one(&self, shapes: &[Vec<usize>]) -> Result<Vec<Vec<f64>>, SamplesError> {
+        if self.arrays.len() != shapes.len() {
+            return Err(mismatch(format!("{} inputs; the model takes {}", self.arrays.len(), shapes.len())));
         }
-        for (at, (array, &length)) in self.arrays.iter().zip(lengths).enumerate() {
+        for (at, (array, shape)) in self.arrays.iter().zip(shapes).enumerate() {
+            array.fits(&at.to_string(), shape)?;
+            let length: usize = shape.iter().product();
             if array.data.len() != length {
                 let reason = format!("input {at} of {} values; the model takes {length}", array.data.len());
                 return Err(mismatch(reason));
@@ -151,10 +184,10 @@ impl Samples {
         if let Some(found) = network.inputs.iter().map(named).collect::<Option<Vec<_>>>()
             && expected > 0
         {
-            return Ok(found.into_iter().map(|array| array.data.clone()).collect());
+            return fitting(&found, network);
         }
         if self.arrays.len() == expected {
-            return Ok(self.arrays.iter().map(|array| array.data.clone()).collect());
+            return fitting(&self.arrays.iter().collect::<Vec<_>>(), network);
         }
         let of_rows = self.arrays.iter().all(|array| array.name.is_empty());
         if expected == 1 && of_rows {
@@ -171,6 +204,16 @@ impl Samples {
         }
         Err(mismatch(format!("{} inputs; the model takes {expected}", self.arrays.len())))
     }
+}
+
+/// Arrays in the order of a network's inputs, as flat lists.
+fn fitting(arrays: &[&Array], network: &Network) -> Result<Vec<Vec<f64>>, SamplesError> {
+    let one = |(array, id): (&&Array, &usize)| {
+        let value = &network.values[*id];
+        array.fits(&value.name, &value.shape)?;
+        Ok(array.data.clone())
+    };
+    arrays.iter().zip(&network.inputs).map(one).collect()
 }
 
 /// Writes `{"output_data": [[..], ..]}`: one flat list an output, in the model's units.

@@ -10,7 +10,7 @@ use npyz::WriterBuilder;
 use serde::Deserialize;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use super::*;
+use super::{samples::Array, *};
 use crate::quantise::{Method, Precision};
 
 #[derive(Deserialize)]
@@ -133,9 +133,38 @@ fn files_that_are_not_samples_are_refused_without_panic() {
         bent[at] ^= 0x55;
         let _ = Samples::read(&bent);
     }
-    assert!(Samples::read(&archive).unwrap().one(&[64]).is_ok());
-    assert!(Samples::read(&archive).unwrap().one(&[63]).is_err());
-    assert!(Samples::new(vec![vec![f64::INFINITY]]).one(&[1]).is_err());
+    assert!(Samples::read(&archive).unwrap().one(&[vec![1, 64]]).is_ok());
+    assert!(Samples::read(&archive).unwrap().one(&[vec![63]]).is_err());
+    assert!(Samples::new(vec![vec![f64::INFINITY]]).one(&[vec![1]]).is_err());
+}
+
+#[test]
+fn an_array_has_its_samples_on_the_first_axis_and_the_inputs_axes_after_it() {
+    let network = network();
+    let read = |shape: &[u64]| {
+        let count = shape.iter().product::<u64>() as usize;
+        Samples::read(&npz(&[("x", shape, vec![1.0; count])])).unwrap()
+    };
+    for (shape, samples) in [(&[64][..], 1), (&[1, 64], 1), (&[5, 64], 5), (&[5, 1, 64], 5)] {
+        assert_eq!(read(shape).of(&network).unwrap().len(), samples, "{shape:?}");
+    }
+    for shape in [&[64, 5][..], &[64, 1], &[5, 8, 8], &[8, 8], &[128], &[2, 32], &[5, 64, 1]] {
+        let error = read(shape).of(&network).unwrap_err().to_string();
+        assert!(error.contains("expected (samples, 64)"), "{shape:?}: {error}");
+        assert!(read(shape).one(&[vec![1, 64]]).is_err(), "{shape:?}");
+    }
+    // Channels first and last are as many numbers.
+    let image = Array { name: String::new(), shape: Some(vec![10, 4, 4, 2]), data: vec![0.0; 320] };
+    assert!(image.fits("x", &[1, 2, 4, 4]).is_err());
+    assert!(Array { shape: Some(vec![10, 2, 4, 4]), ..image.clone() }.fits("x", &[1, 2, 4, 4]).is_ok());
+    assert!(Array { shape: Some(vec![10, 32]), ..image.clone() }.fits("x", &[1, 2, 4, 4]).is_ok(), "flat rows");
+    assert!(Array { shape: Some(vec![]), ..image }.fits("x", &[]).is_ok(), "one number");
+}
+
+#[test]
+fn what_python_writes_for_no_number_is_named() {
+    let error = Samples::read(b"{\"input_data\": [[1.0, NaN]]}").unwrap_err().to_string();
+    assert!(error.contains("NaN is no number of JSON"), "{error}");
 }
 
 /// An archive of one array with a header as given, and 256 zero bytes.
@@ -151,7 +180,7 @@ fn archive_of(header: &str) -> Vec<u8> {
 fn an_archives_header_that_its_reader_would_not_survive_is_refused_before() {
     let plain =
         |descr: &str, shape: &str| format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n");
-    assert!(Samples::read(&archive_of(&plain("'<f4'", "(64,)"))).unwrap().one(&[64]).is_ok());
+    assert!(Samples::read(&archive_of(&plain("'<f4'", "(64,)"))).unwrap().one(&[vec![1, 64]]).is_ok());
     let huge = u64::MAX / 2;
     for shape in
         [format!("({huge}, 64)"), format!("(0, {huge}, {huge})"), format!("({huge}, {huge}, 0)"), "(65536, )".into()]

@@ -150,6 +150,12 @@ impl Outline {
         self.graph.inputs.iter().map(|&id| self.tensor(id).len()).collect()
     }
 
+    /// Axes of each input.
+    pub fn input_shapes(&self) -> Vec<Vec<usize>> {
+        let axes = |&id: &TensorId| self.tensor(id).shape.iter().map(|&axis| axis as usize).collect();
+        self.graph.inputs.iter().map(axes).collect()
+    }
+
     /// Values of each output.
     pub fn output_lengths(&self) -> Vec<usize> {
         self.graph.outputs.iter().map(|&id| self.tensor(id).len()).collect()

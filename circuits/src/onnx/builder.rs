@@ -8,7 +8,7 @@ use super::{
     tensor::{Tensor, count},
 };
 use crate::{
-    graph::{Index, Wire},
+    graph::{Index, MAX_MACS, MAX_NODES, Wire},
     network::{Function, Kind, Node, Op, Operand, Value, ValueId, apply, known, per_axis, uniform},
 };
 
@@ -16,6 +16,8 @@ use crate::{
 const MAX_TOTAL: usize = 1 << 27;
 /// Most entries of all explicit wires together: 256 MiB.
 const MAX_ENTRIES: usize = 1 << 26;
+/// Most operations. The integers of a network have at most half as many: what calibration keeps of each stays small.
+const MAX_OPERATIONS: usize = 2 * MAX_NODES;
 /// Most multiplications spent on folding constants: seconds.
 const MAX_FOLDING: usize = 1 << 33;
 
@@ -38,6 +40,8 @@ pub(super) struct Builder {
     total: usize,
     entries: usize,
     folding: usize,
+    /// Products that one run adds up.
+    products: u64,
 }
 
 /// Why something cannot be lowered; the node is named by who calls.
@@ -59,6 +63,7 @@ impl Builder {
             total: 0,
             entries: 0,
             folding: 0,
+            products: 0,
         }
     }
 
@@ -136,7 +141,7 @@ impl Builder {
 
     /// The numbers of a small list of integers, as shapes, axes and indices are.
     pub(super) fn integers(&self, id: ValueId, what: &str) -> Lowered<Vec<i64>> {
-        let data = self.known(id).ok_or_else(|| format!("its {what} depend on the input; expected constants"))?;
+        let data = self.known(id).ok_or_else(|| format!("its {what} would depend on the input; expected constants"))?;
         if self.elements[id].kind() == Kind::Real {
             return Err(format!("its {what} are floats; expected integers"));
         }
@@ -170,6 +175,7 @@ impl Builder {
         if let Op::Wire(Wire { index: Index::Explicit(index), .. }) = &op {
             self.spend_entries(index.len())?;
         }
+        self.spend_work(&op, inputs, size)?;
         let output = self.next(shape, element)?;
         let (name, source) = self.node.clone();
         self.producers[output] = Some(self.nodes.len());
@@ -185,6 +191,31 @@ impl Builder {
             return Err(format!("moves too many values one by one; expected at most {MAX_ENTRIES} in all"));
         }
         Ok(())
+    }
+
+    /// Refuses more operations, or more work in them, than the integers of any network may have: before samples are run.
+    fn spend_work(&mut self, op: &Op, inputs: &[ValueId], size: usize) -> Lowered<()> {
+        if self.nodes.len() >= MAX_OPERATIONS {
+            return Err(format!("the network comes to more than {MAX_OPERATIONS} operations"));
+        }
+        let products = match op {
+            Op::MatMul | Op::Conv(_) => self.steps(op, inputs, size),
+            _ => 0,
+        };
+        self.products = self.products.saturating_add(products as u64);
+        if self.products > MAX_MACS {
+            return Err(format!("the network takes more than {MAX_MACS} products a run"));
+        }
+        Ok(())
+    }
+
+    /// What working an operation out takes, whose result has `size` values.
+    fn steps(&self, op: &Op, inputs: &[ValueId], size: usize) -> usize {
+        match (op, inputs) {
+            (Op::MatMul, [left, _]) => size.saturating_mul(self.shape(*left).last().copied().unwrap_or(1)),
+            (Op::Conv(_), [_, kernel]) => size.saturating_mul(self.shape(*kernel).iter().skip(1).product()),
+            _ => size,
+        }
     }
 
     /// Whether a list of so many entries may be made.
@@ -206,11 +237,7 @@ impl Builder {
         let data: Option<Vec<_>> = inputs.iter().map(|&id| self.known(id)).collect();
         let Some(data) = data else { return Ok(None) };
         let size: usize = shape.iter().product();
-        let work = match (op, inputs) {
-            (Op::MatMul, [left, _]) => size.saturating_mul(self.shape(*left).last().copied().unwrap_or(1)),
-            (Op::Conv(_), [_, kernel]) => size.saturating_mul(self.shape(*kernel).iter().skip(1).product()),
-            _ => size.max(read),
-        };
+        let work = self.steps(op, inputs, size).max(read);
         self.folding = self.folding.saturating_add(work);
         if self.folding > MAX_FOLDING {
             return Err(format!("the constants take more than {MAX_FOLDING} steps to work out"));

@@ -230,3 +230,19 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn more_operations_or_products_than_any_integer_network_may_have_are_refused_before_any_is_run() {
+    let text = one_node("Sum", &vec!["x"; 40_000], vec![], vec![]);
+    assert!(text.contains("node 'y' (Sum)") && text.contains("more than 32768 operations"), "{text}");
+    assert!(load(&model(13, &[2, 3], vec![], vec![node("Sum", &["x"; 1000], &["y"], vec![])])).is_ok());
+    // A kernel as large as the image, both spread from one number: few bytes, 4e12 products.
+    let nodes = vec![
+        node("Expand", &["x", "image"], &["wide"], vec![]),
+        node("Expand", &["x", "kernel"], &["k"], vec![]),
+        node("Conv", &["wide", "k"], &["y"], vec![ints("pads", &[500, 500, 500, 500])]),
+    ];
+    let sizes = vec![integers("image", &[1, 1, 2000, 2000]), integers("kernel", &[1, 1, 1001, 1001])];
+    let text = load(&model(13, &[1, 1, 1, 1], sizes, nodes)).unwrap_err().to_string();
+    assert!(text.contains("(Conv)") && text.contains("products a run"), "{text}");
+}

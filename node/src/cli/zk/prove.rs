@@ -141,7 +141,7 @@ type Inputs = (Vec<Vec<f64>>, Vec<Vec<i64>>);
 
 /// The one sample of an input file.
 pub(super) fn one_input(path: &Path, outline: &Outline) -> eyre::Result<Inputs> {
-    let values = files::samples(path)?.one(&outline.input_lengths()).wrap_err_with(|| format!("{}", path.display()))?;
+    let values = files::samples(path)?.one(&outline.input_shapes()).wrap_err_with(|| format!("{}", path.display()))?;
     let integers = outline.quantise_inputs(&values).wrap_err_with(|| format!("{}", path.display()))?;
     Ok((values, integers))
 }
