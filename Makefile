@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance test-openai test-kills inspect-models parity bench-llm measure-verification
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance test-openai test-kills test-load inspect-models measure-batches parity bench-llm measure-verification
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -106,6 +106,15 @@ test-kills: build ## Kill the miner that serves a stream in its middle, 50 times
 	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
 	$(OPENAI)/venv/bin/python tests/openai/kills.py --assay $(ASSAY)
 
+test-load: build ## 200 clients of a gateway for five minutes; 429 is all they may be told beside answers (needs python3 and PyPI).
+	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
+	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
+	cargo build --locked --workspace --example load_gateway
+	$(OPENAI)/venv/bin/python tests/openai/load.py --assay $(ASSAY) --client $(dir $(ASSAY))examples/load_gateway
+
+measure-batches: setup ## What batches and threads are worth: throughput of the genesis model and of the digit CNN.
+	cargo run --quiet --locked --workspace --example measure_batches
+
 inspect-models: build ## Make 20 models and 20 broken ones, and hold `assay model inspect` to what it says (needs python3 and PyPI).
 	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
 	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
@@ -124,7 +133,8 @@ parity: build $(LLM)/venv/bin/python ## Compare greedy texts of the genesis mode
 
 bench-llm: build $(LLM)/venv/bin/python ## Serve the same GGUF file with assay and with llama.cpp, and print both (needs python3 and PyPI).
 	cargo build --locked --workspace --example bench_llm
-	$(LLM)/venv/bin/python tests/llm/bench.py --bench $(dir $(ASSAY))examples/bench_llm --work $(LLM)/models
+	$(LLM)/venv/bin/python tests/llm/bench.py --bench $(dir $(ASSAY))examples/bench_llm --work $(LLM)/models \
+	  --write docs/benchmarks.md
 
 measure-verification: ## Count honest texts that are rejected, and lies that are believed.
 	cargo run --locked --workspace --example measure_verification

@@ -79,6 +79,15 @@ pub enum Event {
         /// Its owner.
         owner: AccountId,
     },
+    /// A miner's owner was paid for texts.
+    UsagePaid {
+        /// Who pays.
+        payer: AccountId,
+        /// The miner's operator account.
+        miner: AccountId,
+        /// How much.
+        amount: Amount,
+    },
     /// A miner entered a market.
     MinerRegistered {
         /// Its operator account.

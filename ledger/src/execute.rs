@@ -13,6 +13,7 @@ mod registry;
 mod scores;
 mod slashing;
 mod stake;
+mod usage;
 mod work;
 
 use assay_chain_spec::Params;
@@ -23,6 +24,7 @@ use serde::Serialize;
 pub use evidence::OPEN_CHALLENGES_PER_EPOCH;
 pub use governance::{MAX_OPEN_PROPOSALS, MAX_UPGRADE_AHEAD, Standing, place, standing};
 pub use registry::MAX_SUBNET_MODELS;
+pub use usage::MAX_BILLS;
 pub use work::{MAX_ANSWERS_PER_BLOCK, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, WORK_BUDGET, least_fee};
 
 pub(crate) use governance::words;
@@ -379,6 +381,8 @@ fn act(state: &mut Overlay<'_>, env: &Env<'_>, tx: &Transaction) -> Result<(), A
         }
         Action::Vote { proposal, ballot } => governance::vote(state, env, signer, *proposal, *ballot),
         Action::DelegateVote { to } => governance::delegate(state, env, signer, *to),
+        Action::SetTariff { operator, tariff } => usage::set_tariff(state, env, signer, *operator, *tariff),
+        Action::PayUsage { bills } => usage::pay(state, signer, bills),
     }
 }
 

@@ -26,6 +26,8 @@
 //! | `miner/` | operator | [`MinerRecord`](crate::records::MinerRecord) |
 //! | `mines/` | subnet, operator | empty: index of the above, until some epochs after it retired |
 //! | `mining/` | subnet | `u64`: miners in the market now |
+//! | `asking/` | miner | [`Asking`](crate::records::Asking); absent where it never said |
+//! | `paid/` | payer, miner | [`Amount`](assay_primitives::Amount): all that was ever paid for texts |
 //! | `price/` | subnet | [`Amount`](assay_primitives::Amount): what a registration burns; `registration_fee` where absent |
 //! | `model/` | model | [`ModelRecord`](crate::records::ModelRecord) |
 //! | `modelname/` | name | [`ModelId`] |
@@ -132,6 +134,12 @@ keys! {
     mines_in(subnet: SubnetId => &subnet.to_be_bytes()) = "mines/";
     /// Count of a subnet's miners.
     mining(subnet: SubnetId => &subnet.to_be_bytes()) = "mining/";
+    /// What a miner asks for its texts.
+    asking(miner: &AccountId => &miner.0) = "asking/";
+    /// What a payer has paid a miner for texts.
+    paid(payer: &AccountId => &payer.0, miner: &AccountId => &miner.0) = "paid/";
+    /// Prefix of all that a payer has paid.
+    paid_by(payer: &AccountId => &payer.0) = "paid/";
     /// The price of a subnet's next registration.
     price(subnet: SubnetId => &subnet.to_be_bytes()) = "price/";
     /// A model.
@@ -282,6 +290,8 @@ mod tests {
             redelegates(&a, 1, 1),
             redelegated(&a, &a, 1, 1),
             price(1),
+            asking(&a),
+            paid(&a, &a),
             lost(&a, 1),
             subnet(1),
             miner(&a),

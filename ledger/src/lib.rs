@@ -61,7 +61,7 @@ mod world;
 pub use error::{ActionError, BlockError, Refusal};
 pub use event::Event;
 pub use execute::{
-    BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
+    BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_BILLS, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
     MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, MAX_UPGRADE_AHEAD, OPEN_CHALLENGES_PER_EPOCH, Standing, TxResult,
     WORK_BUDGET, admit, awaited_until, build, execute, least_fee, place, standing,
 };

@@ -9,9 +9,9 @@ use borsh::BorshDeserialize;
 use crate::{
     keys::{self, all, last_account, last_hash, last_number},
     records::{
-        Account, AccountStake, Agenda, AppVersion, Chain, Challenge, Commitment, EpochReport, Holdings, MinerRecord,
-        ModelRecord, Operator, Proposal, ProposalStatus, Redelegation, Reveal, Slash, SubnetRecord, Supply, Unbonding,
-        ValidatorRecord, VoteDelegation, VoteRecord,
+        Account, AccountStake, Agenda, AppVersion, Asking, Chain, Challenge, Commitment, EpochReport, Holdings,
+        MinerRecord, ModelRecord, Operator, Proposal, ProposalStatus, Redelegation, Reveal, Slash, SubnetRecord,
+        Supply, Unbonding, ValidatorRecord, VoteDelegation, VoteRecord,
     },
     state::{StateRead, StoreError, decode, read},
 };
@@ -100,6 +100,21 @@ pub fn validators(view: &dyn StateRead) -> Result<Vec<ValidatorRecord>> {
 /// A miner, by its operator account.
 pub fn miner(view: &dyn StateRead, id: &AccountId) -> Result<Option<MinerRecord>> {
     read(view, "miner", &keys::miner(id))
+}
+
+/// What a miner asks for its texts; nothing where it never said.
+pub fn asking(view: &dyn StateRead, miner: &AccountId) -> Result<Asking> {
+    Ok(read(view, "tariff", &keys::asking(miner))?.unwrap_or_default())
+}
+
+/// What a payer has paid a miner for texts, ever.
+pub fn paid(view: &dyn StateRead, payer: &AccountId, miner: &AccountId) -> Result<Amount> {
+    Ok(read(view, "payment", &keys::paid(payer, miner))?.unwrap_or(Amount::ZERO))
+}
+
+/// What a payer has paid each miner for texts, ever; by ascending miner.
+pub fn payments(view: &dyn StateRead, payer: &AccountId) -> Result<Vec<(AccountId, Amount)>> {
+    keyed(view, "payment", &keys::paid_by(payer), last_account)
 }
 
 /// Miners of a subnet; those out of the market say so in `retired`, and are listed while their settlement or evidence

@@ -3,6 +3,7 @@
 mod governance;
 mod settlement;
 mod stake;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use governance::{
 };
 pub use settlement::{Commitment, EpochReport, MinerSettlement, Reveal, RevealStatus, ValidatorSettlement};
 pub use stake::{Attendance, Jail, JailReason, Redelegation};
+pub use usage::{Asking, TARIFF_TOKENS, Tariff};
 
 use crate::tx::Endpoint;
 

@@ -8,7 +8,7 @@ use assay_primitives::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Exhibit;
+use crate::{audit::Exhibit, records::Tariff};
 
 /// A signed transaction; its id is [`Signed::id`].
 pub type SignedTransaction = Signed<Transaction>;
@@ -205,6 +205,18 @@ pub enum Action {
         /// Whose votes; `None` takes the delegation back.
         to: Option<AccountId>,
     },
+    /// A miner's operator (or its owner) says what its texts cost from the next epoch on.
+    SetTariff {
+        /// The miner's operator account.
+        operator: AccountId,
+        /// The prices.
+        tariff: Tariff,
+    },
+    /// Pays miners' owners for texts that the signer asked for.
+    PayUsage {
+        /// By ascending miner, each once; 1 to [`crate::MAX_BILLS`].
+        bills: Vec<Bill>,
+    },
 }
 
 impl Action {
@@ -231,8 +243,20 @@ impl Action {
             Action::Propose { .. } => "propose",
             Action::Vote { .. } => "vote",
             Action::DelegateVote { .. } => "delegate_vote",
+            Action::SetTariff { .. } => "set_tariff",
+            Action::PayUsage { .. } => "pay_usage",
         }
     }
+}
+
+/// What is paid to one miner's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bill {
+    /// The miner's operator account.
+    pub miner: AccountId,
+    /// How much; above zero.
+    pub amount: Amount,
 }
 
 /// What an operator signs, under [`OPERATOR_CONSENT`], to let an owner register it.

@@ -11,7 +11,8 @@ use assay_primitives::{
 };
 
 use crate::audit::Exhibit;
-use crate::tx::{Action, Ballot, Endpoint, Mark, ModelAction, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
+use crate::records::Tariff;
+use crate::tx::{Action, Ballot, Bill, Endpoint, Mark, ModelAction, ProposalKind, ScoreEntry, ScoreSheet, Transaction};
 
 const GENESIS: Hash32 = Hash32([9; 32]);
 
@@ -93,6 +94,8 @@ fn actions(key: &Keypair) -> Vec<Action> {
         propose(ProposalKind::Upgrade { version: 2, height: 1000 }),
         Action::DelegateVote { to: Some(account) },
         Action::DelegateVote { to: None },
+        Action::SetTariff { operator: account, tariff: Tariff { prompt: Amount(3), completion: amount } },
+        Action::PayUsage { bills: vec![Bill { miner: account, amount }] },
     ]
 }
 

@@ -27,7 +27,7 @@ use assay_chain_spec::{ChainSpec, SpecError};
 use assay_ledger::tx::Endpoint;
 use assay_primitives::{AccountId, Hash32, Keypair};
 
-pub use config::{BusyPort, Config, DEFAULT_LOG, PeerAddress, Peers, Ports, Role};
+pub use config::{BusyPort, Config, DEFAULT_LOG, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role};
 pub(crate) use files::{replace, replace_secret, write_new};
 
 use crate::{
@@ -238,6 +238,11 @@ impl Home {
     /// Where blocks and state lie; not created here.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// Where a gateway keeps what it owes miners.
+    pub fn gateway_dir(&self) -> PathBuf {
+        self.data_dir().join("gateway")
     }
 
     /// Where blocks and state lie.

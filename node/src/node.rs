@@ -30,19 +30,20 @@ use crate::{
     adversary::{Copy, Lazy, Tamper},
     chain::{Chain, ChainFeeds},
     cli::{self, Adversary},
-    home::{BusyPort, Config, Home, PeerAddress, Role},
+    home::{BusyPort, Config, GatewaySettings, Home, PeerAddress, Role},
     http,
     mempool::Mempool,
     net::{self, Multiaddr, NetConfig, NetHandle},
     openai::{
         self,
         keys::Keys,
-        network::{Network, ReceiptMaker},
+        network::{Network, NetworkConfig, ReceiptMaker},
         server::ServerOptions,
     },
     roles::{self, Answerer, Asker, ChainView, Gateway, MinerConfig, RoleMetrics, ValidatorConfig},
     rpc::{self, Identity, RpcBackend},
     store::Store,
+    web::Tls,
 };
 
 /// Labelled digit scans that the training never saw: canaries for the validators' tasks.
@@ -149,6 +150,7 @@ impl Node {
         chain.may_go_on()?;
         let ChainFeeds { heights, committed, misbehaviour } = feeds;
 
+        let options_of_api = api_options(home).await?;
         let (net, events) = net::start(net_config(home)?).await?;
         let engine = start_engine(home, options.role, chain).await?;
 
@@ -174,24 +176,25 @@ impl Node {
         });
         let view: Arc<dyn ChainView> = shared.clone();
         let asker: Arc<dyn Asker> = Arc::new(net);
-        // Clients' questions are asked in the owner's name: a validator's own name is for its tasks alone, or a crowd of
-        // clients could use up the rate that miners grant it.
-        let mut api = None;
-        if let Ok(owner) = home.owner() {
-            let gateway = Gateway::new(view.clone(), asker.clone(), owner.clone(), metrics.clone());
-            shared.gateway.get_or_init(|| gateway);
-            let parts = Arc::clone(&shared);
-            let receipt: ReceiptMaker = Arc::new(move |request, response, proof, outline| {
-                parts.receipt(request, response, proof, outline).map_err(|e| e.to_string())
-            });
-            let network = Network::new(view.clone(), asker.clone(), owner, home.texts(), receipt, metrics.clone());
-            let keys = Keys::open(home.dir.join(cli::keys::FILE))?;
-            let options = ServerOptions { keys, ..ServerOptions::default() };
-            api = Some((Arc::new(network) as Arc<dyn openai::backend::Backend>, options));
-        }
-
+        let mut accounts = None;
         let backend: Arc<dyn RpcBackend> = shared.clone();
         let servers = async {
+            let mut api = None;
+            // Clients' questions are asked in the owner's name: a validator's own name is for its tasks alone, or a crowd of
+            // clients could use up the rate that miners grant it.
+            if let Ok(key) = home.owner() {
+                let gateway = Gateway::new(view.clone(), asker.clone(), key.clone(), metrics.clone());
+                shared.gateway.get_or_init(|| gateway);
+                let parts = Arc::clone(&shared);
+                let receipt: ReceiptMaker = Arc::new(move |request, response, proof, outline| {
+                    parts.receipt(request, response, proof, outline).map_err(|e| e.to_string())
+                });
+                let second = home.config.gateway.second;
+                let config = NetworkConfig { key, texts: home.texts(), bills: home.gateway_dir(), second };
+                let network = Network::new(view.clone(), asker.clone(), config, receipt, metrics.clone())?;
+                accounts = Some((options_of_api.keys.book().clone(), network.clone()));
+                api = Some((Arc::new(network) as Arc<dyn openai::backend::Backend>, options_of_api));
+            }
             let rpc = rpc::serve(home.rpc_address(), backend.clone()).await?;
             Ok::<_, eyre::Report>((rpc, http::serve(home.http_address(), backend, api)?))
         };
@@ -215,6 +218,17 @@ impl Node {
         if options.role == Role::Validator {
             let reporter = home.operator.clone();
             node.task("evidence", gossip::report(node.shared.clone(), reporter, misbehaviour, stop.clone()));
+        }
+        if let Some((book, network)) = accounts {
+            let (stop, other) = (node.stop.clone(), node.stop.clone());
+            node.task("accounts of keys", async move {
+                book.keep(stop).await;
+                Ok(())
+            });
+            node.task("payments for texts", async move {
+                network.settle(other).await;
+                Ok(())
+            });
         }
         node.task("servers", async move {
             stop.cancelled().await;
@@ -251,7 +265,8 @@ impl Node {
                 self.refuse(inbound);
             }
             (Role::Miner, None) => {
-                let config = MinerConfig::new(key, home.data_dir().join("miner"), home.groth16_dir(), home.texts());
+                let mut config = MinerConfig::new(key, home.data_dir().join("miner"), home.groth16_dir(), home.texts());
+                config.credit = home.config.miner.credit;
                 self.task("miner", async move { Ok(roles::run_miner(chain, config, metrics, inbound, stop).await?) });
             }
             (Role::Miner, Some(adversary)) => {
@@ -325,6 +340,16 @@ fn identity(home: &Home, role: Role) -> Identity {
         account: home.operator.account(),
         owner: home.owner().ok().map(|key: Keypair| key.account()),
     }
+}
+
+/// How the home's OpenAI API is served.
+async fn api_options(home: &Home) -> eyre::Result<ServerOptions> {
+    let GatewaySettings { cors, tls_certificate, tls_key, .. } = &home.config.gateway;
+    let tls = match (tls_certificate, tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::read(certificate, key).await?),
+        _ => None,
+    };
+    Ok(ServerOptions { cors: cors.clone(), keys: Keys::open(home.dir.join(cli::keys::FILE))?, tls })
 }
 
 fn net_config(home: &Home) -> eyre::Result<NetConfig> {

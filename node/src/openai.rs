@@ -16,6 +16,7 @@
 //! | `chat`, `completions`, `embeddings` | the three ways to ask |
 //! | [`backend`] | who answers |
 //! | [`keys`] | who may ask, how often, and for how much |
+//! | [`usage`] | what each key has used |
 //! | [`metrics`] | counts and times, under vLLM's names |
 //! | [`network`] | miners as the ones who answer |
 //! | [`error`] | errors in the API's form |
@@ -34,4 +35,5 @@ pub mod network;
 mod prompt;
 pub mod server;
 pub(crate) mod stream;
+pub mod usage;
 pub mod wire;

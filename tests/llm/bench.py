@@ -4,11 +4,22 @@ Both run alone, one after the other, on the same threads; llama.cpp is that of t
 """
 
 import argparse
+import datetime
 import json
 import pathlib
 import random
+import re
 import subprocess
 import time
+
+
+BEGIN, END = "<!-- bench-llm: begin -->", "<!-- bench-llm: end -->"
+
+
+def machine():
+    """The processor's name."""
+    found = re.search(r"(?m)^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text())
+    return found[1] if found else "unknown processor"
 
 
 def llama(path, threads):
@@ -55,9 +66,16 @@ def main():
     parser.add_argument("--bench", type=pathlib.Path, required=True, help="the example bench_llm")
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", type=pathlib.Path, help="the page that the table is put into, between its marks")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    print("| weights | what | assay | llama.cpp | ratio |\n|---|---|---|---|---|")
+    lines = []
+
+    def show(line):
+        lines.append(line)
+        print(line, flush=True)
+
+    show("| weights | what | assay | llama.cpp | ratio |\n|---|---|---|---|---|")
     for form in ["q8", "f32"]:
         path = args.work / f"llama-110m-{form}.gguf"
         if not path.exists():
@@ -66,9 +84,17 @@ def main():
         time.sleep(1)
         theirs = llama(path, args.threads)
         for key, words in [("prefill_tok_s", "prefill, 512 tokens"), ("decode_tok_s", "decode, one stream"), ("decode_8_tok_s", "decode, eight streams")]:
-            print(f"| {form} | {words} | {ours[key]:.0f} tok/s | {theirs[key]:.0f} tok/s | {ours[key] / theirs[key]:.2f} |", flush=True)
-        print(f"| {form} | a prompt of 528 tokens, cold and cached | {ours['cold_ms']:.0f} ms, {ours['cached_ms']:.0f} ms | | {ours['cached_ms'] / ours['cold_ms']:.2f} |")
-        print(f"| {form} | keys and values of a position | {ours['kv_bytes_per_token']} B | | |")
+            show(f"| {form} | {words} | {ours[key]:.0f} tok/s | {theirs[key]:.0f} tok/s | {ours[key] / theirs[key]:.2f} |")
+        eight = ours["decode_8_tok_s"] / ours["decode_tok_s"]
+        show(f"| {form} | eight streams over one | {eight:.1f}x | {theirs['decode_8_tok_s'] / theirs['decode_tok_s']:.1f}x | |")
+        cold, cached = ours["cold_ms"], ours["cached_ms"]
+        show(f"| {form} | a prompt of 528 tokens, cold and cached | {cold:.0f} ms, {cached:.0f} ms | | {cached / cold:.2f} |")
+        show(f"| {form} | keys and values of a position | {ours['kv_bytes_per_token']} B | | |")
+    if args.write:
+        page = args.write.read_text()
+        before, rest = page.split(BEGIN)
+        head = f"`make bench-llm` on {datetime.date.today()}, {args.threads} threads ({machine()}). Best of five runs each, one program after the other."
+        args.write.write_text(f"{before}{BEGIN}\n{head}\n\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":

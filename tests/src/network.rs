@@ -9,7 +9,7 @@ use std::{
 use assay::{
     devnet::DIGITS,
     genesis_model::{ReceiptKey, genesis_model},
-    home::{self, Config, Home, PeerAddress, Peers, Ports, Role},
+    home::{self, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role},
     rpc::RpcClient,
 };
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, Params, presets::Preset};
@@ -182,5 +182,7 @@ fn config(role: Role, spec: &ChainSpec, own: usize, ports: &[Ports]) -> Config {
             consensus: others().map(|p| address(p.consensus)).collect(),
             data: others().map(|p| address(p.data)).collect(),
         },
+        miner: MinerSettings::default(),
+        gateway: GatewaySettings::default(),
     }
 }

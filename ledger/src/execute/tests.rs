@@ -13,3 +13,4 @@ mod redelegation;
 mod registry;
 mod scores;
 mod stake;
+mod usage;

@@ -10,7 +10,7 @@ use eyre::{bail, eyre};
 use serde_json::json;
 
 use super::global::{Global, pairs};
-use crate::home::{self, Config, PeerAddress, Peers, Ports, Role};
+use crate::home::{self, Config, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role};
 
 #[derive(Args, Debug)]
 pub(super) struct Init {
@@ -121,6 +121,8 @@ pub(super) fn run(global: &Global, command: &Init) -> eyre::Result<()> {
         external_addresses: command.external_address.clone(),
         ports,
         peers,
+        miner: MinerSettings::default(),
+        gateway: GatewaySettings::default(),
     };
     let home = home::create(dir, &config, &spec)?;
     let in_genesis = spec.validators.iter().any(|v| v.operator == accounts.operator);

@@ -6,7 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::global::{Global, date, table};
-use crate::openai::keys::{self, Key};
+use crate::openai::{
+    keys::{self, Key},
+    usage::{self, Account, Usage},
+};
 
 /// Where a home keeps them.
 pub(crate) const FILE: &str = "api-keys.json";
@@ -55,6 +58,26 @@ pub(super) struct Add {
 
 fn path(global: &Global, file: &Where) -> eyre::Result<PathBuf> {
     file.file.clone().map_or_else(|| Ok(global.home_dir()?.join(FILE)), Ok)
+}
+
+/// What each key has used.
+pub(super) fn usage(global: &Global, file: &Where) -> eyre::Result<()> {
+    let accounts = usage::read(&usage::beside(&path(global, file)?))?;
+    let today = usage::today();
+    let value: Vec<_> = accounts
+        .values()
+        .map(|account| json!({ "name": account.name, "today": account.on(today), "ever": account.ever }))
+        .collect();
+    global.show(&json!(value), || {
+        let sums = |u: Usage| [u.answers.to_string(), u.tokens().to_string(), u.cost.to_string()];
+        let row = |account: &Account| {
+            let name = if account.name.is_empty() { "(no key)".to_owned() } else { account.name.clone() };
+            let ([a, b, c], [d, e, f]) = (sums(account.on(today)), sums(account.ever));
+            [name, a, b, c, d, e, f]
+        };
+        table(["key", "answers today", "tokens", "cost", "answers ever", "tokens", "cost"], accounts.values().map(row))
+    });
+    Ok(())
 }
 
 pub(super) fn run(global: &Global, command: &Keys) -> eyre::Result<()> {

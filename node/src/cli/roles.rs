@@ -1,13 +1,25 @@
 //! `miner`, `validator`, `gateway`, `node`: running a home's node, and registering its keys.
 
-use assay_ledger::tx::{Action, Consent};
+use assay_ledger::{
+    records::Tariff,
+    tx::{Action, Consent},
+};
 use assay_primitives::{AccountId, Amount, Signature, task::SubnetId};
 use clap::{Args, Subcommand};
 use eyre::{WrapErr as _, bail};
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
-use super::{global::Global, keys, send::Sending, subnet};
-use crate::home::{Home, Role};
+use super::{
+    global::{Global, table},
+    keys,
+    send::Sending,
+    subnet,
+};
+use crate::{
+    home::{Home, Role},
+    openai,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Runner {
@@ -22,6 +34,10 @@ pub(super) enum Gateway {
     /// Keys of its OpenAI API.
     #[command(subcommand)]
     Key(keys::Keys),
+    /// What each key has used, today and ever.
+    Usage(keys::Where),
+    /// What the gateway of a home was billed by each miner, and what it has paid.
+    Bills,
 }
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +46,8 @@ pub(super) enum Miner {
     Run,
     /// Register the miner of a home: its owner locks the bond and burns the price of a registration.
     Register(RegisterMiner),
+    /// Say what the texts of a home's miner cost, from the next epoch on.
+    Tariff(SetTariff),
     /// Take the miner of a home out; its bond comes back after the unbonding time.
     Retire(Sending),
 }
@@ -42,6 +60,18 @@ pub(super) struct RegisterMiner {
     /// The most to burn, like `5` (ASY): the price rises with every registration [default: twice the price now].
     #[arg(long, value_name = "AMOUNT")]
     most: Option<Amount>,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SetTariff {
+    /// The price of a million tokens of requests, like `0.5` (ASY).
+    #[arg(long, value_name = "AMOUNT")]
+    prompt: Amount,
+    /// The price of a million tokens of answers.
+    #[arg(long, value_name = "AMOUNT")]
+    completion: Amount,
     #[command(flatten)]
     sending: Sending,
 }
@@ -118,7 +148,36 @@ pub(super) async fn gateway(global: &Global, command: &Gateway) -> eyre::Result<
     match command {
         Gateway::Run => run(global, Role::Gateway).await,
         Gateway::Key(command) => keys::run(global, command),
+        Gateway::Usage(file) => keys::usage(global, file),
+        Gateway::Bills => bills(global).await,
     }
+}
+
+/// Bills and payments of a home's gateway, by miner.
+async fn bills(global: &Global) -> eyre::Result<()> {
+    let home = Home::open(&global.home_dir()?)?;
+    let payer = home.owner()?.account();
+    let mut billed = openai::network::billed(&home.gateway_dir())?;
+    let paid: Vec<Value> = global.client()?.call("assay_payments", json!({ "account": payer })).await?;
+    let mut rows = Vec::new();
+    for line in &paid {
+        let (miner, paid): (AccountId, Amount) =
+            (serde_json::from_value(line["miner"].clone())?, serde_json::from_value(line["amount"].clone())?);
+        rows.push((miner, billed.remove(&miner).unwrap_or(Amount::ZERO), paid));
+    }
+    rows.extend(billed.into_iter().map(|(miner, billed)| (miner, billed, Amount::ZERO)));
+    let due = |billed: Amount, paid: Amount| Amount(billed.0.saturating_sub(paid.0));
+    let value: Vec<Value> = rows
+        .iter()
+        .map(|(miner, billed, paid)| json!({ "miner": miner, "billed": billed, "paid": paid, "due": due(*billed, *paid) }))
+        .collect();
+    global.show(&json!(value), || {
+        let row = |(miner, billed, paid): &(AccountId, Amount, Amount)| {
+            [miner.to_string(), billed.to_string(), paid.to_string(), due(*billed, *paid).to_string()]
+        };
+        table(["miner", "billed", "paid", "due"], rows.iter().map(row))
+    });
+    Ok(())
 }
 
 /// Opens the home and checks its role and, against the node to ask, its chain.
@@ -182,6 +241,13 @@ pub(super) async fn miner(global: &Global, command: &Miner) -> eyre::Result<()> 
             let (miner, subnet) = (home.operator.account(), register.subnet);
             let what = format!("register miner {miner} in subnet {subnet}, burning at most {most} beside the bond");
             global.send_as(&register.sending, &owner, action, &what).await
+        }
+        Miner::Tariff(SetTariff { prompt, completion, sending }) => {
+            let operator = home_for(global, Role::Miner).await?.operator.account();
+            let tariff = Tariff { prompt: *prompt, completion: *completion };
+            let what =
+                format!("texts of {operator} cost {prompt} and {completion} a million tokens, asked and answered");
+            global.send(sending, Action::SetTariff { operator, tariff }, &what).await
         }
         Miner::Retire(sending) => {
             let home = home_for(global, Role::Miner).await?;

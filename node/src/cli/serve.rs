@@ -14,9 +14,11 @@ use assay_inference::{
 use clap::{Args, ValueEnum};
 use eyre::{WrapErr as _, bail, eyre};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::global::{Global, pairs};
 use crate::{
+    node::asked_to_stop,
     openai::{
         backend::Local,
         keys::Keys,
@@ -139,14 +141,18 @@ pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> 
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     let options = ServerOptions { cors: command.cors.clone(), keys, tls };
+    let (stop, book) = (CancellationToken::new(), options.keys.book().clone());
     let server = server::serve(command.listen, Arc::new(local), &options)?;
+    let keeping = tokio::spawn(book.keep(stop.clone()));
     let base = format!("{scheme}://{}/v1", server.local_addr());
     global.show(&json!({ "base_url": base, "models": names }), || {
         pairs([("base URL", base.clone()), ("models", names.join(", "))])
     });
-    tokio::signal::ctrl_c().await?;
+    let asked = asked_to_stop().await;
     server.stop().await;
-    Ok(())
+    stop.cancel();
+    keeping.await?;
+    asked
 }
 
 #[derive(Args, Debug)]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cli::{Adversary, DevnetArgs},
     genesis_model::{GLOSS, ReceiptKey, genesis_model, genesis_text_model},
-    home::{self, Accounts, Config, Home, PeerAddress, Peers, Ports, Role},
+    home::{self, Accounts, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role},
     texts,
 };
 
@@ -277,6 +277,8 @@ fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, ports: &[Ports]) -> 
                 consensus: others().map(|p| address(p.consensus)).collect(),
                 data: others().map(|p| address(p.data)).collect(),
             },
+            miner: MinerSettings::default(),
+            gateway: GatewaySettings::default(),
         };
         // The settings belong to the devnet, which may have moved to other ports since the last start.
         match fs::remove_file(home.join("config.toml")) {

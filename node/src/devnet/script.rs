@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use assay_ledger::{
     query,
-    records::ProposalStatus,
+    records::{ProposalStatus, Tariff},
     tx::{Action, Ballot, Consent, Endpoint, ProposalKind},
 };
 use assay_primitives::{Amount, Hash32, Keypair, task::SubnetId};
@@ -39,6 +39,9 @@ const VALUES: [u64; 4] = [3_000, 3_000, 3_500, 10_000];
 
 /// The most that a miner's registration may burn: the price rises with each, and a few are sent at once.
 const MOST_PRICE: Amount = Amount::asy(100);
+
+/// What the miners of texts ask for a million tokens.
+const TARIFF: Tariff = Tariff { prompt: Amount(200_000_000), completion: Amount::asy(1) };
 
 /// Longest wait for anything on chain.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -96,6 +99,7 @@ impl Cast {
 pub(super) async fn play(cast: Cast) -> eyre::Result<()> {
     let Some(manifest) = &cast.unplayed else { return chat(&cast).await.wrap_err("calling the OpenAI API") };
     register_miners(&cast).await.wrap_err("registering the miners")?;
+    set_tariffs(&cast).await.wrap_err("setting tariffs")?;
     let choice = propose(&cast, "Keep the vision market open", ProposalKind::Choice).await?;
     let kind = ProposalKind::Parameter { name: PARAMETER.into(), subnet: None };
     let number = propose(&cast, "How often should validators challenge past answers?", kind).await?;
@@ -160,6 +164,26 @@ async fn register_miners(cast: &Cast) -> eyre::Result<()> {
         confirmed(cast, &format!("registration of {}", plan.name), id).await?;
         let behaviour = plan.behaviour.map_or("", Behaviour::name);
         cast.progress.say(&format!("{} is registered ({behaviour})", plan.name));
+    }
+    Ok(())
+}
+
+/// The miners of texts say what they cost.
+async fn set_tariffs(cast: &Cast) -> eyre::Result<()> {
+    let mut sent = Vec::new();
+    let view = cast.first(Role::Validator)?.node.store().snapshot();
+    for miner in cast.of(Role::Miner).filter(|miner| miner.plan.subnet == Some(WORDS)) {
+        let operator = miner.operator.account();
+        if query::asking(&view, &operator)?.tariff == Tariff::FREE {
+            let action = Action::SetTariff { operator, tariff: TARIFF };
+            sent.push((&miner.plan, miner.node.chain().submit(action, &miner.owner).await?));
+        }
+    }
+    for (plan, id) in sent {
+        confirmed(cast, &format!("the tariff of {}", plan.name), id).await?;
+        let Tariff { prompt, completion } = TARIFF;
+        let words = format!("asks {prompt} and {completion} for a million tokens, of requests and of answers");
+        cast.progress.say(&format!("{} {words}", plan.name));
     }
     Ok(())
 }

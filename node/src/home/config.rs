@@ -3,11 +3,11 @@
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
-use assay_primitives::Hash32;
+use assay_primitives::{Amount, Hash32};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::HomeError;
@@ -213,6 +213,61 @@ pub struct Peers {
     pub data: Vec<PeerAddress>,
 }
 
+/// What a miner grants its customers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MinerSettings {
+    /// The most that one requester may owe for texts, as `1` or `0.5 ASY`.
+    #[serde(with = "money")]
+    pub credit: Amount,
+}
+
+impl Default for MinerSettings {
+    fn default() -> Self {
+        Self { credit: Amount::asy(1) }
+    }
+}
+
+/// How a home serves the OpenAI API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// Origins of browsers that may call it; `*` is any.
+    pub cors: Vec<String>,
+    /// A chain of certificates in PEM, the server's own first; with it and its key the HTTP port speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// What a second of waiting is worth: a miner that is so much sooner may cost so much more.
+    #[serde(with = "money")]
+    pub second: Amount,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self { cors: Vec::new(), tls_certificate: None, tls_key: None, second: Amount(1_000_000) }
+    }
+}
+
+/// Amounts as people write them.
+mod money {
+    use super::{Amount, Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(amount)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The whole of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -240,6 +295,12 @@ pub struct Config {
     /// First contacts.
     #[serde(default)]
     pub peers: Peers,
+    /// Of a miner.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub miner: MinerSettings,
+    /// Of a gateway.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gateway: GatewaySettings,
 }
 
 fn loopback() -> IpAddr {
@@ -294,7 +355,13 @@ impl Config {
                 return Err((format!("external_addresses[{i}]"), reason));
             }
         }
-        self.ports.fault().map_or(Ok(()), Err)
+        let GatewaySettings { tls_certificate, tls_key, .. } = &self.gateway;
+        let (missing, given) = match (tls_certificate, tls_key) {
+            (Some(_), None) => ("gateway.tls_key", "tls_certificate"),
+            (None, Some(_)) => ("gateway.tls_certificate", "tls_key"),
+            _ => return self.ports.fault().map_or(Ok(()), Err),
+        };
+        Err((missing.into(), format!("missing: a certificate and its key go together, and {given} is given")))
     }
 }
 
@@ -314,6 +381,12 @@ mod tests {
             external_addresses: vec!["/ip4/203.0.113.7/udp/27001/quic-v1".into()],
             ports: Ports::from_base(27000).unwrap(),
             peers: Peers { consensus: vec!["[::1]:27000".parse().unwrap()], data: vec![] },
+            miner: MinerSettings { credit: Amount(5) },
+            gateway: GatewaySettings {
+                tls_certificate: Some("a.pem".into()),
+                tls_key: Some("b.pem".into()),
+                ..Default::default()
+            },
         }
     }
 
@@ -340,6 +413,10 @@ mod tests {
             ("[::1]:27000", "[::1]", "peers.consensus[0]"),
             ("/ip4/203.0.113.7/udp", "/ip4/203.0.113/udp", "external_addresses[0]"),
             ("role = ", "role ", "config.toml"),
+            ("tls_key = \"b.pem\"", "", "gateway.tls_key"),
+            ("tls_certificate = \"a.pem\"", "", "gateway.tls_certificate"),
+            ("0.000000005 ASY", "much", "miner.credit"),
+            ("credit = ", "credits = ", "miner.credits"),
         ] {
             assert!(text.contains(from), "{from}");
             let error = refusal(&text.replace(from, to));

@@ -11,6 +11,9 @@ use super::{Limits, NetConfig, NetError, identity as identity_of, texts, wire};
 
 /// Longest time an exchange may stay open; each ask has a shorter deadline of its own.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often a silent peer is asked over QUIC whether it is there, and milliseconds of silence after which it is not.
+const QUIC_ALIVE: Duration = Duration::from_secs(1);
+const QUIC_SILENCE_MS: u32 = 5_000;
 /// Exchanges that one connection may have open.
 const STREAMS_PER_CONNECTION: usize = 128;
 /// Largest gossiped transaction, in bytes: the largest that the parameter `max_tx_bytes` can allow, with its frame.
@@ -115,10 +118,18 @@ pub(super) fn build(config: &NetConfig) -> Result<Swarm<Behaviour>, NetError> {
     let setup = |e: &dyn std::fmt::Display| NetError::Setup(e.to_string());
     let key = identity_of(&config.key);
     let behaviour = behaviour(&key, config)?;
+    // A peer that was killed says no goodbye over QUIC: it is missed only when it has been silent for so long.
+    let quic = |mut c: libp2p::quic::Config| {
+        (c.keep_alive_interval, c.max_idle_timeout) = (QUIC_ALIVE, QUIC_SILENCE_MS);
+        c
+    };
     let transports = || {
         let tcp = tcp::Config::default().nodelay(true);
         let builder = SwarmBuilder::with_existing_identity(key.clone()).with_tokio();
-        builder.with_tcp(tcp, noise::Config::new, yamux::Config::default).map_err(|e| setup(&e)).map(|b| b.with_quic())
+        builder
+            .with_tcp(tcp, noise::Config::new, yamux::Config::default)
+            .map_err(|e| setup(&e))
+            .map(|b| b.with_quic_config(quic))
     };
     let stay = |c: libp2p::swarm::Config| c.with_idle_connection_timeout(Duration::from_secs(600));
     match transports()?.with_dns() {

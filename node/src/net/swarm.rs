@@ -75,6 +75,7 @@ pub(super) struct Running {
     peers: Arc<AtomicU32>,
     known: Vec<Known>,
     rates: DefaultKeyedRateLimiter<PeerId>,
+    text_rates: DefaultKeyedRateLimiter<PeerId>,
     waiting: BTreeMap<OutboundRequestId, oneshot::Sender<Result<Reply, AskError>>>,
     hearing: BTreeMap<OutboundRequestId, Heard>,
     /// Places for texts being told.
@@ -102,14 +103,16 @@ impl Running {
         inbound: Inbound,
         peers: Arc<AtomicU32>,
     ) -> Self {
-        let per_minute = NonZeroU32::new(config.limits.asks_per_minute).unwrap_or(NonZeroU32::MIN);
+        let limiter =
+            |per_minute| RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN)));
         let mut running = Self {
             swarm,
             commands,
             inbound,
             peers,
             known: Vec::new(),
-            rates: RateLimiter::keyed(Quota::per_minute(per_minute)),
+            rates: limiter(config.limits.asks_per_minute),
+            text_rates: limiter(config.limits.texts_per_minute),
             waiting: BTreeMap::new(),
             hearing: BTreeMap::new(),
             places: Arc::new(Semaphore::new(config.limits.open_texts)),
@@ -148,6 +151,7 @@ impl Running {
                 _ = redial.tick() => {
                     self.redial();
                     self.rates.retain_recent();
+                    self.text_rates.retain_recent();
                     self.waiting.retain(|_, reply| !reply.is_closed());
                     self.hearing.retain(|_, heard| !heard.is_closed());
                 }
@@ -322,9 +326,9 @@ impl Running {
         let (frames, said) = mpsc::channel(FRAMES_WAITING);
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let busy = || (RefusalCode::Busy, "too many texts are being told already; try again in a moment".to_owned());
-        let refused = if self.rates.check_key(&from).is_err() {
-            let limit = self.config.limits.asks_per_minute;
-            Some((RefusalCode::RateLimited, format!("at most {limit} asks a minute are taken from one peer")))
+        let refused = if self.text_rates.check_key(&from).is_err() {
+            let limit = self.config.limits.texts_per_minute;
+            Some((RefusalCode::RateLimited, format!("at most {limit} texts a minute are taken from one peer")))
         } else if place.is_none() {
             Some(busy())
         } else {

@@ -66,6 +66,8 @@ pub enum Frame {
         response: Box<Signed<Response>>,
         /// Tokens of the prompt that the miner had computed before.
         cached: u32,
+        /// Microseconds that its engine took, from the request's arrival there to the last token.
+        engine_us: u64,
     },
     /// It will not be answered, or not to its end.
     Refused {

@@ -91,6 +91,8 @@ pub enum RefusalCode {
     RateLimited,
     /// Too much work waits already; try again in a moment.
     Busy,
+    /// The requester owes the miner as much as it gives credit for; to be paid on chain.
+    PaymentDue,
     /// The answer to go on from does not begin as the model begins it.
     OtherBeginning,
     /// The node takes no asks, or could not do the work for a reason of its own.
@@ -100,7 +102,7 @@ pub enum RefusalCode {
 impl RefusalCode {
     /// The same ask may succeed a moment later.
     pub fn is_passing(self) -> bool {
-        matches!(self, RefusalCode::Busy | RefusalCode::Epoch | RefusalCode::RateLimited)
+        matches!(self, RefusalCode::Busy | RefusalCode::Epoch | RefusalCode::RateLimited | RefusalCode::PaymentDue)
     }
 }
 

@@ -235,10 +235,19 @@ fn tooling(tools: &[Tool], choice: Option<&ToolChoice>) -> Result<Tooling, ApiEr
     }
 }
 
-/// The form of a call of one of these tools: `{"name": ..., "arguments": {...}}`.
+/// The form of a call of one of these tools: `{"name": ..., "arguments": {...}}`. Arguments that a tool does not name are
+/// not made up, unless it says that there may be such.
 fn call_grammar<'a>(tools: impl Iterator<Item = &'a Tool>) -> Grammar {
-    let call = |tool: &Tool| {
-        let arguments = tool.function.parameters.clone().unwrap_or_else(|| json!({ "type": "object" }));
+    let mut definitions = serde_json::Map::new();
+    let mut call = |(at, tool): (usize, &Tool)| {
+        let mut arguments = tool.function.parameters.clone().unwrap_or_else(|| json!({ "type": "object" }));
+        if let Some(fields) = arguments.as_object_mut()
+            && fields.contains_key("properties")
+            && !OPEN.iter().any(|word| fields.contains_key(*word))
+        {
+            fields.insert("additionalProperties".to_owned(), json!(false));
+        }
+        definitions.extend(hoisted(&mut arguments, &format!("{at}.")));
         json!({
             "type": "object",
             "properties": { "name": { "const": tool.function.name }, "arguments": arguments },
@@ -246,8 +255,58 @@ fn call_grammar<'a>(tools: impl Iterator<Item = &'a Tool>) -> Grammar {
             "additionalProperties": false,
         })
     };
-    let calls: Vec<Value> = tools.map(call).collect();
-    Grammar::Schema(json!({ "anyOf": calls }))
+    let calls: Vec<Value> = tools.enumerate().map(&mut call).collect();
+    Grammar::Schema(json!({ "anyOf": calls, "$defs": definitions }))
+}
+
+/// Words of a schema that say what else an object may have.
+const OPEN: [&str; 6] =
+    ["additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames", "allOf", "anyOf"];
+
+/// Takes a schema's definitions out, for the top of a schema that it becomes a part of: there they have names that begin
+/// with `prefix`, and references to them say so. A reference to the whole schema becomes one to a definition too.
+fn hoisted(schema: &mut Value, prefix: &str) -> serde_json::Map<String, Value> {
+    let mut taken = serde_json::Map::new();
+    if let Some(fields) = schema.as_object_mut() {
+        for word in ["$defs", "definitions"] {
+            if let Some(Value::Object(all)) = fields.remove(word) {
+                taken.extend(all);
+            }
+        }
+    }
+    let whole = format!("{prefix}whole");
+    let mut named = false;
+    named |= redirect(schema, prefix, &whole);
+    for definition in taken.values_mut() {
+        named |= redirect(definition, prefix, &whole);
+    }
+    let mut all: serde_json::Map<String, Value> =
+        taken.into_iter().map(|(name, definition)| (format!("{prefix}{name}"), definition)).collect();
+    if named {
+        all.insert(whole, schema.clone());
+    }
+    all
+}
+
+/// Points references elsewhere; whether one was to the whole schema.
+fn redirect(schema: &mut Value, prefix: &str, whole: &str) -> bool {
+    match schema {
+        Value::Object(fields) => {
+            let mut named = false;
+            if let Some(Value::String(to)) = fields.get_mut("$ref") {
+                let name = to.strip_prefix("#/$defs/").or_else(|| to.strip_prefix("#/definitions/"));
+                if let Some(name) = name {
+                    *to = format!("#/$defs/{prefix}{name}");
+                } else if to == "#" {
+                    *to = format!("#/$defs/{whole}");
+                    named = true;
+                }
+            }
+            fields.values_mut().fold(named, |named, value| named | redirect(value, prefix, whole))
+        }
+        Value::Array(all) => all.iter_mut().fold(false, |named, value| named | redirect(value, prefix, whole)),
+        _ => false,
+    }
 }
 
 /// Checks a completion's parameters.
@@ -296,5 +355,52 @@ pub fn text_of(message: &Message) -> Result<Option<String>, ApiError> {
             }
             Ok(Some(whole))
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn tool(name: &str, parameters: Value) -> Tool {
+        serde_json::from_value(json!({ "type": "function", "function": { "name": name, "parameters": parameters } }))
+            .unwrap()
+    }
+
+    #[test]
+    fn definitions_of_tools_stay_apart_and_within_reach() {
+        let leaf = |kind: &str| {
+            json!({
+                "$defs": { "Leaf": { "type": kind } },
+                "type": "object", "properties": { "l": { "$ref": "#/$defs/Leaf" } },
+            })
+        };
+        let tree = json!({ "type": "object", "properties": { "left": { "$ref": "#" } } });
+        let tools = [tool("a", leaf("string")), tool("b", leaf("integer")), tool("c", tree)];
+        let Grammar::Schema(schema) = call_grammar(tools.iter()) else { panic!("a schema") };
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for (call, fits) in [
+            (json!({ "name": "a", "arguments": { "l": "x" } }), true),
+            (json!({ "name": "a", "arguments": { "l": 1 } }), false),
+            (json!({ "name": "b", "arguments": { "l": 1 } }), true),
+            (json!({ "name": "b", "arguments": { "l": "x" } }), false),
+            (json!({ "name": "c", "arguments": { "left": { "left": {} } } }), true),
+            (json!({ "name": "c", "arguments": { "left": { "right": {} } } }), false),
+            (json!({ "name": "a", "arguments": { "l": "x", "more": 1 } }), false),
+            (json!({ "name": "d", "arguments": {} }), false),
+        ] {
+            assert_eq!(validator.is_valid(&call), fits, "{call}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_takes_more_than_it_names_is_given_more() {
+        let tools =
+            [tool("a", json!({ "type": "object", "properties": {}, "additionalProperties": { "type": "integer" } }))];
+        let Grammar::Schema(schema) = call_grammar(tools.iter()) else { panic!("a schema") };
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        assert!(validator.is_valid(&json!({ "name": "a", "arguments": { "x": 1 } })));
+        assert!(!validator.is_valid(&json!({ "name": "a", "arguments": { "x": "y" } })));
     }
 }

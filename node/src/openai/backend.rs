@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use assay_inference::{
@@ -14,6 +14,7 @@ use assay_inference::{
         TextCodec, Usage,
     },
 };
+use assay_primitives::Amount;
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
@@ -56,6 +57,8 @@ pub struct TextRequest {
     pub form: Option<(Grammar, Constraint)>,
     /// Higher goes first.
     pub priority: i32,
+    /// When its client asked for it.
+    pub arrived: Instant,
 }
 
 /// An answer under way. Dropping it cancels.
@@ -79,6 +82,8 @@ pub enum Chunk {
         finish: Finish,
         /// Counts.
         usage: Usage,
+        /// What its miner is paid for it.
+        cost: Amount,
     },
     /// It will not be finished.
     Failed(ApiError),
@@ -212,7 +217,7 @@ fn chunks(answer: Answer) -> BoxStream<'static, Chunk> {
     let next = |mut answer: Answer| async move {
         let chunk = match answer.next().await? {
             Event::Piece(piece) => Chunk::Piece(piece),
-            Event::Done { text, finish, usage, .. } => Chunk::Done { text, finish, usage },
+            Event::Done { text, finish, usage, .. } => Chunk::Done { text, finish, usage, cost: Amount::ZERO },
             Event::Failed(error) => Chunk::Failed(error.into()),
         };
         Some((chunk, answer))
@@ -244,7 +249,7 @@ impl Backend for Local {
 
     async fn generate(&self, model: &TextModel, request: TextRequest) -> Result<Answering, ApiError> {
         let (llm, _) = self.texts.get(&model.name).ok_or_else(|| ApiError::no_model(&model.name))?;
-        let TextRequest { prompt, sampling, max_tokens, stop, ignore_end, logprobs, form, priority } = request;
+        let TextRequest { prompt, sampling, max_tokens, stop, ignore_end, logprobs, form, priority, .. } = request;
         let request = GenerateRequest {
             prompt,
             sampling,

@@ -1,6 +1,6 @@
 //! `POST /v1/chat/completions`
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::collections::BTreeMap;
 
 use assay_inference::llm::{Constraint, Grammar, Grammars, Piece};
 use axum::{
@@ -59,6 +59,7 @@ pub(super) async fn serve(serving: &Serving, request: ChatRequest) -> Result<Res
             logprobs: wanted.logprobs,
             form: form.clone(),
             priority: serving.caller.priority(),
+            arrived: serving.arrived,
         })
     })
     .await?;
@@ -175,15 +176,14 @@ impl One {
     fn events(
         self,
         streams: impl Stream<Item = out::Numbered> + Send + 'static,
-    ) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
+    ) -> impl Stream<Item = out::Told> + Send + 'static {
         let role = Delta { role: Some("assistant"), content: Some(String::new()), tool_calls: None };
         let opening: Vec<_> = (0..self.wanted.choices).map(|i| Ok(self.delta(i, role.clone(), None, None))).collect();
         let mut choices: BTreeMap<u32, Choice> = (0..self.wanted.choices).map(|i| (i, Choice::default())).collect();
-        let mut usages = Vec::new();
-        let mut failed = false;
+        let mut ending = out::Ending::of(self.wanted.choices as usize);
         let body = streams.flat_map(move |(index, chunk)| {
             let mut events = Vec::new();
-            if failed {
+            if ending.has_failed() {
                 return stream::iter(events);
             }
             let choice = choices.entry(index).or_default();
@@ -195,7 +195,7 @@ impl One {
                         if self.tools.is_empty() { choice.held.len() } else { calls::free(&choice.held, choice.begun) };
                     events.extend(self.flush(index, choice, free));
                 }
-                Chunk::Done { text, finish, usage } => {
+                Chunk::Done { text, finish, usage, .. } => {
                     choice.held.push_str(&text);
                     let said = self.find(&choice.held, choice.begun);
                     let mut reason = out::finish_reason(&finish);
@@ -222,20 +222,10 @@ impl One {
                         events.push(Ok(self.delta(index, delta, None, None)));
                     }
                     events.push(Ok(self.delta(index, Delta::default(), None, Some(reason))));
-                    usages.push(usage);
-                    if usages.len() == self.wanted.choices as usize {
-                        if self.wanted.stream_usage {
-                            let total = out::total(usages.iter(), self.wanted.choices);
-                            events.push(Ok(self.chunk(Vec::new(), Some(total))));
-                        }
-                        events.push(out::done());
-                    }
+                    let counted = |total| self.chunk(Vec::new(), Some(total));
+                    events.extend(ending.end(&self.wanted, usage, counted));
                 }
-                Chunk::Failed(error) => {
-                    failed = true;
-                    events.push(Ok(out::event(&error.body())));
-                    events.push(out::done());
-                }
+                Chunk::Failed(error) => events.extend(ending.fail(&error)),
             }
             stream::iter(events)
         });
@@ -261,7 +251,7 @@ impl One {
     }
 
     /// So much of what a choice holds, as an event, if that is anything.
-    fn flush(&self, index: u32, choice: &mut Choice, free: usize) -> Option<Result<Event, Infallible>> {
+    fn flush(&self, index: u32, choice: &mut Choice, free: usize) -> Option<out::Told> {
         if free == 0 && !choice.held.is_empty() {
             return None;
         }

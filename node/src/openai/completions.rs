@@ -1,8 +1,9 @@
 //! `POST /v1/completions`
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::collections::BTreeMap;
 
 use assay_inference::llm::{self, Finish, Piece};
+use assay_primitives::Amount;
 use axum::{
     Json,
     response::{IntoResponse, Response, Sse, sse::Event},
@@ -65,6 +66,7 @@ pub(super) async fn serve(serving: &Serving, request: CompletionRequest) -> Resu
             logprobs: wanted.logprobs,
             form: None,
             priority: serving.caller.priority(),
+            arrived: serving.arrived,
         })
     })
     .await?;
@@ -98,7 +100,7 @@ fn echo(echoes: Vec<String>, prompts: &[Vec<u32>], wanted: Wanted, model: TextMo
         .collect();
     let one = One { id: out::fresh_id("cmpl"), created: out::now(), echoes, wanted, model };
     if one.wanted.stream {
-        let done = |usage| Chunk::Done { text: String::new(), finish: Finish::Length, usage };
+        let done = |usage| Chunk::Done { text: String::new(), finish: Finish::Length, usage, cost: Amount::ZERO };
         let ended = stream::iter((0..).zip(usages).map(move |(index, usage)| (index, done(usage))));
         return Sse::new(one.events(ended)).into_response();
     }
@@ -169,7 +171,7 @@ impl One {
     fn events(
         self,
         streams: impl Stream<Item = out::Numbered> + Send + 'static,
-    ) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
+    ) -> impl Stream<Item = out::Told> + Send + 'static {
         let opening: Vec<_> = (0..self.count() as u32)
             .filter(|i| !self.echo(*i).is_empty())
             .map(|index| {
@@ -179,11 +181,10 @@ impl One {
             .collect();
         let mut offsets: BTreeMap<u32, usize> =
             (0..self.count() as u32).map(|i| (i, self.echo(i).chars().count())).collect();
-        let mut usages = Vec::new();
-        let mut failed = false;
+        let mut ending = out::Ending::of(self.count());
         let body = streams.flat_map(move |(index, chunk)| {
             let mut events = Vec::new();
-            if failed {
+            if ending.has_failed() {
                 return stream::iter(events);
             }
             match chunk {
@@ -195,24 +196,14 @@ impl One {
                         events.push(Ok(self.chunk(vec![choice], None)));
                     }
                 }
-                Chunk::Done { text, finish, usage } => {
+                Chunk::Done { text, finish, usage, .. } => {
                     let reason = Some(out::finish_reason(&finish));
                     let choice = TextChoice { index, text, logprobs: None, finish_reason: reason };
                     events.push(Ok(self.chunk(vec![choice], None)));
-                    usages.push(usage);
-                    if usages.len() == self.count() {
-                        if self.wanted.stream_usage {
-                            let total = out::total(usages.iter(), self.wanted.choices);
-                            events.push(Ok(self.chunk(Vec::new(), Some(total))));
-                        }
-                        events.push(out::done());
-                    }
+                    let counted = |total| self.chunk(Vec::new(), Some(total));
+                    events.extend(ending.end(&self.wanted, usage, counted));
                 }
-                Chunk::Failed(error) => {
-                    failed = true;
-                    events.push(Ok(out::event(&error.body())));
-                    events.push(out::done());
-                }
+                Chunk::Failed(error) => events.extend(ending.fail(&error)),
             }
             stream::iter(events)
         });

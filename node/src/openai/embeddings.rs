@@ -10,6 +10,7 @@ use super::{
     backend::EmbedInput,
     error::ApiError,
     metrics::Serving,
+    usage::Usage,
     wire::{EmbeddingItem, EmbeddingList, EmbeddingUsage, EmbeddingValues, EmbeddingsRequest, Encoding, Prompt},
 };
 
@@ -48,7 +49,7 @@ pub(super) async fn serve(serving: &Serving, request: EmbeddingsRequest) -> Resu
         return Err(ApiError::invalid("dimensions", words));
     }
     let tokens: usize = embedded.iter().map(|(_, tokens)| tokens).sum();
-    serving.caller.used(tokens as u64);
+    serving.caller.used(&Usage { answers: 1, prompt: tokens as u64, ..Usage::default() });
     let write = |vector: Vec<f32>| match request.encoding_format.unwrap_or_default() {
         Encoding::Float => EmbeddingValues::Float(vector),
         Encoding::Base64 => {

@@ -16,15 +16,16 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use rand::{RngCore as _, rngs::OsRng};
 use serde::{Deserialize, Serialize};
 
-use super::error::ApiError;
+use super::{
+    error::ApiError,
+    usage::{self, Usage, UsageBook},
+};
 use crate::home;
 
 /// What a key begins with.
 const PREFIX: &str = "asy-";
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// A quota's period, in seconds.
-const DAY: u64 = 86_400;
 
 /// One key, as the file has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,13 +165,15 @@ pub fn remove(path: &Path, name: &str) -> Result<bool, KeysError> {
 struct Known {
     key: Key,
     rate: Option<DefaultDirectRateLimiter>,
-    /// The day, and the tokens used on it.
-    used: Mutex<(u64, u64)>,
 }
 
 /// Who asks.
 #[derive(Clone, Debug)]
-pub struct Caller(Option<Arc<Known>>);
+pub struct Caller {
+    /// Its key; none where nobody needs one.
+    known: Option<Arc<Known>>,
+    book: UsageBook,
+}
 
 /// The doorkeeper. Clones share it.
 #[derive(Clone, Debug)]
@@ -179,6 +182,7 @@ pub struct Keys(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: Option<PathBuf>,
+    book: UsageBook,
     seen: Mutex<Seen>,
 }
 
@@ -196,21 +200,27 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Keys {
     /// Nobody needs a key.
     pub fn none() -> Self {
-        Self::of(None)
+        Self::of(None, UsageBook::default())
     }
 
-    /// Those of a file, which need not be there yet.
+    /// Those of a file, which need not be there yet; what they have used lies beside it.
     ///
     /// # Errors
-    /// [`KeysError`] if it is there and cannot be used.
+    /// [`KeysError`] if one of the two is there and cannot be used.
     pub fn open(path: PathBuf) -> Result<Self, KeysError> {
         read(&path)?;
-        Ok(Self::of(Some(path)))
+        let book = UsageBook::open(usage::beside(&path))?;
+        Ok(Self::of(Some(path), book))
     }
 
-    fn of(path: Option<PathBuf>) -> Self {
+    fn of(path: Option<PathBuf>, book: UsageBook) -> Self {
         let seen = Seen { looked: None, changed: None, by_hash: BTreeMap::new() };
-        Self(Arc::new(Inner { path, seen: Mutex::new(seen) }))
+        Self(Arc::new(Inner { path, book, seen: Mutex::new(seen) }))
+    }
+
+    /// What the keys have used.
+    pub fn book(&self) -> &UsageBook {
+        &self.0.book
     }
 
     /// Reads the file again if it has changed. Keys that stay keep their counts. A file that cannot be read changes nothing.
@@ -227,7 +237,7 @@ impl Keys {
                         let old = seen.by_hash.get(&key.hash).filter(|known| known.key == key).cloned();
                         let rate = key.per_minute.map(|n| RateLimiter::direct(Quota::per_minute(n)));
                         let hash = key.hash.clone();
-                        (hash, old.unwrap_or_else(|| Arc::new(Known { key, rate, used: Mutex::default() })))
+                        (hash, old.unwrap_or_else(|| Arc::new(Known { key, rate })))
                     };
                     seen.by_hash = keys.into_iter().map(known).collect();
                     seen.changed = changed;
@@ -246,7 +256,7 @@ impl Keys {
     pub fn admit(&self, authorization: Option<&str>) -> Result<Caller, ApiError> {
         let seen = self.look();
         if seen.by_hash.is_empty() {
-            return Ok(Caller(None));
+            return Ok(Caller { known: None, book: self.0.book.clone() });
         }
         let given = authorization.and_then(|header| header.strip_prefix("Bearer ")).map(str::trim);
         let given = given.ok_or_else(|| ApiError::unauthorised("a key is needed: send `Authorization: Bearer KEY`"))?;
@@ -259,7 +269,7 @@ impl Keys {
             let limit = known.key.per_minute.map_or(0, NonZeroU32::get);
             return Err(ApiError::busy(format!("this key may ask {limit} times a minute"), wait));
         }
-        let caller = Caller(Some(known));
+        let caller = Caller { known: Some(known), book: self.0.book.clone() };
         if caller.left() == Some(0) {
             let words = "this key's tokens of the day are used up; they are renewed at midnight UTC";
             return Err(ApiError::quota(words));
@@ -271,12 +281,12 @@ impl Keys {
 impl Caller {
     /// Its name; empty where nobody needs a key.
     pub fn name(&self) -> &str {
-        self.0.as_ref().map_or("", |known| &known.key.name)
+        self.known.as_ref().map_or("", |known| &known.key.name)
     }
 
     /// Higher goes first.
     pub fn priority(&self) -> i32 {
-        self.0.as_ref().map_or(0, |known| i32::from(known.key.priority))
+        self.known.as_ref().map_or(0, |known| i32::from(known.key.priority))
     }
 
     /// Whether it may ask for a model.
@@ -284,7 +294,7 @@ impl Caller {
     /// # Errors
     /// [`ApiError`] of status 403.
     pub fn may_ask(&self, model: &str) -> Result<(), ApiError> {
-        let allowed = self.0.as_ref().and_then(|known| known.key.models.as_ref());
+        let allowed = self.known.as_ref().and_then(|known| known.key.models.as_ref());
         if allowed.is_none_or(|models| models.iter().any(|m| m == model)) {
             return Ok(());
         }
@@ -293,21 +303,14 @@ impl Caller {
 
     /// Tokens that are left of the day; none where there is no quota.
     pub fn left(&self) -> Option<u64> {
-        let known = self.0.as_ref()?;
-        let quota = known.key.tokens_per_day?;
-        let (day, used) = *locked(&known.used);
-        Some(quota.saturating_sub(if day == seconds() / DAY { used } else { 0 }))
+        let key = &self.known.as_ref()?.key;
+        Some(key.tokens_per_day?.saturating_sub(self.book.today(&key.hash).tokens()))
     }
 
-    /// Counts tokens of a finished answer.
-    pub fn used(&self, tokens: u64) {
-        let Some(known) = &self.0 else { return };
-        let today = seconds() / DAY;
-        let mut used = locked(&known.used);
-        if used.0 != today {
-            *used = (today, 0);
-        }
-        used.1 = used.1.saturating_add(tokens);
+    /// Books an answer, whole or broken off.
+    pub fn used(&self, usage: &Usage) {
+        let account = self.known.as_ref().map_or(("", ""), |known| (&known.key.hash, &known.key.name));
+        self.book.book(account, usage);
     }
 }
 
@@ -362,7 +365,7 @@ mod tests {
         let caller = ask(&much).unwrap();
         assert_eq!((caller.left(), caller.may_ask("other").unwrap_err().status.as_u16()), (Some(10), 403));
         caller.may_ask("gloss").unwrap();
-        caller.used(12);
+        caller.used(&Usage { prompt: 10, completion: 2, ..Usage::default() });
         let error = ask(&much).unwrap_err();
         assert_eq!((error.status.as_u16(), error.code), (429, Some("insufficient_quota")));
     }

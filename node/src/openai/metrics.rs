@@ -11,6 +11,7 @@ use std::{
 };
 
 use assay_inference::llm::{Finish, Usage};
+use assay_primitives::Amount;
 use futures::{
     Stream,
     stream::{BoxStream, StreamExt as _},
@@ -26,7 +27,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{backend::Chunk, keys::Caller};
+use super::{backend::Chunk, keys::Caller, usage as used};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Model {
@@ -111,13 +112,14 @@ impl ApiMetrics {
         &self,
         model: &str,
         caller: &Caller,
+        prompt: usize,
         chunks: BoxStream<'static, Chunk>,
     ) -> BoxStream<'static, Chunk> {
         let model = Model { model_name: model.to_owned() };
         self.waiting.get_or_create(&model).inc();
         let now = Instant::now();
         let (metrics, caller) = (self.clone(), caller.clone());
-        Watched { chunks, metrics, caller, model, began: now, last: now, tokens: 0 }.boxed()
+        Watched { chunks, metrics, caller, model, began: now, last: now, prompt, tokens: 0, booked: false }.boxed()
     }
 }
 
@@ -129,11 +131,20 @@ struct Watched {
     model: Model,
     began: Instant,
     last: Instant,
+    /// Tokens of the prompt, and of the answer so far.
+    prompt: usize,
     tokens: u64,
+    booked: bool,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        // Whoever hangs up has used what came until then.
+        if !self.booked && self.tokens > 0 {
+            let usage =
+                used::Usage { answers: 1, prompt: self.prompt as u64, completion: self.tokens, cost: Amount::ZERO };
+            self.caller.used(&usage);
+        }
         let stands = if self.tokens == 0 { &self.metrics.waiting } else { &self.metrics.running };
         stands.get_or_create(&self.model).dec();
     }
@@ -166,9 +177,16 @@ impl Watched {
                 }
                 (self.last, self.tokens) = (now, self.tokens + 1);
             }
-            Chunk::Done { finish, usage, .. } => {
+            Chunk::Done { finish, usage, cost, .. } => {
                 let Usage { prompt, cached, completion, queued, .. } = usage;
-                self.caller.used((*prompt + *completion) as u64);
+                let (prompt_tokens, completion_tokens) = (*prompt as u64, *completion as u64);
+                self.caller.used(&used::Usage {
+                    answers: 1,
+                    prompt: prompt_tokens,
+                    completion: completion_tokens,
+                    cost: *cost,
+                });
+                self.booked = true;
                 m.prompt.get_or_create(&self.model).inc_by(*prompt as u64);
                 m.cached.get_or_create(&self.model).inc_by(*cached as u64);
                 m.generated.get_or_create(&self.model).inc_by(*completion as u64);
@@ -195,4 +213,6 @@ pub(super) struct Serving {
     pub(super) backend: Arc<dyn super::backend::Backend>,
     pub(super) metrics: ApiMetrics,
     pub(super) caller: Caller,
+    /// When the request came.
+    pub(super) arrived: Instant,
 }

@@ -10,27 +10,34 @@
 //! The one that goes on looks at what was said before it; a beginning that two miners refuse was false, and the client is
 //! told so.
 
+mod bills;
 mod choice;
+mod measures;
 mod telling;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use assay_inference::llm::{self, LoadOptions};
 use assay_ledger::{
-    query,
+    StoreError, query,
     records::{ModelKind, ModelRecord},
 };
 use assay_primitives::{
-    Keypair, ModelId, Signed,
+    AccountId, Amount, Keypair, ModelId, Signed,
     receipt::{Receipt, ReceiptProof},
     task::{Request, Response},
     text::{self, TextInput},
 };
 use async_trait::async_trait;
 use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     backend::{Answering, Backend, EmbedInput, TextModel, TextRequest, embed_by},
@@ -39,11 +46,11 @@ use super::{
     wire::ModelCard,
 };
 use crate::{
-    roles::{Asker, ChainView, RoleMetrics},
+    roles::{Asker, ChainView, RoleError, RoleMetrics},
     texts::{self, Texts},
 };
 
-use self::choice::Book;
+use self::{bills::Bills, choice::Book, measures::Measures};
 
 /// Finished answers whose receipts can be asked for.
 const KEPT: usize = 16_384;
@@ -54,6 +61,19 @@ const PIECES_WAITING: usize = 64;
 pub type ReceiptMaker =
     Arc<dyn Fn(Signed<Request>, Signed<Response>, ReceiptProof, Vec<u8>) -> Result<Receipt, String> + Send + Sync>;
 
+/// How a gateway asks the network's miners.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// Signs requests and payments; its account must be a validator's or hold the miners' floor.
+    pub key: Keypair,
+    /// The language models that it has the files of.
+    pub texts: Texts,
+    /// The folder of what it owes; made if need be.
+    pub bills: PathBuf,
+    /// What a second of waiting is worth.
+    pub second: Amount,
+}
+
 /// The network's miners. Clones share everything.
 #[derive(Clone)]
 pub struct Network(Arc<Inner>);
@@ -61,13 +81,14 @@ pub struct Network(Arc<Inner>);
 struct Inner {
     chain: Arc<dyn ChainView>,
     asker: Arc<dyn Asker>,
-    key: Keypair,
-    texts: Texts,
+    config: NetworkConfig,
     receipt: ReceiptMaker,
     metrics: RoleMetrics,
     models: Mutex<BTreeMap<ModelId, TextModel>>,
     book: Mutex<Book>,
     finished: Mutex<Finished>,
+    measures: Measures,
+    bills: Bills,
     /// Seconds since 1970 at which this gateway started.
     created: u64,
 }
@@ -96,27 +117,45 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Network {
-    /// A way to the miners that signs requests with `key`, whose account must be a validator's or hold the miners' floor.
+    /// A way to the miners.
+    ///
+    /// # Errors
+    /// [`RoleError`] if the folder of bills cannot be used.
     pub fn new(
         chain: Arc<dyn ChainView>,
         asker: Arc<dyn Asker>,
-        key: Keypair,
-        texts: Texts,
+        config: NetworkConfig,
         receipt: ReceiptMaker,
         metrics: RoleMetrics,
-    ) -> Self {
-        Self(Arc::new(Inner {
+    ) -> Result<Self, RoleError> {
+        Ok(Self(Arc::new(Inner {
+            bills: Bills::open(&config.bills)?,
             chain,
             asker,
-            key,
-            texts,
+            config,
             receipt,
             metrics,
             models: Mutex::default(),
             book: Mutex::default(),
             finished: Mutex::default(),
+            measures: Measures::new(),
             created: now(),
-        }))
+        })))
+    }
+
+    /// Pays the miners, until `stop`.
+    pub async fn settle(&self, stop: CancellationToken) {
+        let Inner { bills, chain, config, metrics, .. } = &*self.0;
+        bills.settle(&**chain, &config.key, &metrics.gateway_payments, stop).await;
+    }
+
+    /// Books what a miner is to be paid for an answer to a request of `epoch`; gives the amount.
+    fn owe(&self, miner: &AccountId, epoch: u64, prompt: usize, completion: usize) -> Result<Amount, StoreError> {
+        let view = self.0.chain.snapshot()?;
+        let cost = query::asking(&*view, miner)?.at(epoch).of(prompt as u64, completion as u64);
+        let paid = query::paid(&*view, &self.0.config.key.account(), miner)?;
+        self.0.bills.owe(miner, cost, paid);
+        Ok(cost)
     }
 
     fn record(&self, name: &str) -> Result<ModelRecord, ApiError> {
@@ -128,6 +167,14 @@ impl Network {
         let found = found.map_err(ApiError::internal)?.filter(|m| m.kind == ModelKind::Text && m.retired.is_none());
         found.ok_or_else(|| ApiError::no_model(name))
     }
+}
+
+/// By miner, all that the gateway was ever billed whose folder this is.
+///
+/// # Errors
+/// [`RoleError`] if it cannot be read.
+pub fn billed(dir: &Path) -> Result<BTreeMap<AccountId, Amount>, RoleError> {
+    bills::read(dir)
 }
 
 /// Of a registered model that this gateway can do nothing with.
@@ -164,7 +211,7 @@ impl Backend for Network {
         let view = self.0.chain.snapshot().map_err(ApiError::internal)?;
         let bytes = query::model_bytes(&*view, &record.id).map_err(ApiError::internal)?.unwrap_or_default();
         let committed = text::TextModel::from_bytes(&bytes).map_err(ApiError::internal)?;
-        let (texts, id) = (self.0.texts.clone(), record.id);
+        let (texts, id) = (self.0.config.texts.clone(), record.id);
         let looked = tokio::task::spawn_blocking(move || {
             let path = texts.entrance(&id).map_err(|e| e.to_string())?;
             let known = llm::survey(&path, &LoadOptions::default()).map_err(|e| e.to_string())?;
@@ -204,6 +251,7 @@ impl Backend for Network {
             text,
             logprobs: request.logprobs.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
             receipt: name.clone(),
+            arrived: request.arrived,
             pieces,
         };
         // Refused before any text: told as such, with a status of its own.
@@ -230,7 +278,8 @@ impl Backend for Network {
     /// By this gateway's own copy of the model: nobody else stands for a vector, and none has a receipt.
     async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
         let record = self.record(model)?;
-        let llm = self.0.texts.ready(record.id).await.map_err(|error| unserved(&record.name, &error.to_string()))?;
+        let llm =
+            self.0.config.texts.ready(record.id).await.map_err(|error| unserved(&record.name, &error.to_string()))?;
         embed_by(&llm, inputs).await
     }
 
@@ -238,5 +287,7 @@ impl Backend for Network {
         self.0.chain.snapshot().map(drop).map_err(|e| e.to_string())
     }
 
-    fn metrics(&self, _text: &mut String) {}
+    fn metrics(&self, text: &mut String) {
+        self.0.measures.encode(text);
+    }
 }

@@ -3,7 +3,11 @@
 //! A request passes, in this order: the limit of its body, its key, the key's rate and quota; then it is read. Whatever
 //! it does, the client gets an answer or an error of the API; a client that goes away cancels what it asked for.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Extension, Router,
@@ -70,7 +74,7 @@ impl Api {
     }
 
     fn serving(&self, caller: Caller) -> Serving {
-        Serving { backend: Arc::clone(&self.backend), metrics: self.metrics.clone(), caller }
+        Serving { backend: Arc::clone(&self.backend), metrics: self.metrics.clone(), caller, arrived: Instant::now() }
     }
 
     fn encode(&self, text: &mut String) {

@@ -26,6 +26,8 @@ const MAX_ANSWERS: usize = 128;
 /// How often a stream without news shows that it lives.
 const ALIVE: Duration = Duration::from_secs(10);
 
+/// An event on its way.
+pub(super) type Told = Result<Sse, Infallible>;
 /// A choice with what came of it.
 pub(super) type Numbered = (u32, Chunk);
 
@@ -51,18 +53,23 @@ pub(super) async fn ask_all(
         return Err(ApiError::invalid("n", words));
     }
     let (mut streams, mut receipts) = (SelectAll::new(), Vec::new());
-    let mut index = 0;
+    let mut begun = Vec::new();
     for prompt in prompts {
         for choice in 0..wanted.choices {
             let mut request = request(prompt.clone())?;
             request.sampling.seed = wanted.sampling.seed.wrapping_add(u64::from(choice));
-            let Answering { chunks, receipt } = serving.backend.generate(model, request).await?;
-            let chunks = serving.metrics.watch(&model.name, &serving.caller, chunks);
-            let number = index;
-            streams.push(told(chunks).map(move |chunk| (number, chunk)).boxed());
-            receipts.extend(receipt);
-            index += 1;
+            // All at once: none waits until another is under way.
+            let prompt = request.prompt.len();
+            begun.push(async move {
+                let Answering { chunks, receipt } = serving.backend.generate(model, request).await?;
+                Ok::<_, ApiError>((serving.metrics.watch(&model.name, &serving.caller, prompt, chunks), receipt))
+            });
         }
+    }
+    for (number, answering) in (0..).zip(futures::future::try_join_all(begun).await?) {
+        let (chunks, receipt) = answering;
+        streams.push(told(chunks).map(move |chunk| (number, chunk)).boxed());
+        receipts.extend(receipt);
     }
     Ok((streams, receipts))
 }
@@ -123,7 +130,7 @@ pub(super) async fn gather(
                 texts[at].0.push_str(&piece.text);
                 texts[at].1.push(piece);
             }
-            Chunk::Done { text, finish, usage } => {
+            Chunk::Done { text, finish, usage, .. } => {
                 let (mut whole, pieces) = std::mem::take(&mut texts[at]);
                 whole.push_str(&text);
                 done[at] = Some(Whole { text: whole, pieces, finish, usage });
@@ -164,8 +171,45 @@ pub(super) fn event(value: &impl Serialize) -> Sse {
     Sse::default().data(serde_json::to_string(value).expect("answers hold only strings, numbers and lists"))
 }
 
+/// The end of a stream of several choices: after the last of them the usage, if it is wanted, and `[DONE]`; after an error
+/// nothing more.
+pub(super) struct Ending {
+    left: usize,
+    usages: Vec<Usage>,
+    failed: bool,
+}
+
+impl Ending {
+    /// Of so many choices.
+    pub(super) fn of(choices: usize) -> Self {
+        Self { left: choices, usages: Vec::new(), failed: false }
+    }
+
+    /// Whether an error has ended it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The last events, if this choice is the last to end; `usage` makes the one that counts.
+    pub(super) fn end(&mut self, wanted: &Wanted, of: Usage, usage: impl FnOnce(WireUsage) -> Sse) -> Vec<Told> {
+        self.usages.push(of);
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 {
+            return Vec::new();
+        }
+        let counted = wanted.stream_usage.then(|| Ok(usage(total(self.usages.iter(), wanted.choices))));
+        counted.into_iter().chain([done()]).collect()
+    }
+
+    /// The last events where a choice fails.
+    pub(super) fn fail(&mut self, error: &ApiError) -> [Told; 2] {
+        self.failed = true;
+        [Ok(event(&error.body())), done()]
+    }
+}
+
 /// The last event.
-pub(super) fn done() -> Result<Sse, Infallible> {
+fn done() -> Told {
     Ok(Sse::default().data("[DONE]"))
 }
 

@@ -14,7 +14,7 @@ macro_rules! counters {
             /// Adds the counters to a registry, under `assay_role_`.
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("assay_role");
-                $(registry.register(stringify!($name), concat!($($doc),+).trim_ascii(), self.$name.clone());)+
+                $(registry.register(stringify!($name), concat!($($doc),+).trim_ascii().trim_end_matches('.'), self.$name.clone());)+
             }
         }
     };
@@ -51,6 +51,8 @@ counters! {
     gateway_answers;
     /// Miners' replies that this gateway did not hand out.
     gateway_rejections;
+    /// Payments for texts that this gateway submitted.
+    gateway_payments;
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 mod answers;
 mod compact_keys;
+mod credit;
 mod tell;
 
 use std::{
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     answers::{AnswerLog, Taken},
     compact_keys::CompactKeys,
+    credit::CreditBook,
 };
 use super::{Answerer, ChainView, Models, RoleError, RoleMetrics, check, serve, serve_texts};
 use crate::{
@@ -69,13 +71,25 @@ pub struct MinerConfig {
     pub texts_per_minute: u32,
     /// The language models that it has the files of.
     pub texts: Texts,
+    /// The most that one requester may owe for texts.
+    pub credit: Amount,
 }
 
 impl MinerConfig {
-    /// One prover, a floor of 1 ASY, 120 asks and 6000 texts a minute from each requester.
+    /// One prover, a floor of 1 ASY, 120 asks and 6000 texts a minute from each requester, and 1 ASY of credit.
     pub fn new(key: Keypair, dir: PathBuf, keys: PathBuf, texts: Texts) -> Self {
         let (asks_per_minute, texts_per_minute) = (120, 6000);
-        Self { key, dir, keys, provers: 1, floor: Amount::asy(1), asks_per_minute, texts_per_minute, texts }
+        Self {
+            key,
+            dir,
+            keys,
+            provers: 1,
+            floor: Amount::asy(1),
+            asks_per_minute,
+            texts_per_minute,
+            texts,
+            credit: Amount::asy(1),
+        }
     }
 }
 
@@ -88,6 +102,7 @@ pub struct Miner {
     models: Models,
     compact: Arc<CompactKeys>,
     answers: Mutex<AnswerLog>,
+    credit: CreditBook,
     rates: DefaultKeyedRateLimiter<AccountId>,
     text_rates: DefaultKeyedRateLimiter<AccountId>,
     queue: Semaphore,
@@ -141,6 +156,7 @@ impl Miner {
     /// [`RoleError`] if the folder cannot be used.
     pub fn open(chain: Arc<dyn ChainView>, config: MinerConfig, metrics: RoleMetrics) -> Result<Arc<Self>, RoleError> {
         let answers = Mutex::new(AnswerLog::open(config.dir.join("answers"))?);
+        let credit = CreditBook::open(&config.dir)?;
         let limiter =
             |per_minute| RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN)));
         Ok(Arc::new(Self {
@@ -149,6 +165,7 @@ impl Miner {
             models: Models::default(),
             compact: Arc::new(CompactKeys::new(config.keys.clone())),
             answers,
+            credit,
             rates: limiter(config.asks_per_minute),
             text_rates: limiter(config.texts_per_minute),
             queue: Semaphore::new(QUEUE),
@@ -197,6 +214,15 @@ impl Miner {
             return Err(refuse(RefusalCode::RateLimited, reason));
         }
         Ok(model)
+    }
+
+    /// Writes down that a request was answered.
+    async fn record(&self, request: &Request) -> Result<(), Reply> {
+        let written = self.answers().record(request.epoch, &request.requester, &request.nonce);
+        match written.map_err(unavailable)? {
+            Some(written) => written.sync().await.map_err(unavailable),
+            None => Ok(()),
+        }
     }
 
     fn take_nonce(&self, request: &Request) -> Result<(), Reply> {
@@ -323,7 +349,7 @@ impl Miner {
             self.answers().release(body.epoch, body.requester, body.nonce);
         })?;
         let response = Box::new(self.sign(request, Output::Numbers(output), Some(Hash32::digest(&proof))));
-        self.answers().record(body.epoch, &body.requester, &body.nonce).map_err(unavailable)?;
+        self.record(body).await?;
         Ok(Reply::Answer { response, proof: Some(proof), compact })
     }
 
@@ -458,6 +484,7 @@ pub async fn run_miner(
     let warmed = tokio::task::spawn_blocking(move || warming.warm_up());
     let serving = serve(Arc::clone(&miner) as Arc<dyn Answerer>, asks, stop.clone());
     let telling = serve_texts(Arc::clone(&miner) as Arc<dyn Answerer>, texts, stop.clone());
-    let (warmed, (), (), ()) = tokio::join!(warmed, serving, telling, miner.watch_challenges(stop));
+    let watching = miner.watch_challenges(stop.clone());
+    let (warmed, (), (), (), ()) = tokio::join!(warmed, serving, telling, watching, miner.credit.keep(&stop));
     warmed.map_err(|e| StoreError::backend(format!("loading models failed: {e}")))?
 }

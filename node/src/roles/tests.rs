@@ -68,6 +68,11 @@ pub(crate) struct TestChain {
 
 impl TestChain {
     pub(crate) fn new(params: Params) -> Arc<Self> {
+        Self::with(params, Vec::new())
+    }
+
+    /// One that has other subnets beside that of the digits.
+    pub(crate) fn with(params: Params, others: Vec<GenesisSubnet>) -> Arc<Self> {
         let account = |n| GenesisAccount { account: key(n).account(), balance: Amount::asy(10_000) };
         let (validator, owner) = (key(1).account(), key(OWNER).account());
         let model = digits();
@@ -77,11 +82,14 @@ impl TestChain {
             params,
             accounts: vec![account(2), account(OWNER)],
             validators: vec![GenesisValidator { operator: validator, owner, stake: Amount::asy(1_000), take: 0 }],
-            subnets: vec![GenesisSubnet {
+            subnets: [GenesisSubnet {
                 id: SUBNET,
                 name: "digits".into(),
                 models: vec![genesis_model("digits", model, ReceiptKey::Development).unwrap()],
-            }],
+            }]
+            .into_iter()
+            .chain(others)
+            .collect(),
         };
         let mut state = MemoryState::default();
         state.apply(&assay_ledger::genesis::genesis(&spec).unwrap());
@@ -116,15 +124,14 @@ impl TestChain {
     }
 
     pub(crate) async fn register(&self, operator: &Keypair) {
+        self.register_in(SUBNET, operator).await;
+    }
+
+    pub(crate) async fn register_in(&self, subnet: SubnetId, operator: &Keypair) {
         let endpoint = Endpoint { peer_id: operator.account().short(), addresses: Vec::new() };
         let consent = Consent::sign(key(OWNER).account(), operator, &self.genesis);
-        let action = Action::RegisterMiner {
-            subnet: SUBNET,
-            most: Amount::asy(100),
-            operator: operator.account(),
-            consent,
-            endpoint,
-        };
+        let action =
+            Action::RegisterMiner { subnet, most: Amount::asy(100), operator: operator.account(), consent, endpoint };
         self.submit(action, &key(OWNER)).await.unwrap();
         self.block();
     }

@@ -78,6 +78,26 @@ pub(super) fn subnets(b: &dyn RpcBackend) -> Reply<Vec<Value>> {
     query::subnets(&*view)?.into_iter().map(line).collect()
 }
 
+/// A subnet's miners, each with what its texts cost in this epoch and from the next one on.
+pub(super) fn miners(b: &dyn RpcBackend, subnet: SubnetId) -> Reply<Vec<Value>> {
+    let view = b.snapshot()?;
+    let epoch = query::chain(&*view)?.epoch;
+    let line = |record: assay_ledger::records::MinerRecord| {
+        let asking = query::asking(&*view, &record.operator)?;
+        let mut line = serde_json::to_value(&record).map_err(|e| BackendError::Internal(e.to_string()))?;
+        line["tariff"] = json!(asking.at(epoch));
+        line["next_tariff"] = json!(asking.at(epoch.saturating_add(1)));
+        Ok(line)
+    };
+    query::miners(&*view, subnet)?.into_iter().map(line).collect()
+}
+
+/// What an account has paid miners for texts, ever.
+pub(super) fn payments(b: &dyn RpcBackend, payer: &AccountId) -> Reply<Vec<Value>> {
+    let list = query::payments(&*b.snapshot()?, payer)?;
+    Ok(list.into_iter().map(|(miner, amount)| json!({ "miner": miner, "amount": amount })).collect())
+}
+
 pub(super) fn validators(b: &dyn RpcBackend) -> Reply<Vec<Value>> {
     let view = b.snapshot()?;
     let set = query::next_validator_set(&*view)?;

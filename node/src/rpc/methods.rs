@@ -237,8 +237,9 @@ pub fn methods(backend: Backend) -> RpcModule<Backend> {
     reading(&mut m, "assay_subnets", |b, _: Nothing| lists::subnets(b));
     reading(&mut m, "assay_miners", |b, p: OfSubnet| {
         lists::known_subnet(b, p.subnet)?;
-        Ok(query::miners(&*b.snapshot()?, p.subnet)?)
+        lists::miners(b, p.subnet)
     });
+    reading(&mut m, "assay_payments", |b, p: OfAccount| lists::payments(b, &p.account));
     reading(&mut m, "assay_params", |b, p: MaybeSubnet| lists::params(b, p.subnet));
     reading(&mut m, "assay_proposals", |b, p: Page| lists::proposals(b, p));
     reading(&mut m, "assay_proposal", |b, p: OfProposal| lists::proposal(b, p.id));

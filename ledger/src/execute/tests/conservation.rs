@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{
     Event, build, least_fee, query,
-    tx::{Action, Ballot, Consent, Endpoint, ModelAction, ProposalKind},
+    tx::{Action, Ballot, Bill, Consent, Endpoint, ModelAction, ProposalKind},
     world::{World, key, quick_params, sheet, unaudited},
 };
 
@@ -30,6 +30,7 @@ enum Step {
     Propose(u8, u8, bool),
     Delegate(u8, Option<u8>),
     Vote(u8, u8, u8),
+    Pay(u8, u8, u64),
     EndBlock,
 }
 
@@ -65,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8u8, 0..6u8, any::<bool>()).prop_map(|(a, kind, urgent)| Step::Propose(a, kind, urgent)),
         1 => (0..8u8, prop::option::of(0..8u8)).prop_map(|(a, b)| Step::Delegate(a, b)),
         1 => (0..8u8, 1..4u8, 0..6u8).prop_map(|(a, p, b)| Step::Vote(a, p, b)),
+        1 => (0..8u8, 0..4u8, amount()).prop_map(|(a, m, n)| Step::Pay(a, m, n)),
         7 => Just(Step::EndBlock),
     ]
 }
@@ -154,6 +156,10 @@ fn action(world: &World, step: &Step) -> (Keypair, Action) {
             let ballots =
                 [Ballot::Yes, Ballot::No, Ballot::Abstain, Ballot::Veto, Ballot::Value(5), Ballot::Value(500)];
             (owner(a), Action::Vote { proposal: u64::from(proposal), ballot: ballots[usize::from(b)] })
+        }
+        Step::Pay(a, m, n) => {
+            let bill = Bill { miner: miner(m).account(), amount: Amount(n) };
+            (owner(a), Action::PayUsage { bills: vec![bill] })
         }
         Step::EndBlock => unreachable!("ends the block, is no transaction"),
     }

@@ -1,4 +1,5 @@
-//! Which miner is asked: the one that is likely to be done first, among those with a good score.
+//! Which miner is asked, among those with a good score: the one whose answer costs least, where a second of waiting has a
+//! price too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +7,7 @@ use std::{
 };
 
 use assay_ledger::records::MinerRecord;
-use assay_primitives::AccountId;
+use assay_primitives::{AccountId, Amount};
 
 /// What a miner that was never asked is taken to need to its first token.
 const UNKNOWN: Duration = Duration::from_millis(250);
@@ -46,23 +47,26 @@ impl Book {
         self.0.entry(*miner).or_default()
     }
 
-    /// The best of these to ask now, of which none was tried; `None` if there is none left.
+    /// The best of these to ask now, of which none was tried, each with what its answer would cost; `None` if there is none
+    /// left. `second` is what a second of waiting is worth.
     pub(super) fn choose<'a>(
         &mut self,
-        miners: &'a [MinerRecord],
+        miners: &'a [(MinerRecord, Amount)],
         tried: &BTreeSet<AccountId>,
+        second: Amount,
     ) -> Option<&'a MinerRecord> {
-        let best = miners.iter().map(|m| m.score).max()?.to_f64();
-        let mut rank = |miner: &MinerRecord| {
+        let best = miners.iter().map(|(m, _)| m.score).max()?.to_f64();
+        let mut rank = |miner: &MinerRecord, price: Amount| {
             let seen = self.seen(&miner.operator);
             let avoided = seen.failed.is_some_and(|at| at.elapsed() < AVOIDED);
             let poor = miner.score.to_f64() < best * GOOD;
             // What one more text would wait, roughly: for its own first token, and for those before it.
-            let wait = seen.first.as_secs_f64() * f64::from(seen.telling + 1) / miner.score.to_f64().max(0.01);
-            (avoided, poor, wait)
+            let wait = seen.first.as_secs_f64() * f64::from(seen.telling + 1);
+            let cost = price.0 as f64 + wait * second.0.max(1) as f64;
+            (avoided, poor, cost / miner.score.to_f64().max(0.01))
         };
-        let left = miners.iter().filter(|m| !tried.contains(&m.operator));
-        let ranked = left.map(|m| (rank(m), m));
+        let left = miners.iter().filter(|(m, _)| !tried.contains(&m.operator));
+        let ranked = left.map(|(m, price)| (rank(m, *price), m));
         ranked.min_by(|(a, _), (b, _)| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))).map(|(_, m)| m)
     }
 
@@ -104,7 +108,7 @@ impl Book {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use assay_primitives::{Amount, Score};
+    use assay_primitives::Score;
 
     use super::*;
 
@@ -127,34 +131,48 @@ mod tests {
 
     #[test]
     fn load_is_spread_over_good_miners_and_failures_and_poor_scores_come_last() {
-        let miners = [miner(1, 90), miner(2, 90), miner(3, 20)];
+        let miners = [miner(1, 90), miner(2, 90), miner(3, 20)].map(|m| (m, Amount::ZERO));
         let mut book = Book::default();
         let mut tried = BTreeSet::new();
-        let first = book.choose(&miners, &tried).unwrap().operator;
+        let first = book.choose(&miners, &tried, Amount(1000)).unwrap().operator;
         book.asked(&first);
-        let second = book.choose(&miners, &tried).unwrap().operator;
+        let second = book.choose(&miners, &tried, Amount(1000)).unwrap().operator;
         assert_ne!(first, second);
-        assert_ne!(second, miners[2].operator);
+        assert_ne!(second, miners[2].0.operator);
         book.failed(&second);
-        assert_eq!(book.choose(&miners, &tried).unwrap().operator, first);
+        assert_eq!(book.choose(&miners, &tried, Amount(1000)).unwrap().operator, first);
         tried.insert(first);
-        assert_eq!(book.choose(&miners, &tried).unwrap().operator, miners[2].operator);
-        tried.insert(miners[2].operator);
-        assert_eq!(book.choose(&miners, &tried).unwrap().operator, second);
+        assert_eq!(book.choose(&miners, &tried, Amount(1000)).unwrap().operator, miners[2].0.operator);
+        tried.insert(miners[2].0.operator);
+        assert_eq!(book.choose(&miners, &tried, Amount(1000)).unwrap().operator, second);
         tried.insert(second);
-        assert!(book.choose(&miners, &tried).is_none());
-        assert!(book.choose(&[], &BTreeSet::new()).is_none());
+        assert!(book.choose(&miners, &tried, Amount(1000)).is_none());
+        assert!(book.choose(&[], &BTreeSet::new(), Amount(1000)).is_none());
     }
 
     #[test]
     fn a_slow_miner_is_asked_less_and_given_more_time() {
-        let miners = [miner(1, 90), miner(2, 90)];
+        let miners = [miner(1, 90), miner(2, 90)].map(|m| (m, Amount::ZERO));
         let mut book = Book::default();
-        (0..20).for_each(|_| book.first(&miners[0].operator, Duration::from_secs(2)));
-        assert_eq!(book.choose(&miners, &BTreeSet::new()).unwrap().operator, miners[1].operator);
+        (0..20).for_each(|_| book.first(&miners[0].0.operator, Duration::from_secs(2)));
+        assert_eq!(book.choose(&miners, &BTreeSet::new(), Amount(1000)).unwrap().operator, miners[1].0.operator);
         let least = Duration::from_secs(1);
-        assert!(book.patience(&miners[0].operator, false, least) > least);
-        assert_eq!(book.patience(&miners[1].operator, false, least), least);
-        assert_eq!(book.patience(&miners[0].operator, true, least), least);
+        assert!(book.patience(&miners[0].0.operator, false, least) > least);
+        assert_eq!(book.patience(&miners[1].0.operator, false, least), least);
+        assert_eq!(book.patience(&miners[0].0.operator, true, least), least);
+    }
+
+    #[test]
+    fn the_cheaper_is_asked_unless_the_dearer_is_sooner_by_more_than_it_costs() {
+        let (a, b) = (miner(1, 90), miner(2, 90));
+        let (cheap, dear) = (a.operator, b.operator);
+        let priced = [(a, Amount(1000)), (b, Amount(3000))];
+        let mut book = Book::default();
+        let chosen = |book: &mut Book, second| book.choose(&priced, &BTreeSet::new(), Amount(second)).unwrap().operator;
+        assert_eq!(chosen(&mut book, 1000), cheap);
+        // Eight more are before us with the cheap one: two seconds.
+        (0..9).for_each(|_| book.asked(&cheap));
+        assert_eq!(chosen(&mut book, 500), cheap);
+        assert_eq!(chosen(&mut book, 2000), dear);
     }
 }

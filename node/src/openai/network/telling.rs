@@ -1,24 +1,25 @@
 //! One answer, from as many miners as it takes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use assay_inference::llm::{Finish, Piece, Step, TextStream, TokenLogprob, Usage};
 use assay_ledger::{
-    query,
+    StoreError, query,
     records::{MinerRecord, ModelRecord},
 };
 use assay_primitives::{
-    AccountId, Signed,
+    AccountId, Amount, Signed,
     task::{Input, Request, Response},
     text::{Ending, TextInput},
 };
+use futures::future::select_all;
 use rand::{RngCore as _, rngs::OsRng};
 use tokio::sync::mpsc;
 
-use super::{Network, locked};
+use super::{Network, locked, measures::Place};
 use crate::{
     net::{Frame, Logprob, RefusalCode, TextAsk},
     openai::{
@@ -27,12 +28,18 @@ use crate::{
     },
 };
 
-/// The least time after which a silent miner's place is offered to another.
-const HEDGE: Duration = Duration::from_secs(2);
+/// The least time after which a silent miner's place is offered to another: before its first word, and after it.
+const HEDGE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(1));
 /// After this a silent miner is given up.
 const SILENCE: Duration = Duration::from_secs(20);
-/// Times that miners are asked for one answer at most.
-const MOST_TRIES: usize = 8;
+/// Miners that are listened to at once for one answer, at most.
+const MOST_BESIDE: usize = 3;
+/// Miners that may fail one answer, at most.
+const MOST_FAILURES: usize = 8;
+/// How long an answer waits for a miner that is not busy, and for one that is to be paid first.
+const QUEUED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(8));
+/// Pauses between asking busy miners, the first and the longest: each is twice the one before.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
 /// Pause before those are asked again that could not be reached: one that has just been started is there in a moment.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Miners that must deny a beginning before it is called false.
@@ -47,6 +54,8 @@ pub(super) struct Telling {
     pub(super) logprobs: Option<u8>,
     /// The name of its receipt.
     pub(super) receipt: String,
+    /// When its client asked for it.
+    pub(super) arrived: Instant,
     pub(super) pieces: mpsc::Sender<Chunk>,
 }
 
@@ -75,21 +84,33 @@ struct Told {
     stream: TextStream,
     /// Text goes no further: a string that ends it has come.
     stopped: bool,
+    /// Those that are not to be asked.
     tried: BTreeSet<AccountId>,
-    tries: usize,
     /// Whether those that were away were let be asked again already.
     forgiven: bool,
-    reasons: Vec<(AccountId, RefusalCode, String)>,
+    queued: Option<Queued>,
+    /// Why each was listened to no longer, the last of each.
+    reasons: BTreeMap<AccountId, (RefusalCode, String)>,
+    failures: usize,
     began: Instant,
     first: Option<Duration>,
 }
 
-/// Why a miner is listened to no longer.
+/// A wait for a miner that is not busy.
+struct Queued {
+    since: Instant,
+    pause: Duration,
+    _place: Place,
+}
+
+/// Why an answer does not go on with the miners that were listened to.
 enum Trouble {
     /// Nobody waits for the answer.
     ClientGone,
-    /// It refused, failed or lied.
-    Miner(RefusalCode, String),
+    /// This one refused, failed or lied.
+    Miner(AccountId, RefusalCode, String),
+    /// All are given up, for reasons that are noted.
+    Silence,
 }
 
 impl Telling {
@@ -105,9 +126,10 @@ impl Telling {
             stream,
             stopped: false,
             tried: BTreeSet::new(),
-            tries: 0,
             forgiven: false,
-            reasons: Vec::new(),
+            queued: None,
+            reasons: BTreeMap::new(),
+            failures: 0,
             began: Instant::now(),
             first: None,
         };
@@ -122,7 +144,7 @@ impl Attempt {
     async fn next(&mut self) -> Result<Frame, (RefusalCode, String)> {
         let since = self.heard.unwrap_or(self.asked);
         let unavailable = |reason: String| (RefusalCode::Unavailable, reason);
-        let frame = match tokio::time::timeout(SILENCE, self.frames.recv()).await {
+        let frame = match tokio::time::timeout_at((since + SILENCE).into(), self.frames.recv()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => return Err(unavailable(error.to_string())),
             Ok(None) => return Err(unavailable("it ended in the middle".into())),
@@ -142,38 +164,51 @@ impl Attempt {
     }
 
     fn patience(&self) -> Duration {
-        locked(&self.network.0.book).patience(&self.miner.operator, self.heard.is_some(), HEDGE)
+        let (first, later) = HEDGE;
+        let least = if self.heard.is_some() { later } else { first };
+        locked(&self.network.0.book).patience(&self.miner.operator, self.heard.is_some(), least)
     }
 }
 
 impl Told {
-    /// Asks the next miner, for what is left of the answer; `None` when all were tried.
+    /// Asks the next miner, for what is left of the answer, as soon as there is one; `None` when all were tried.
     async fn ask(&mut self) -> Result<Option<Attempt>, ApiError> {
+        loop {
+            if let Some(attempt) = self.ask_now().await? {
+                return Ok(Some(attempt));
+            }
+            let Some(pause) = self.again() else { return Ok(None) };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks the next miner, if there is one that can be asked now.
+    async fn ask_now(&mut self) -> Result<Option<Attempt>, ApiError> {
         loop {
             let Telling { network, record, text, logprobs, .. } = &self.telling;
             let inner = &network.0;
-            if self.tries >= MOST_TRIES {
+            if self.failures >= MOST_FAILURES {
                 return Ok(None);
             }
             let view = inner.chain.snapshot().map_err(ApiError::internal)?;
             let epoch = query::chain(&*view).map_err(ApiError::internal)?.epoch;
             let mut miners = query::miners(&*view, record.subnet).map_err(ApiError::internal)?;
-            drop(view);
             miners.retain(|m| m.retired.is_none() && !m.endpoint.peer_id.is_empty());
-            let chosen = locked(&inner.book).choose(&miners, &self.tried).cloned();
-            let Some(miner) = chosen else {
-                if self.forget_unreachable() {
-                    tokio::time::sleep(AGAIN).await;
-                    continue;
-                }
-                return Ok(None);
+            let priced = |miner: MinerRecord| {
+                let tariff = query::asking(&*view, &miner.operator)?.at(epoch);
+                let price = tariff.of(text.prompt.len() as u64, u64::from(text.max_tokens));
+                Ok((miner, price))
             };
+            let priced: Result<Vec<_>, StoreError> = miners.into_iter().map(priced).collect();
+            let priced = priced.map_err(ApiError::internal)?;
+            drop(view);
+            let chosen = locked(&inner.book).choose(&priced, &self.tried, inner.config.second).cloned();
+            let Some(miner) = chosen else { return Ok(None) };
             self.tried.insert(miner.operator);
-            self.tries += 1;
             let mut nonce = [0; 16];
             OsRng.fill_bytes(&mut nonce);
             let body = Request {
-                requester: inner.key.account(),
+                requester: inner.config.key.account(),
                 miner: miner.operator,
                 subnet: record.subnet,
                 model: record.id,
@@ -181,7 +216,7 @@ impl Told {
                 nonce,
                 input: Input::Text(text.clone()),
             };
-            let request = Signed::new(body, &inner.chain.genesis(), &inner.key);
+            let request = Signed::new(body, &inner.chain.genesis(), &inner.config.key);
             // The last token is left to it: an answer is never resumed at its very end.
             let at = self.tokens.len().min(text.max_tokens.saturating_sub(1) as usize);
             let ask = TextAsk { request: request.clone(), resume: self.tokens[..at].to_vec(), logprobs: *logprobs };
@@ -200,43 +235,70 @@ impl Told {
         }
     }
 
-    /// Lets those be asked once more that could not be reached or were not ready; whether there are any.
-    fn forget_unreachable(&mut self) -> bool {
-        let before = self.tried.len();
-        if !std::mem::replace(&mut self.forgiven, true) {
-            let away = |code: &RefusalCode| matches!(code, RefusalCode::Unavailable | RefusalCode::Epoch);
-            let away = self.reasons.iter().filter(|(_, code, _)| away(code)).map(|(miner, ..)| *miner);
-            for miner in away {
-                self.tried.remove(&miner);
+    /// Lets those be asked again, after a pause, that may say another thing by then: those that could not be reached or
+    /// were not ready, once; those that are busy, while this answer has a place in the queue. `None` if there are none.
+    fn again(&mut self) -> Option<Duration> {
+        if self.failures >= MOST_FAILURES {
+            return None;
+        }
+        let forgiven = std::mem::replace(&mut self.forgiven, true);
+        let away = |code: RefusalCode| !forgiven && matches!(code, RefusalCode::Unavailable | RefusalCode::Epoch);
+        let busy =
+            |code: RefusalCode| matches!(code, RefusalCode::Busy | RefusalCode::RateLimited | RefusalCode::PaymentDue);
+        let (mut pause, mut found) = (AGAIN, false);
+        if self.reasons.values().any(|(code, _)| busy(*code)) {
+            let queued = match self.queued.take() {
+                None => {
+                    Queued { since: Instant::now(), pause: PAUSES.0, _place: self.telling.network.0.measures.queue()? }
+                }
+                Some(queued) => Queued { pause: PAUSES.1.min(queued.pause * 2), ..queued },
+            };
+            let unpaid = self.reasons.values().all(|(code, _)| *code == RefusalCode::PaymentDue);
+            if queued.since.elapsed() > if unpaid { QUEUED.1 } else { QUEUED.0 } {
+                return None;
+            }
+            pause = queued.pause;
+            self.queued = Some(queued);
+        }
+        for (miner, (code, _)) in &self.reasons {
+            if away(*code) || busy(*code) {
+                found |= self.tried.remove(miner);
             }
         }
-        self.tried.len() < before
+        found.then_some(pause)
     }
 
     fn fault(&mut self, miner: AccountId, code: RefusalCode, reason: String) {
         let inner = &self.telling.network.0;
         inner.metrics.gateway_rejections.inc();
+        if code == RefusalCode::PaymentDue {
+            inner.bills.hurry();
+        }
         // A busy miner is no bad one.
         if !code.is_passing() {
             locked(&inner.book).failed(&miner);
+            self.failures += 1;
         }
         tracing::info!(%miner, ?code, reason, tokens = self.tokens.len(), "a miner does not finish a text; trying the next");
-        self.reasons.push((miner, code, reason));
+        self.reasons.insert(miner, (code, reason));
     }
 
     /// Why there is no answer, in the API's words.
     fn refusal(&self) -> ApiError {
-        let of = |code: RefusalCode| self.reasons.iter().filter(move |(_, c, _)| *c == code);
-        if let Some((_, _, reason)) = of(RefusalCode::Malformed).next() {
+        if let Some((_, reason)) = self.reasons.values().find(|(code, _)| *code == RefusalCode::Malformed) {
             return ApiError::malformed(reason.clone());
         }
         if self.reasons.is_empty() {
             return ApiError::unavailable(format!("no miner of subnet {} can be asked", self.telling.record.subnet));
         }
-        if self.reasons.iter().all(|(_, code, _)| code.is_passing()) {
+        if self.reasons.values().all(|(code, _)| *code == RefusalCode::PaymentDue) {
+            return ApiError::unavailable("this gateway has not paid its miners, who wait for their money");
+        }
+        if self.reasons.values().all(|(code, _)| code.is_passing()) {
             return ApiError::busy("every miner is busy; try again in a moment", Duration::from_secs(1));
         }
-        let list: Vec<String> = self.reasons.iter().map(|(m, _, reason)| format!("{}: {reason}", m.short())).collect();
+        let list = self.reasons.iter().map(|(miner, (_, reason))| format!("{}: {reason}", miner.short()));
+        let list: Vec<String> = list.collect();
         ApiError::unavailable(format!("none of {} miners answered: {}", list.len(), list.join("; ")))
     }
 
@@ -251,16 +313,16 @@ impl Told {
         Err(self.refusal())
     }
 
-    async fn run(mut self, mut attempt: Attempt, frame: Frame) {
-        let mut frame = Some(frame);
+    async fn run(mut self, attempt: Attempt, frame: Frame) {
+        let (mut attempts, mut frame) = (vec![attempt], Some(frame));
         loop {
-            let trouble = match self.follow(&mut attempt, frame.take()).await {
-                Ok(()) => return,
-                Err(trouble) => trouble,
-            };
-            let Trouble::Miner(code, reason) = trouble else { return };
-            self.fault(attempt.miner.operator, code, reason);
-            let denials = self.reasons.iter().filter(|(_, code, _)| *code == RefusalCode::OtherBeginning).count();
+            match self.follow(&mut attempts, frame.take()).await {
+                Ok(()) | Err(Trouble::ClientGone) => return,
+                Err(Trouble::Miner(miner, code, reason)) => self.fault(miner, code, reason),
+                Err(Trouble::Silence) => {}
+            }
+            attempts.clear();
+            let denials = self.reasons.values().filter(|(code, _)| *code == RefusalCode::OtherBeginning).count();
             let next = match self.ask().await {
                 _ if denials >= DENIALS => {
                     let words = "what came so far is not what the model gives: its miner lied; throw it away";
@@ -271,62 +333,68 @@ impl Told {
                 Err(error) => Err(error),
             };
             match next {
-                Ok(next) => attempt = next,
+                Ok(next) => attempts.push(next),
                 Err(error) => return drop(self.telling.pieces.send(Chunk::Failed(error)).await),
             }
         }
     }
 
-    /// Listens to a miner to the end of the answer; when it is silent for long, to another one too, and then to whichever
-    /// speaks first.
-    async fn follow(&mut self, attempt: &mut Attempt, first: Option<Frame>) -> Result<(), Trouble> {
+    /// Listens to miners, of which one has begun, to the end of the answer.
+    async fn follow(&mut self, attempts: &mut Vec<Attempt>, first: Option<Frame>) -> Result<(), Trouble> {
         let mut frame = first;
         loop {
             let heard = match frame.take() {
                 Some(frame) => frame,
-                None => self.listen(attempt).await?,
+                None => self.listen(attempts).await?,
             };
+            let [attempt] = &mut attempts[..] else { return Err(Trouble::Silence) };
             match heard {
                 Frame::Tokens(tokens) => {
                     for (token, logprob) in tokens {
                         self.take(attempt, token, logprob).await?;
                     }
                 }
-                Frame::Done { response, cached } => return self.finish(attempt, *response, cached as usize).await,
-                Frame::Refused { code, reason } => return Err(Trouble::Miner(code, reason)),
+                Frame::Done { response, cached, engine_us } => {
+                    return self.finish(attempt, *response, cached as usize, Duration::from_micros(engine_us)).await;
+                }
+                Frame::Refused { code, reason } => return Err(Trouble::Miner(attempt.miner.operator, code, reason)),
             }
         }
     }
 
-    async fn listen(&mut self, attempt: &mut Attempt) -> Result<Frame, Trouble> {
-        let miner = |(code, reason)| Trouble::Miner(code, reason);
-        let patience = attempt.patience();
-        tokio::select! {
-            frame = attempt.next() => return frame.map_err(miner),
-            () = self.telling.pieces.closed() => return Err(Trouble::ClientGone),
-            () = tokio::time::sleep(patience) => {}
-        }
-        let Ok(Some(mut other)) = self.ask().await else {
-            return tokio::select! {
-                frame = attempt.next() => frame.map_err(miner),
-                () = self.telling.pieces.closed() => Err(Trouble::ClientGone),
+    /// What is said next by the first that speaks, which alone is kept; while all are silent for long, more are asked
+    /// beside them.
+    async fn listen(&mut self, attempts: &mut Vec<Attempt>) -> Result<Frame, Trouble> {
+        loop {
+            let patience = attempts.last().ok_or(Trouble::Silence)?.patience();
+            let more = attempts.len() < MOST_BESIDE;
+            let heard = {
+                let words = attempts.iter_mut().map(|attempt| Box::pin(attempt.next()));
+                tokio::select! {
+                    (said, at, _) = select_all(words) => Some((said, at)),
+                    () = self.telling.pieces.closed() => return Err(Trouble::ClientGone),
+                    () = tokio::time::sleep(patience), if more => None,
+                }
             };
-        };
-        tracing::info!(silent = %attempt.miner.operator, beside = %other.miner.operator, "a miner is silent; another is asked beside it");
-        tokio::select! {
-            frame = attempt.next() => frame.map_err(miner),
-            frame = other.next() => match frame {
+            let Some((said, at)) = heard else {
+                if let Ok(Some(other)) = self.ask_now().await {
+                    tracing::info!(beside = %other.miner.operator, "a miner is silent; another is asked beside it");
+                    attempts.push(other);
+                }
+                continue;
+            };
+            let spoke = attempts.swap_remove(at);
+            match said {
                 Ok(frame) => {
-                    self.fault(attempt.miner.operator, RefusalCode::Unavailable, "it was silent while another spoke".into());
-                    *attempt = other;
-                    Ok(frame)
+                    for silent in attempts.drain(..) {
+                        let words = "it was silent while another spoke";
+                        self.fault(silent.miner.operator, RefusalCode::Unavailable, words.into());
+                    }
+                    attempts.push(spoke);
+                    return Ok(frame);
                 }
-                Err((code, reason)) => {
-                    self.fault(other.miner.operator, code, reason);
-                    attempt.next().await.map_err(miner)
-                }
-            },
-            () = self.telling.pieces.closed() => Err(Trouble::ClientGone),
+                Err((code, reason)) => self.fault(spoke.miner.operator, code, reason),
+            }
         }
     }
 
@@ -338,15 +406,13 @@ impl Told {
             Some(known) if *known == token => return Ok(()),
             Some(known) => {
                 let reason = format!("token {at} is {token} by it, {known} by another");
-                return Err(Trouble::Miner(RefusalCode::OtherBeginning, reason));
+                return Err(Trouble::Miner(attempt.miner.operator, RefusalCode::OtherBeginning, reason));
             }
             None => {}
         }
         if at >= self.telling.text.max_tokens as usize || token as usize >= self.telling.model.vocabulary {
-            return Err(Trouble::Miner(
-                RefusalCode::Unavailable,
-                format!("token {at}, {token}, can be none of the answer"),
-            ));
+            let reason = format!("token {at}, {token}, can be none of the answer");
+            return Err(Trouble::Miner(attempt.miner.operator, RefusalCode::Unavailable, reason));
         }
         self.tokens.push(token);
         self.first.get_or_insert(self.began.elapsed());
@@ -364,9 +430,17 @@ impl Told {
     }
 
     /// Checks the signed answer against what was asked and heard, and ends the text.
-    async fn finish(&mut self, attempt: &Attempt, response: Signed<Response>, cached: usize) -> Result<(), Trouble> {
-        let wrong =
-            |reason: &str| Err(Trouble::Miner(RefusalCode::Unavailable, format!("its signed answer: {reason}")));
+    async fn finish(
+        &mut self,
+        attempt: &Attempt,
+        response: Signed<Response>,
+        cached: usize,
+        engine: Duration,
+    ) -> Result<(), Trouble> {
+        let wrong = |reason: &str| {
+            let reason = format!("its signed answer: {reason}");
+            Err(Trouble::Miner(attempt.miner.operator, RefusalCode::Unavailable, reason))
+        };
         let inner = &self.telling.network.0;
         let (genesis, asked, said) = (inner.chain.genesis(), &attempt.request.body, &response.body);
         if said.miner != asked.miner || said.request != attempt.request.id(&genesis) || said.model != asked.model {
@@ -402,6 +476,10 @@ impl Told {
         let text = if self.stopped { String::new() } else { self.stream.finish() };
         locked(&inner.finished).keep(self.telling.receipt.clone(), (attempt.request.clone(), response));
         inner.metrics.gateway_answers.inc();
+        // Of an answer that one miner told from its beginning; others are no measure of the gateway.
+        if self.reasons.is_empty() && self.tried.len() == 1 {
+            inner.measures.overhead.observe(self.telling.arrived.elapsed().saturating_sub(engine).as_secs_f64());
+        }
         let usage = Usage {
             prompt: self.telling.text.prompt.len(),
             cached: cached.min(self.telling.text.prompt.len()),
@@ -410,8 +488,13 @@ impl Told {
             first: self.first.unwrap_or_default(),
             total: self.began.elapsed(),
         };
+        let owed = self.telling.network.owe(&attempt.miner.operator, asked.epoch, usage.prompt, completion);
+        let cost = owed.unwrap_or_else(|error| {
+            tracing::error!(%error, miner = %attempt.miner.operator, "what a miner is owed cannot be looked up");
+            Amount::ZERO
+        });
         // The client may be gone; the answer is signed all the same.
-        let _ = self.telling.pieces.send(Chunk::Done { text, finish, usage }).await;
+        let _ = self.telling.pieces.send(Chunk::Done { text, finish, usage, cost }).await;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What a miner has answered, so that no nonce is answered twice.
 //!
 //! One file an epoch, `<epoch>.answers`, appended to and synced before an answer leaves: 48 bytes each, requester and nonce.
+//! Answers that leave together share a sync: while one is under way, those that come wait for the next.
 //! An entry torn by a crash was never spoken of, and is cut off when the file is opened. Bounded: [`MAX_ANSWERS_PER_EPOCH`]
 //! entries a file, and files older than evidence may be are deleted. Proofs are not kept: a challenge brings its request
 //! along, and to prove that again takes less than to keep a proof of every answer.
@@ -10,6 +11,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use assay_primitives::AccountId;
@@ -33,7 +35,9 @@ pub(super) enum Taken {
 #[derive(Debug)]
 struct EpochFile {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
+    /// Bytes that are on the disk for good; held while more are brought there.
+    synced: Arc<tokio::sync::Mutex<u64>>,
     /// End of the last whole entry.
     end: u64,
     /// Nonces answered or being worked on.
@@ -65,14 +69,44 @@ impl EpochFile {
         });
         let end = (entries.len() * ENTRY) as u64;
         file.set_len(end).map_err(failed("cut", &path))?;
-        Ok(Self { nonces: nonces.collect(), path, file, end })
+        let (nonces, synced) = (nonces.collect(), Arc::new(tokio::sync::Mutex::new(end)));
+        Ok(Self { nonces, path, file: Arc::new(file), synced, end })
     }
 
     fn append(&mut self, requester: &AccountId, nonce: &[u8; 16]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.end))?;
-        self.file.write_all(&[&requester.0[..], nonce].concat())?;
-        self.file.sync_data()?;
+        let mut file = &*self.file;
+        file.seek(SeekFrom::Start(self.end))?;
+        file.write_all(&[&requester.0[..], nonce].concat())?;
         self.end += ENTRY as u64;
+        Ok(())
+    }
+}
+
+/// An entry that is written and may not be on the disk yet.
+#[must_use = "nothing may leave before it is synced"]
+pub(super) struct Written {
+    path: PathBuf,
+    file: Arc<File>,
+    synced: Arc<tokio::sync::Mutex<u64>>,
+    end: u64,
+}
+
+impl Written {
+    /// Waits until it is there for good.
+    pub(super) async fn sync(self) -> Result<(), RoleError> {
+        let Self { path, file, synced, end } = self;
+        let mut synced = synced.lock().await;
+        if *synced >= end {
+            return Ok(());
+        }
+        let sync = move || {
+            // What others have written by now is brought there too.
+            let length = file.metadata()?.len();
+            file.sync_data()?;
+            Ok(length)
+        };
+        let done = tokio::task::spawn_blocking(sync).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        *synced = done.map_err(failed("write", &path))?;
         Ok(())
     }
 }
@@ -121,11 +155,22 @@ impl AnswerLog {
         }
     }
 
-    /// Writes down that a nonce was answered. Only then may the answer leave.
-    pub(super) fn record(&mut self, epoch: u64, requester: &AccountId, nonce: &[u8; 16]) -> Result<(), RoleError> {
-        // An epoch that was forgotten meanwhile is too old for its answer to be taken anywhere.
-        let Some(file) = self.epochs.get_mut(&epoch) else { return Ok(()) };
-        file.append(requester, nonce).map_err(failed("write", &file.path))
+    /// Writes down that a nonce was answered. Once that is synced, and only then, the answer may leave. `None` for an epoch
+    /// that was forgotten meanwhile: it is too old for its answer to be taken anywhere.
+    pub(super) fn record(
+        &mut self,
+        epoch: u64,
+        requester: &AccountId,
+        nonce: &[u8; 16],
+    ) -> Result<Option<Written>, RoleError> {
+        let Some(of) = self.epochs.get_mut(&epoch) else { return Ok(None) };
+        of.append(requester, nonce).map_err(failed("write", &of.path))?;
+        Ok(Some(Written {
+            path: of.path.clone(),
+            file: Arc::clone(&of.file),
+            synced: Arc::clone(&of.synced),
+            end: of.end,
+        }))
     }
 
     /// Forgets epochs before `oldest`.
@@ -145,6 +190,26 @@ mod tests {
 
     const ONE: AccountId = AccountId([1; 32]);
 
+    fn recorded(log: &mut AnswerLog, epoch: u64, nonce: u8) {
+        let written = log.record(epoch, &ONE, &[nonce; 16]).unwrap().unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(written.sync()).unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn answers_that_leave_together_are_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = AnswerLog::open(dir.path().into()).unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for n in 0..50 {
+            log.reserve(3, ONE, [n; 16]).unwrap().unwrap();
+            waiting.spawn(log.record(3, &ONE, &[n; 16]).unwrap().unwrap().sync());
+        }
+        let all = waiting.join_all().await;
+        assert!(all.iter().all(Result::is_ok));
+        let mut log = AnswerLog::open(dir.path().into()).unwrap();
+        assert!((0..50).all(|n| log.reserve(3, ONE, [n; 16]).unwrap() == Err(Taken::Replay)));
+    }
+
     #[test]
     fn a_nonce_is_taken_once_also_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
@@ -154,7 +219,7 @@ mod tests {
         assert_eq!(log.reserve(5, ONE, [9; 16]).unwrap(), Ok(()));
         log.release(5, ONE, [9; 16]);
         assert_eq!(log.reserve(5, ONE, [9; 16]).unwrap(), Ok(()));
-        log.record(5, &ONE, &[1; 16]).unwrap();
+        recorded(&mut log, 5, 1);
         let mut log = AnswerLog::open(dir.path().join("answers")).unwrap();
         assert_eq!(log.reserve(5, ONE, [1; 16]).unwrap(), Err(Taken::Replay));
         assert_eq!(log.reserve(6, ONE, [1; 16]).unwrap(), Ok(()), "another epoch");
@@ -168,7 +233,7 @@ mod tests {
         let mut log = AnswerLog::open(dir.path().into()).unwrap();
         for n in [1, 2] {
             log.reserve(3, ONE, [n; 16]).unwrap().unwrap();
-            log.record(3, &ONE, &[n; 16]).unwrap();
+            recorded(&mut log, 3, n);
         }
         let (whole, torn) = (dir.path().join("3.answers"), dir.path().join("4.answers"));
         let length = fs::metadata(&whole).unwrap().len();
@@ -178,7 +243,7 @@ mod tests {
             let mut log = AnswerLog::open(dir.path().into()).unwrap();
             assert_eq!(log.reserve(4, ONE, [1; 16]).unwrap(), Err(Taken::Replay), "cut {cut}");
             assert_eq!(log.reserve(4, ONE, [2; 16]).unwrap(), Ok(()));
-            log.record(4, &ONE, &[2; 16]).unwrap();
+            recorded(&mut log, 4, 2);
             let mut log = AnswerLog::open(dir.path().into()).unwrap();
             assert_eq!(log.reserve(4, ONE, [2; 16]).unwrap(), Err(Taken::Replay));
         }
@@ -193,6 +258,6 @@ mod tests {
         }
         log.forget_before(3).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        log.record(1, &ONE, &[1; 16]).unwrap();
+        assert!(log.record(1, &ONE, &[1; 16]).unwrap().is_none());
     }
 }

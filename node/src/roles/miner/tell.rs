@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use assay_inference::llm::{Answer, Event, GenerateError, GenerateRequest, Piece};
+use assay_inference::llm::{Answer, Event, GenerateError, GenerateRequest, Piece, Usage};
 use assay_ledger::{
     query,
-    records::{ModelKind, ModelRecord},
+    records::{ModelKind, ModelRecord, Tariff},
 };
 use assay_primitives::{
     AccountId, Hash32,
-    task::Output,
+    task::{Output, Request},
     text::{TextInput, TextOutput},
 };
 
-use super::{Miner, malformed, refuse, unavailable};
+use super::{Miner, credit, malformed, refuse, unavailable};
 use crate::{
     net::{Frame, InboundText, Logprob, RefusalCode, Reply},
     texts::{self, TextError},
@@ -47,7 +47,7 @@ fn refusal(error: GenerateError) -> Reply {
 /// What came of an answer that was told to its end.
 struct Told {
     output: TextOutput,
-    cached: usize,
+    usage: Usage,
 }
 
 impl Miner {
@@ -76,20 +76,48 @@ impl Miner {
             deadline: Some(Instant::now() + LIMIT),
             ..texts::request(&llm, text).map_err(malformed)?
         };
+        let tariff = self.may_owe(body)?;
         self.take_nonce(body)?;
         let release = || self.answers().release(body.epoch, body.requester, body.nonce);
         let answer = llm.engine.generate(wanted).map_err(refusal).inspect_err(|_| release())?;
         let told = self.stream(inbound, text, answer).await.inspect_err(|_| release())?;
-        let Some(Told { output, cached }) = told else {
+        let Some(Told { output, usage }) = told else {
             // Whoever asked is gone; nothing was signed.
             release();
             return Ok(());
         };
+        let cost = tariff.map(|tariff| tariff.of(text.prompt.len() as u64, output.tokens.len() as u64));
         let response = Box::new(self.sign(request, Output::Text(output), None));
-        self.answers().record(body.epoch, &body.requester, &body.nonce).map_err(unavailable)?;
-        let cached = u32::try_from(cached).unwrap_or(u32::MAX);
-        inbound.say(Frame::Done { response, cached }).await;
+        self.record(body).await?;
+        let cached = u32::try_from(usage.cached).unwrap_or(u32::MAX);
+        let engine_us = u64::try_from(usage.total.as_micros()).unwrap_or(u64::MAX);
+        if inbound.say(Frame::Done { response, cached, engine_us }).await
+            && let Some(cost) = cost
+        {
+            self.credit.bill(&body.requester, cost);
+        }
         Ok(())
+    }
+
+    /// What a request's answer will cost its requester; `None` if nothing, as for validators, who ask on everybody's behalf.
+    ///
+    /// # Errors
+    /// A refusal if the requester owes as much as it may.
+    fn may_owe(&self, request: &Request) -> Result<Option<Tariff>, Reply> {
+        let view = &*self.chain.0.snapshot().map_err(unavailable)?;
+        let requester = &request.requester;
+        let tariff = query::asking(view, &self.account).map_err(unavailable)?.at(request.epoch);
+        let validator = query::validator(view, requester).map_err(unavailable)?;
+        if tariff == Tariff::FREE || validator.is_some_and(|v| !v.tombstoned) {
+            return Ok(None);
+        }
+        let paid = query::paid(view, requester, &self.account).map_err(unavailable)?;
+        let (owed, most) = (self.credit.owed(requester, paid), credit::limit(self.config.credit, paid));
+        if owed >= most {
+            let reason = format!("{owed} are owed for texts, and {most} may be; pay on chain, and ask again");
+            return Err(refuse(RefusalCode::PaymentDue, reason));
+        }
+        Ok(Some(tariff))
     }
 
     /// Validators go before others: they must be answered within the epoch.
@@ -135,7 +163,7 @@ impl Miner {
                     tokens.extend(end);
                     let ending = texts::ending(&finish, text).map_err(unavailable)?;
                     let output = TextOutput { tokens, ending, activations: Hash32(activations) };
-                    return Ok(Some(Told { output, cached: usage.cached }));
+                    return Ok(Some(Told { output, usage }));
                 }
                 Some(Event::Failed(error)) => return Err(refusal(error)),
                 None => return Err(unavailable("the engine stopped in the middle of an answer")),
