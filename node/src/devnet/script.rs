@@ -136,6 +136,22 @@ async fn wait_for<T>(
     tokio::time::timeout(PATIENCE, seen).await.map_err(|_| eyre!("{what}: nothing after {} s", PATIENCE.as_secs()))?
 }
 
+/// Sends an owner's transaction through its own node, once that one has come as far as the first validator, whose state says
+/// what is still to be done: a node that lags would give the transaction a number that is taken.
+async fn send(cast: &Cast, actor: &Actor, action: Action) -> eyre::Result<Hash32> {
+    let height = *cast.first(Role::Validator)?.node.chain().heights().borrow();
+    let mut heights = actor.node.chain().heights();
+    let reached = async {
+        if heights.wait_for(|own| *own >= height).await.is_err() {
+            // The node is ending, and says why itself.
+            std::future::pending::<()>().await;
+        }
+    };
+    let late = |_| eyre!("{} did not come to block {height} in {} s", actor.plan.name, PATIENCE.as_secs());
+    tokio::time::timeout(PATIENCE, reached).await.map_err(late)?;
+    Ok(actor.node.chain().submit(action, &actor.owner).await?)
+}
+
 /// Waits until a transaction stands in a block, and fails if it failed there.
 async fn confirmed(cast: &Cast, what: &str, id: Hash32) -> eyre::Result<()> {
     let store = cast.first(Role::Validator)?.node.store().clone();
@@ -158,7 +174,7 @@ async fn register_miners(cast: &Cast) -> eyre::Result<()> {
             consent: Consent::sign(miner.owner.account(), &miner.operator, &cast.genesis),
             endpoint: miner.endpoint.clone(),
         };
-        sent.push((&miner.plan, miner.node.chain().submit(action, &miner.owner).await?));
+        sent.push((&miner.plan, send(cast, miner, action).await?));
     }
     for (plan, id) in sent {
         confirmed(cast, &format!("registration of {}", plan.name), id).await?;
@@ -176,7 +192,7 @@ async fn set_tariffs(cast: &Cast) -> eyre::Result<()> {
         let operator = miner.operator.account();
         if query::asking(&view, &operator)?.tariff == Tariff::FREE {
             let action = Action::SetTariff { operator, tariff: TARIFF };
-            sent.push((&miner.plan, miner.node.chain().submit(action, &miner.owner).await?));
+            sent.push((&miner.plan, send(cast, miner, action).await?));
         }
     }
     for (plan, id) in sent {
@@ -198,7 +214,7 @@ async fn propose(cast: &Cast, title: &str, kind: ProposalKind) -> eyre::Result<u
     }
     let action =
         Action::Propose { title: title.into(), text: "Opened by the devnet's script.".into(), kind, urgent: false };
-    let id = proposer.node.chain().submit(action, &proposer.owner).await?;
+    let id = send(cast, proposer, action).await?;
     confirmed(cast, "a proposal", id).await?;
     let number = wait_for(cast, "a proposal", found).await?;
     cast.progress.say(&format!("proposal {number} is open: {title}"));
@@ -214,7 +230,7 @@ async fn vote(cast: &Cast, proposal: u64, ballots: &[Ballot]) -> eyre::Result<()
     let mut sent = Vec::new();
     for (i, voter) in cast.of(Role::Validator).enumerate() {
         let ballot = ballots[i.min(ballots.len() - 1)];
-        sent.push(voter.node.chain().submit(Action::Vote { proposal, ballot }, &voter.owner).await?);
+        sent.push(send(cast, voter, Action::Vote { proposal, ballot }).await?);
     }
     for id in sent {
         confirmed(cast, "a vote", id).await?;
