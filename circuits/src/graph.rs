@@ -18,7 +18,10 @@ pub use bounds::Analysis;
 pub use check::{GraphError, Work};
 pub use describe::{Description, Line, Step};
 pub use wire::Entries;
-pub(crate) use {interval::Interval, shape::axes4};
+pub(crate) use {
+    interval::Interval,
+    shape::{axes4, size},
+};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

@@ -124,8 +124,8 @@ impl Samples {
         for (&id, data) in network.inputs.iter().zip(arrays) {
             let value = &network.values[id];
             let size: usize = value.shape.iter().product();
-            // A batch of items, of which the samples may hold any number.
-            let item = size / value.shape.first().copied().unwrap_or(1).max(1);
+            // A batch of items, of which the samples may hold any number; a lone axis is none.
+            let item = if value.shape.len() > 1 { size / value.shape[0].max(1) } else { size };
             if data.is_empty() || item == 0 || data.len() % item != 0 {
                 let found = data.len();
                 let reason = format!("input '{}' of {found} values; expected {size}, or a multiple", value.name);
@@ -163,7 +163,16 @@ impl Samples {
         if self.arrays.len() != shapes.len() {
             return Err(mismatch(format!("{} inputs; the model takes {}", self.arrays.len(), shapes.len())));
         }
-        for (at, (array, shape)) in self.arrays.iter().zip(shapes).enumerate() {
+        // A compiled model knows its inputs by their order alone.
+        let arrays = self.in_order().ok_or_else(|| {
+            let names: Vec<&str> = self.arrays.iter().map(|array| array.name.as_str()).collect();
+            let list = names.join("', '");
+            mismatch(format!(
+                "arrays named '{list}'; a compiled model has its inputs in the order of the ONNX file: save them by \
+                 numpy.savez(file, first, second)"
+            ))
+        })?;
+        for (at, (array, shape)) in arrays.iter().zip(shapes).enumerate() {
             array.fits(&at.to_string(), shape)?;
             let length: usize = shape.iter().product();
             if array.data.len() != length {
@@ -174,7 +183,18 @@ impl Samples {
                 return Err(mismatch(format!("input {at} holds {value}; expected finite numbers")));
             }
         }
-        Ok(self.arrays.iter().map(|array| array.data.clone()).collect())
+        Ok(arrays.into_iter().map(|array| array.data.clone()).collect())
+    }
+
+    /// The arrays in the order of the inputs, where they have one: lists of JSON, a single array, or several by the names that
+    /// numpy gives them, `arr_0`, `arr_1` and so on.
+    fn in_order(&self) -> Option<Vec<&Array>> {
+        let all = &self.arrays;
+        if all.len() < 2 || all.iter().all(|array| array.name.is_empty()) {
+            return Some(all.iter().collect());
+        }
+        let numbered = |at: usize| all.iter().find(|array| array.name == format!("arr_{at}"));
+        (0..all.len()).map(numbered).collect()
     }
 
     /// One list an input, in the network's order.
@@ -187,7 +207,13 @@ impl Samples {
             return fitting(&found, network);
         }
         if self.arrays.len() == expected {
-            return fitting(&self.arrays.iter().collect::<Vec<_>>(), network);
+            let found = self.in_order().ok_or_else(|| {
+                let names = |list: Vec<&str>| list.join("', '");
+                let given = names(self.arrays.iter().map(|array| array.name.as_str()).collect());
+                let taken = names(network.inputs.iter().map(|&id| network.values[id].name.as_str()).collect());
+                mismatch(format!("arrays named '{given}'; the model's inputs are '{taken}'"))
+            })?;
+            return fitting(&found, network);
         }
         let of_rows = self.arrays.iter().all(|array| array.name.is_empty());
         if expected == 1 && of_rows {

@@ -224,3 +224,19 @@ fn outputs_are_read_as_they_are_written() {
     assert_eq!(read_outputs(write_outputs(&outputs).as_bytes()).unwrap(), outputs);
     assert!(read_outputs(b"{\"output\": []}").is_err());
 }
+
+#[test]
+fn named_arrays_are_never_taken_for_one_another() {
+    let pair = |names: [&str; 2]| {
+        Samples::read(&npz(&[(names[0], &[1, 2], vec![1.0; 2]), (names[1], &[1, 2], vec![2.0; 2])])).unwrap()
+    };
+    let shapes = [vec![1, 2], vec![1, 2]];
+    for names in [["b", "a"], ["arr_0", "arr_2"], ["arr_0", "b"]] {
+        let error = pair(names).one(&shapes).unwrap_err().to_string();
+        assert!(error.contains("numpy.savez"), "{names:?}: {error}");
+    }
+    let ordered = vec![vec![1.0; 2], vec![2.0; 2]];
+    assert_eq!(pair(["arr_0", "arr_1"]).one(&shapes).unwrap(), ordered);
+    assert_eq!(pair(["arr_1", "arr_0"]).one(&shapes).unwrap(), [vec![2.0; 2], vec![1.0; 2]]);
+    assert_eq!(Samples::new(ordered.clone()).one(&shapes).unwrap(), ordered);
+}

@@ -21,7 +21,7 @@ impl Network {
 
     /// The numbers of a constant, or of what wires make of constants, spelt out.
     pub fn known(&self, value: ValueId) -> Option<Arc<[f64]>> {
-        known(&self.values, &self.constants, &self.nodes, &self.producers(), value)
+        known(&self.values, &self.constants, &self.nodes, &self.producers(), value, |_| true)
     }
 
     /// The one number that a known value holds everywhere.
@@ -36,13 +36,15 @@ impl Network {
     }
 }
 
-/// Follows wires back to constants, without recursion: a hostile file may chain very many.
+/// Follows wires back to constants, without recursion: a hostile file may chain very many. `spend` is asked before each of
+/// them, with the numbers that it moves.
 pub(crate) fn known(
     values: &[Value],
     constants: &BTreeMap<ValueId, Arc<[f64]>>,
     nodes: &[Node],
     producers: &[Option<usize>],
     value: ValueId,
+    mut spend: impl FnMut(usize) -> bool,
 ) -> Option<Arc<[f64]>> {
     if let Some(data) = constants.get(&value) {
         return Some(data.clone());
@@ -68,6 +70,10 @@ pub(crate) fn known(
             Some(Operand { shape: &values[*id].shape, data })
         });
         let operands = operands.collect::<Option<Vec<_>>>()?;
+        let read: usize = operands.iter().map(|operand| operand.data.len()).sum();
+        if !spend(read.max(values[node.output].shape.iter().product())) {
+            return None;
+        }
         let result = apply(&node.op, &operands, &values[node.output].shape).ok()?;
         made.insert(node.output, result.into());
     }

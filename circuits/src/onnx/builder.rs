@@ -1,6 +1,6 @@
 //! The network in the making: adds operations, evaluates at once what is known in advance, keeps within bounds.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use super::{
     element::Element,
@@ -20,6 +20,8 @@ const MAX_ENTRIES: usize = 1 << 26;
 const MAX_OPERATIONS: usize = 2 * MAX_NODES;
 /// Most multiplications spent on folding constants: seconds.
 const MAX_FOLDING: usize = 1 << 33;
+/// Multiplications in whose time a number is moved, or a position listed.
+const MOVE: usize = 8;
 
 /// See the module.
 pub(super) struct Builder {
@@ -39,7 +41,8 @@ pub(super) struct Builder {
     made: usize,
     total: usize,
     entries: usize,
-    folding: usize,
+    /// Spent of [`MAX_FOLDING`], and beyond it where it was not to be had.
+    folding: Cell<usize>,
     /// Products that one run adds up.
     products: u64,
 }
@@ -62,7 +65,7 @@ impl Builder {
             made: 0,
             total: 0,
             entries: 0,
-            folding: 0,
+            folding: Cell::new(0),
             products: 0,
         }
     }
@@ -131,7 +134,35 @@ impl Builder {
 
     /// Its numbers, where they do not depend on any input.
     pub(super) fn known(&self, id: ValueId) -> Option<Arc<[f64]>> {
-        self.knowable[id].then(|| known(&self.values, &self.constants, &self.nodes, &self.producers, id))?
+        let spend = |moved| self.spend(moved * MOVE).is_ok();
+        self.knowable[id].then(|| known(&self.values, &self.constants, &self.nodes, &self.producers, id, spend))?
+    }
+
+    /// Takes steps from what may be spent on constants.
+    pub(super) fn spend(&self, steps: usize) -> Lowered<()> {
+        self.folding.set(self.folding.get().saturating_add(steps));
+        self.afforded()
+    }
+
+    /// Whether no more was spent on constants than may be. What was not to be had for that reason is told as not known: this
+    /// is asked first, wherever an operation ends.
+    pub(super) fn afforded(&self) -> Lowered<()> {
+        if self.folding.get() > MAX_FOLDING {
+            return Err(format!("the constants take more than {MAX_FOLDING} steps to work out"));
+        }
+        Ok(())
+    }
+
+    /// Takes what listing so many positions costs.
+    pub(super) fn spend_positions(&self, axes: &[Vec<Option<usize>>]) -> Lowered<()> {
+        self.spend(MOVE * axes.iter().map(Vec::len).sum::<usize>())
+    }
+
+    /// A known value's numbers, all of which are looked at.
+    fn looked_at(&self, id: ValueId) -> Option<Arc<[f64]>> {
+        let data = self.known(id)?;
+        self.spend(data.len()).ok()?;
+        Some(data)
     }
 
     /// Whether its numbers depend on no input.
@@ -141,7 +172,8 @@ impl Builder {
 
     /// The numbers of a small list of integers, as shapes, axes and indices are.
     pub(super) fn integers(&self, id: ValueId, what: &str) -> Lowered<Vec<i64>> {
-        let data = self.known(id).ok_or_else(|| format!("its {what} would depend on the input; expected constants"))?;
+        let data =
+            self.looked_at(id).ok_or_else(|| format!("its {what} would depend on the input; expected constants"))?;
         if self.elements[id].kind() == Kind::Real {
             return Err(format!("its {what} are floats; expected integers"));
         }
@@ -151,12 +183,12 @@ impl Builder {
 
     /// The one number it holds everywhere.
     pub(super) fn uniform(&self, id: ValueId) -> Option<f64> {
-        uniform(&self.known(id)?)
+        uniform(&self.looked_at(id)?)
     }
 
     /// Its one axis that matters, and the numbers along it.
     pub(super) fn per_axis(&self, id: ValueId) -> Option<(usize, Arc<[f64]>)> {
-        per_axis(self.shape(id), &self.known(id)?)
+        per_axis(self.shape(id), &self.looked_at(id)?)
     }
 
     /// Adds an operation; where all its operands are known, its result instead.
@@ -238,10 +270,7 @@ impl Builder {
         let Some(data) = data else { return Ok(None) };
         let size: usize = shape.iter().product();
         let work = self.steps(op, inputs, size).max(read);
-        self.folding = self.folding.saturating_add(work);
-        if self.folding > MAX_FOLDING {
-            return Err(format!("the constants take more than {MAX_FOLDING} steps to work out"));
-        }
+        self.spend(work)?;
         let operands: Vec<_> =
             inputs.iter().zip(&data).map(|(&id, data)| Operand { shape: &self.values[id].shape, data }).collect();
         let result = apply(op, &operands, shape)?;

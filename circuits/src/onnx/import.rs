@@ -38,13 +38,13 @@ pub(super) fn import(graph: &GraphProto, opset: i64, options: &Options<'_>) -> R
             return Err(wrong(&proto.name, "is defined twice".into()));
         }
     }
-    let mut inputs = Vec::new();
+    let (mut inputs, mut seen) = (Vec::new(), BTreeSet::new());
     for info in &graph.input {
+        if !seen.insert(info.name.as_str()) {
+            return Err(wrong(&info.name, "is defined twice".into()));
+        }
+        // Old files list constants as inputs with a default.
         if names.contains_key(info.name.as_str()) {
-            // Old files list constants as inputs with a default.
-            if inputs.iter().any(|&id: &ValueId| builder.values[id].name == short(&info.name)) {
-                return Err(wrong(&info.name, "is defined twice".into()));
-            }
             continue;
         }
         let (shape, element) = sizes.input(info).map_err(|e| wrong(&info.name, e))?;
@@ -195,13 +195,12 @@ fn step<'a>(
     let operands: Vec<Option<ValueId>> = node.input[..given].iter().map(|n| names.get(n.as_str()).copied()).collect();
     builder.start(node_name(node), node.op_type.clone());
     let first_new = builder.values.len();
-    let results = Call::new(node, opset, operands.clone())
-        .and_then(|call| {
-            let results = operation.lower(builder, &call)?;
-            call.finish()?;
-            Ok(results)
-        })
-        .map_err(|reason| refuse(node, reason))?;
+    let results = Call::new(node, opset, operands.clone()).and_then(|call| {
+        let results = operation.lower(builder, &call)?;
+        call.finish()?;
+        Ok(results)
+    });
+    let results = builder.afforded().and(results).map_err(|reason| refuse(node, reason))?;
     for (at, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
         let Some(&id) = results.get(at) else {
             return Err(refuse(node, format!("its output {at}, '{}', is not supported", short(name))));

@@ -135,6 +135,7 @@ impl Builder {
         let shape: Vec<usize> = axes.iter().map(Vec::len).collect();
         let strides = strides(self.shape(x));
         let size = super::tensor::count(&shape)?;
+        self.spend_positions(axes)?;
         if size == 0 {
             return self.constant(shape, self.element(x), Vec::new());
         }
@@ -156,6 +157,7 @@ impl Builder {
     pub(super) fn select_or(&mut self, x: ValueId, axes: &[Vec<Option<usize>>], scalar: ValueId) -> Lowered {
         let shape: Vec<usize> = axes.iter().map(Vec::len).collect();
         let size = super::tensor::count(&shape)?;
+        self.spend_positions(axes)?;
         if size == 0 || axes.iter().flatten().all(Option::is_some) {
             return self.select(x, axes);
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{QuantiseError, rescale::Ratio};
-use crate::graph::{Analysis, Graph, GraphError, Multiplier, Node, Op, Table, Tensor, TensorId, Wire};
+use crate::graph::{Analysis, Graph, GraphError, Multiplier, Node, Op, Table, Tensor, TensorId, Wire, size};
 
 /// A tensor and what one step of it is worth. The same tensor may stand for several values with scales of their own.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,6 +82,7 @@ impl Builder {
                 self.refuse(format!("one step would be worth {scale:e}; expected what a 32-bit float can tell"))
             );
         }
+        size(&shape).map_err(|reason| self.refuse(format!("in integers, {reason}")))?;
         let id = self.graph.tensors.len() as TensorId;
         self.graph.tensors.push(Tensor { shape, low: 0, high: 0, scale: bits.to_bits() });
         Ok(Scaled { tensor: id, scale })

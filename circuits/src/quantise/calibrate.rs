@@ -13,6 +13,9 @@ const MAX_KEPT: usize = 1 << 24;
 
 const BINS: usize = 2048;
 
+/// Most values of a network, constants among them: the bins of all take less than 1 GiB.
+const MAX_VALUES: usize = 48 << 10;
+
 /// All values of a network on one sample, by `ValueId`.
 pub(super) type Values = Vec<Arc<[f64]>>;
 
@@ -27,8 +30,10 @@ impl<'a> Evaluated<'a> {
     pub(super) fn new(network: &'a Network, samples: &'a [Vec<Vec<f64>>]) -> Result<Self, QuantiseError> {
         check(network, samples)?;
         let computed = |id: &usize| !network.constants.contains_key(id);
-        let size = |id: usize| network.values[id].shape.iter().product::<usize>();
-        let each: usize = (0..network.values.len()).filter(computed).map(size).sum();
+        // Beside its numbers, each takes an allocation of its own.
+        let size = |id: usize| network.values[id].shape.iter().product::<usize>() + 6;
+        let each: usize =
+            (0..network.values.len()).filter(computed).map(size).sum::<usize>() + 2 * network.values.len();
         let keep = samples.len().min(MAX_KEPT / each.max(1));
         let mut this = Self { network, samples, kept: Vec::new() };
         this.kept = (0..keep).map(|at| this.evaluate(at)).collect::<Result<_, _>>()?;
@@ -90,6 +95,10 @@ impl<'a> Evaluated<'a> {
 
 fn check(network: &Network, samples: &[Vec<Vec<f64>>]) -> Result<(), QuantiseError> {
     let wrong = |reason: String| Err(QuantiseError::Calibration { reason });
+    if network.values.len() > MAX_VALUES {
+        let reason = format!("{} values and constants; expected at most {MAX_VALUES}", network.values.len());
+        return Err(QuantiseError::Network { reason });
+    }
     if samples.is_empty() || samples.len() > MAX_SAMPLES {
         return wrong(format!("{} samples; expected 1 to {MAX_SAMPLES}", samples.len()));
     }

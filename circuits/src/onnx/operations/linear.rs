@@ -201,7 +201,7 @@ fn volume(
         for window in offsets.chunks_exact(taps) {
             for channel in 0..per_group {
                 let base = (sample * c + group * per_group + channel) * plane;
-                index.extend(window.iter().map(|at| at.map_or(VOID, |at| (base + at) as u32)));
+                index.extend(window.iter().map(|&at| if at == VOID { VOID } else { base as u32 + at }));
             }
         }
     }
@@ -237,16 +237,17 @@ pub(super) fn conv_transpose(builder: &mut Builder, call: &Call<'_>) -> Results 
     let spans = spans(call, &image[2..], &kernel[2..])?;
 
     // Where the k-th position of the stretched image comes from; all padding is in the wire.
+    let mut wide = image[..2].to_vec();
+    wide.extend(spans.iter().zip(&kernel[2..]).map(|(span, size)| span.outputs + (size - 1) * span.dilation));
+    count(&wide)?;
     let mut lists: Vec<Vec<Option<usize>>> = image[..2].iter().map(|&n| (0..n).map(Some).collect()).collect();
     for (axis, span) in spans.iter().enumerate() {
-        let needed = span.outputs + (kernel[axis + 2] - 1) * span.dilation;
-        count(&[needed])?;
         let source = |k: usize| {
             let at = k as i64 + span.begin - ((kernel[axis + 2] - 1) * span.dilation) as i64;
             let (at, stride) = (usize::try_from(at).ok()?, span.stride);
             (at % stride == 0 && at / stride < image[axis + 2]).then_some(at / stride)
         };
-        lists.push((0..needed).map(source).collect());
+        lists.push((0..wide[axis + 2]).map(source).collect());
     }
     let stretched = builder.select(x, &lists)?;
 

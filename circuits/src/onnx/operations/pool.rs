@@ -15,27 +15,42 @@ use crate::{
     },
 };
 
-/// The taps of every position, row-major, position by position: where in the image each reads, if in it.
-pub(super) fn taken(windows: &[Window]) -> Vec<Option<usize>> {
+/// The taps of every position, row-major, position by position: where in the image each reads; [`VOID`] outside it.
+pub(super) fn taken(windows: &[Window]) -> Vec<u32> {
     let sizes: Vec<usize> = windows.iter().map(|w| w.size).collect();
     let strides = strides(&sizes);
-    let (mut positions, mut taps) = (vec![vec![]], vec![vec![]]);
-    for window in windows {
-        let extend = |list: Vec<Vec<usize>>, n: usize| -> Vec<Vec<usize>> {
-            list.iter().flat_map(|head| (0..n).map(move |i| [head.as_slice(), &[i]].concat())).collect()
-        };
-        positions = extend(positions, window.outputs);
-        taps = extend(taps, window.kernel);
-    }
+    let parts = |size: fn(&Window) -> usize| windows.iter().map(size).collect::<Vec<_>>();
+    let (positions, taps) = (parts(|w| w.outputs), parts(|w| w.kernel));
+    let (mut position, mut tap) = (vec![0; windows.len()], vec![0; windows.len()]);
     let read = |position: &[usize], tap: &[usize]| {
-        let mut at = 0;
-        for (axis, window) in windows.iter().enumerate() {
-            let place = usize::try_from(window.reads(position[axis], tap[axis])).ok().filter(|&p| p < window.size)?;
-            at += place * strides[axis] as usize;
-        }
-        Some(at)
+        let axes = windows.iter().zip(&strides).zip(position.iter().zip(tap));
+        let places = axes.map(|((window, stride), (&position, &tap))| {
+            let place = usize::try_from(window.reads(position, tap)).ok().filter(|&p| p < window.size)?;
+            Some(place * *stride as usize)
+        });
+        places.sum::<Option<usize>>().map_or(VOID, |at| at as u32)
     };
-    positions.iter().flat_map(|p| taps.iter().map(|t| read(p, t)).collect::<Vec<_>>()).collect()
+    let entries = positions.iter().chain(&taps).product();
+    let mut list = Vec::with_capacity(entries);
+    while list.len() < entries {
+        list.push(read(&position, &tap));
+        if step(&mut tap, &taps) {
+            step(&mut position, &positions);
+        }
+    }
+    list
+}
+
+/// To the next of all combinations, the last number fastest; whether it begins again.
+fn step(at: &mut [usize], sizes: &[usize]) -> bool {
+    for (at, &size) in at.iter_mut().zip(sizes).rev() {
+        *at += 1;
+        if *at < size {
+            return false;
+        }
+        *at = 0;
+    }
+    true
 }
 
 /// `[n, c, image]` and the windows of a pool.
@@ -58,13 +73,7 @@ fn pool_windows(builder: &Builder, call: &Call<'_>) -> Lowered<(ValueId, Vec<Win
 }
 
 /// The values of each window as a wire to `[.., k]` (`fan_in` 1) or their sums; `taken` where some reach outside the image.
-fn gather(
-    builder: &mut Builder,
-    x: ValueId,
-    windows: &[Window],
-    sums: bool,
-    taken: Option<Vec<Option<usize>>>,
-) -> Lowered {
+fn gather(builder: &mut Builder, x: ValueId, windows: &[Window], sums: bool, taken: Option<Vec<u32>>) -> Lowered {
     let from = builder.shape(x).to_vec();
     let taps: usize = windows.iter().map(|w| w.kernel).product();
     let mut shape = from[..2].to_vec();
@@ -73,11 +82,12 @@ fn gather(
         shape.push(taps);
     }
     let fan_in = if sums { taps } else { 1 };
+    count(&shape)?;
     let (planes, plane) = (from[0] * from[1], from[2..].iter().product::<usize>());
     match taken {
         Some(taken) => {
-            let entry = |base: usize, at: &Option<usize>| at.map_or(VOID, |at| (base + at) as u32);
-            let index = (0..planes).flat_map(|p| taken.iter().map(move |at| entry(p * plane, at))).collect();
+            let entry = |base: usize, at: u32| if at == VOID { VOID } else { base as u32 + at };
+            let index = (0..planes).flat_map(|p| taken.iter().map(move |&at| entry(p * plane, at))).collect();
             builder.listed(&[x], index, fan_in, shape)
         }
         None => {
@@ -109,9 +119,9 @@ pub(super) fn max_pool(builder: &mut Builder, call: &Call<'_>) -> Results {
         false => {
             let mut taken = taken(&windows);
             for window in taken.chunks_exact_mut(taps) {
-                let some = window.iter().flatten().next().copied();
+                let some = window.iter().copied().find(|&at| at != VOID);
                 let some = some.ok_or("a window that lies in the padding alone has no largest value")?;
-                window.iter_mut().for_each(|at| *at = at.or(Some(some)));
+                window.iter_mut().filter(|at| **at == VOID).for_each(|at| *at = some);
             }
             Some(taken)
         }

@@ -54,12 +54,14 @@ fn simple(builder: &mut Builder, x: ValueId, scales: &[f64]) -> Results {
     if scales.len() != from.len() {
         return Err(format!("{} scales for {} axes", scales.len(), from.len()));
     }
-    let mut lists = Vec::with_capacity(from.len());
-    for (&size, &scale) in from.iter().zip(scales) {
-        let to = scaled(size, scale)?;
-        count(&[to])?;
-        lists.push((0..to).map(|i| Some(((i as f64 / scale) as usize).min(size - 1))).collect());
-    }
+    let to: Vec<usize> = from.iter().zip(scales).map(|(&size, &scale)| scaled(size, scale)).collect::<Lowered<_>>()?;
+    count(&to)?;
+    let lists = from
+        .iter()
+        .zip(scales)
+        .zip(&to)
+        .map(|((&size, &scale), &to)| (0..to).map(|i| Some(((i as f64 / scale) as usize).min(size - 1))).collect());
+    let lists: Vec<Vec<Option<usize>>> = lists.collect();
     Ok(vec![builder.select(x, &lists)?])
 }
 
@@ -113,6 +115,9 @@ pub(super) fn resize(builder: &mut Builder, call: &Call<'_>) -> Results {
         (Some(_), Some(_)) => return Err("both scales and sizes; expected one of them".into()),
         (None, None) => return Err("neither scales nor sizes".into()),
     };
+    let mut to = from.clone();
+    chosen.iter().zip(&axes).for_each(|(&axis, &(_, size))| to[axis] = size);
+    count(&to)?;
     let mut lists: Vec<Vec<Option<usize>>> = from.iter().map(|&n| (0..n).map(Some).collect()).collect();
     let mut result = x;
     for (i, &axis) in chosen.iter().enumerate() {

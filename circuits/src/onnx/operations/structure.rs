@@ -313,13 +313,22 @@ pub(super) fn pad(builder: &mut Builder, call: &Call<'_>) -> Results {
             None => 0.0,
         }
     };
-    let mut lists: Vec<Vec<Option<usize>>> = from.iter().map(|&n| (0..n).map(Some).collect()).collect();
+    if !["constant", "edge", "wrap", "reflect"].contains(&mode) {
+        return Err(format!("mode '{mode}'; expected constant, edge, reflect or wrap"));
+    }
+    let mut padded = from.clone();
     for (i, &axis) in along.iter().enumerate() {
         let (begin, end) = (amounts[i], amounts[i + along.len()]);
         let size = from[axis] as i64;
         if begin.unsigned_abs().max(end.unsigned_abs()) > 1 << 24 || size + begin + end < 0 {
             return Err(format!("pads {begin} and {end} around {size} positions"));
         }
+        padded[axis] = (size + begin + end) as usize;
+    }
+    count(&padded)?;
+    let mut lists: Vec<Vec<Option<usize>>> = from.iter().map(|&n| (0..n).map(Some).collect()).collect();
+    for (i, &axis) in along.iter().enumerate() {
+        let (begin, end, size) = (amounts[i], amounts[i + along.len()], from[axis] as i64);
         let place = |at: i64| -> Option<usize> {
             let inside = match mode {
                 "constant" => at,
@@ -334,10 +343,6 @@ pub(super) fn pad(builder: &mut Builder, call: &Call<'_>) -> Results {
             };
             usize::try_from(inside).ok().filter(|&p| p < from[axis])
         };
-        if !["constant", "edge", "wrap", "reflect"].contains(&mode) {
-            return Err(format!("mode '{mode}'; expected constant, edge, reflect or wrap"));
-        }
-        count(&[(size + begin + end) as usize])?;
         lists[axis] = (-begin..size + end).map(place).collect();
     }
     if mode != "constant" || filler == 0.0 {

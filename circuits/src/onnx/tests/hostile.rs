@@ -246,3 +246,33 @@ fn more_operations_or_products_than_any_integer_network_may_have_are_refused_bef
     let text = load(&model(13, &[1, 1, 1, 1], sizes, nodes)).unwrap_err().to_string();
     assert!(text.contains("(Conv)") && text.contains("products a run"), "{text}");
 }
+
+#[test]
+fn many_wide_axes_are_refused_before_their_positions_are_listed() {
+    const WIDE: i64 = 1 << 23;
+    let ones = vec![1; 16];
+    let wide = |op: &str, constants: Vec<TensorProto>| {
+        let inputs: Vec<&str> = ["x"].into_iter().chain(constants.iter().map(|c| &*c.name)).collect();
+        let nodes = vec![node(op, &inputs, &["y"], vec![])];
+        load(&model(9, &ones, constants.clone(), nodes)).unwrap_err().to_string()
+    };
+    let error = wide("Upsample", vec![floats("s", &[16], &[WIDE as f32; 16])]);
+    assert!(error.contains("node 'y' (Upsample)") && error.contains("too many elements"), "{error}");
+    let pads = ints("pads", &[WIDE; 32]);
+    let error = load(&model(9, &ones, vec![], vec![node("Pad", &["x"], &["y"], vec![pads])])).unwrap_err().to_string();
+    assert!(error.contains("node 'y' (Pad)") && error.contains("too many elements"), "{error}");
+}
+
+#[test]
+fn work_on_constants_that_is_repeated_without_end_is_refused() {
+    // A thousand times, whether a flag that is spread over millions is set.
+    let name = |at: usize| if at == 0 { "x".to_owned() } else { format!("d{at}") };
+    let flag = TensorProto { data_type: 9, int32_data: vec![0], float_data: vec![], ..floats("flag", &[], &[]) };
+    let shape =
+        TensorProto { data_type: 7, int64_data: vec![1 << 23], float_data: vec![], ..floats("shape", &[1], &[]) };
+    let mut nodes = vec![node("Expand", &["flag", "shape"], &["training"], vec![])];
+    nodes.extend((0..1000).map(|at| node("Dropout", &[&name(at), "", "training"], &[&name(at + 1)], vec![])));
+    nodes.push(node("Relu", &["d1000"], &["y"], vec![]));
+    let error = load(&model(13, &[2, 3], vec![flag, shape], nodes)).unwrap_err().to_string();
+    assert!(error.contains("(Dropout)") && error.contains("steps to work out"), "{error}");
+}
