@@ -16,6 +16,7 @@
 
 mod config;
 mod files;
+pub(crate) mod kept;
 
 use std::{
     fs, io,
@@ -29,6 +30,7 @@ use assay_primitives::{AccountId, Hash32, Keypair};
 
 pub use config::{BusyPort, Config, DEFAULT_LOG, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role};
 pub(crate) use files::{replace, replace_secret, write_new};
+pub use kept::KeptError;
 
 use crate::{
     keyfile::{self, KeyFileError},

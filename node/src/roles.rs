@@ -39,6 +39,7 @@ pub use miner::{Miner, MinerConfig, Work, run_miner};
 pub use models::Models;
 pub use validator::{ValidatorConfig, run_validator};
 
+use crate::home::KeptError;
 use crate::net::{
     Ask, AskError, Frame, InboundAsk, InboundText, Multiaddr, NetHandle, PeerId, RefusalCode, Reply, Telling, TextAsk,
 };
@@ -101,6 +102,9 @@ pub enum RoleError {
         /// Expected and found.
         reason: String,
     },
+    /// A table that this role keeps.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// The chain's store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -24,7 +24,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokenizers::Tokenizer;
@@ -104,7 +104,8 @@ pub struct Engine(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    commands: Option<mpsc::Sender<Command>>,
+    /// With the time at which each was given: the step under way may be a long one.
+    commands: Option<mpsc::Sender<(Instant, Command)>>,
     thread: Option<std::thread::JoinHandle<()>>,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
@@ -194,7 +195,7 @@ impl Engine {
 
     fn send(&self, command: Command) -> Result<(), GenerateError> {
         let commands = self.0.commands.as_ref().ok_or(GenerateError::Stopped)?;
-        commands.send(command).map_err(|_| GenerateError::Stopped)
+        commands.send((Instant::now(), command)).map_err(|_| GenerateError::Stopped)
     }
 
     /// Checks what can be checked before any work.

@@ -20,7 +20,7 @@ use super::{
     error::ApiError,
     usage::{self, Usage, UsageBook},
 };
-use crate::home;
+use crate::home::{self, KeptError};
 
 /// What a key begins with.
 const PREFIX: &str = "asy-";
@@ -78,6 +78,9 @@ pub enum KeysError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What the keys have used.
+    #[error(transparent)]
+    Usage(#[from] KeptError),
     /// A key's settings make no sense.
     #[error("{0}")]
     Settings(String),

@@ -46,6 +46,7 @@ use super::{
     wire::ModelCard,
 };
 use crate::{
+    home::KeptError,
     roles::{Asker, ChainView, RoleError, RoleMetrics},
     texts::{self, Texts},
 };
@@ -172,8 +173,8 @@ impl Network {
 /// By miner, all that the gateway was ever billed whose folder this is.
 ///
 /// # Errors
-/// [`RoleError`] if it cannot be read.
-pub fn billed(dir: &Path) -> Result<BTreeMap<AccountId, Amount>, RoleError> {
+/// [`KeptError`] if it cannot be read.
+pub fn billed(dir: &Path) -> Result<BTreeMap<AccountId, Amount>, KeptError> {
     bills::read(dir)
 }
 

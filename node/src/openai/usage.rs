@@ -1,27 +1,24 @@
 //! What each key has used: by day, against its quota, and in all, for its bill.
 //!
-//! Kept in memory and written once a second where something changed, so that a gateway that is killed forgets a second at
-//! most, in its callers' favour. A key that is removed keeps its account.
+//! A gateway that is killed forgets a second of it at most, in its callers' favour. A key that is removed keeps its account.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use assay_primitives::Amount;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::keys::KeysError;
-use crate::home;
+use crate::home::{
+    KeptError,
+    kept::{self, Kept},
+};
 
 /// A quota's period, in seconds.
 const DAY: u64 = 86_400;
-/// How often changes are written.
-const SAVE: Duration = Duration::from_secs(1);
 
 /// Sums over answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,16 +80,9 @@ pub type Accounts = BTreeMap<String, Account>;
 /// The accounts of a file; one that is not there has none.
 ///
 /// # Errors
-/// [`KeysError`].
-pub fn read(path: &Path) -> Result<Accounts, KeysError> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| KeysError::Malformed {
-            path: path.to_owned(),
-            reason: format!("{e}; move it away to begin anew"),
-        }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Accounts::new()),
-        Err(source) => Err(KeysError::Io { doing: "read", path: path.to_owned(), source }),
-    }
+/// [`KeptError`].
+pub fn read(path: &Path) -> Result<Accounts, KeptError> {
+    kept::read(path)
 }
 
 /// Where the accounts of a file of keys lie: beside it.
@@ -102,89 +92,39 @@ pub fn beside(keys: &Path) -> PathBuf {
 
 /// The accounts in use. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct UsageBook(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    path: Option<PathBuf>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    accounts: Accounts,
-    /// Whether they are other than those of the file.
-    changed: bool,
-}
+pub struct UsageBook(Kept<Accounts>);
 
 impl UsageBook {
     /// The accounts of a file, which need not be there yet.
     ///
     /// # Errors
-    /// [`KeysError`].
-    pub fn open(path: PathBuf) -> Result<Self, KeysError> {
-        let accounts = read(&path)?;
-        Ok(Self(Arc::new(Inner { path: Some(path), state: Mutex::new(State { accounts, changed: false }) })))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// [`KeptError`].
+    pub fn open(path: PathBuf) -> Result<Self, KeptError> {
+        Kept::open(path).map(Self)
     }
 
     /// What a key has used today.
     pub fn today(&self, hash: &str) -> Usage {
-        self.state().accounts.get(hash).map_or_else(Usage::default, |account| account.on(today()))
+        self.0.look(|accounts| accounts.get(hash).map_or_else(Usage::default, |account| account.on(today())))
     }
 
     /// Books an answer.
     pub fn book(&self, (hash, name): (&str, &str), usage: &Usage) {
-        let mut state = self.state();
-        let account = state.accounts.entry(hash.to_owned()).or_default();
-        name.clone_into(&mut account.name);
-        let day = today();
-        if account.day != day {
-            (account.day, account.today) = (day, Usage::default());
-        }
-        account.today.add(usage);
-        account.ever.add(usage);
-        state.changed = true;
-    }
-
-    /// Writes what changed.
-    ///
-    /// # Errors
-    /// [`KeysError`]; the next call tries again.
-    pub fn save(&self) -> Result<(), KeysError> {
-        let Some(path) = &self.0.path else { return Ok(()) };
-        let text = {
-            let mut state = self.state();
-            if !std::mem::replace(&mut state.changed, false) {
-                return Ok(());
+        self.0.change(|accounts| {
+            let account = accounts.entry(hash.to_owned()).or_default();
+            name.clone_into(&mut account.name);
+            let day = today();
+            if account.day != day {
+                (account.day, account.today) = (day, Usage::default());
             }
-            serde_json::to_string_pretty(&state.accounts).expect("accounts are strings and numbers") + "\n"
-        };
-        home::replace_secret(path, text.as_bytes()).map_err(|source| {
-            self.state().changed = true;
-            KeysError::Io { doing: "write", path: path.clone(), source }
-        })
+            account.today.add(usage);
+            account.ever.add(usage);
+        });
     }
 
     /// Writes what changes, until `stop`, and then once more.
     pub async fn keep(self, stop: CancellationToken) {
-        loop {
-            let stopping = tokio::select! {
-                () = stop.cancelled() => true,
-                () = tokio::time::sleep(SAVE) => false,
-            };
-            let book = self.clone();
-            let saved = tokio::task::spawn_blocking(move || book.save()).await;
-            if let Ok(Err(error)) = saved {
-                tracing::error!(%error, "what was used is not written down; it is tried again");
-            }
-            if stopping {
-                return;
-            }
-        }
+        self.0.keep("what was used", &stop).await;
     }
 }
 
@@ -200,43 +140,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = beside(&folder.path().join("api-keys.json"));
         let book = UsageBook::open(path.clone()).unwrap();
-        book.save().unwrap();
-        assert!(!path.exists(), "nothing changed");
         book.book(("aa", "ann"), &ONE);
         book.book(("aa", "ann"), &ONE);
         book.book(("", ""), &ONE);
-        book.save().unwrap();
+        book.0.save().unwrap();
         let again = UsageBook::open(path.clone()).unwrap();
         assert_eq!(again.today("aa"), Usage { answers: 2, prompt: 20, completion: 4, cost: Amount(6) });
         assert_eq!(again.today("aa").tokens(), 24);
         assert_eq!(again.today("bb"), Usage::default());
         again.book(("aa", "ann"), &ONE);
-        again.save().unwrap();
+        again.0.save().unwrap();
         assert_eq!(read(&path).unwrap()["aa"].ever.answers, 3);
-        fs::write(&path, "{").unwrap();
-        assert!(UsageBook::open(path).unwrap_err().to_string().contains("move it away"));
     }
 
     #[test]
     fn a_new_day_begins_at_nothing_and_sums_stay() {
         let book = UsageBook::default();
         book.book(("aa", "ann"), &ONE);
-        book.state().accounts.get_mut("aa").unwrap().day -= 1;
+        book.0.change(|accounts| accounts.get_mut("aa").unwrap().day -= 1);
         assert_eq!(book.today("aa"), Usage::default());
         book.book(("aa", "ann"), &ONE);
         assert_eq!(book.today("aa"), ONE);
-        assert_eq!(book.state().accounts["aa"].ever.answers, 2);
-    }
-
-    #[test]
-    fn what_could_not_be_written_is_written_later() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sub/usage.json");
-        let book = UsageBook::open(path.clone()).unwrap();
-        book.book(("aa", "ann"), &ONE);
-        assert!(book.save().is_err());
-        fs::create_dir(folder.path().join("sub")).unwrap();
-        book.save().unwrap();
-        assert_eq!(read(&path).unwrap().len(), 1);
+        assert_eq!(book.0.look(|accounts| accounts["aa"].ever.answers), 2);
     }
 }

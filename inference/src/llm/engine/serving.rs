@@ -46,7 +46,7 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    pub(super) fn serve(&mut self, commands: &mpsc::Receiver<Command>, stop: &AtomicBool) {
+    pub(super) fn serve(&mut self, commands: &mpsc::Receiver<(Instant, Command)>, stop: &AtomicBool) {
         loop {
             if self.waiting.is_empty() && self.running.is_empty() {
                 match commands.recv() {
@@ -89,8 +89,7 @@ impl Serving {
         self.counters.pages_used.store(self.pages.used(), Ordering::Relaxed);
     }
 
-    fn take(&mut self, command: Command) {
-        let arrived = Instant::now();
+    fn take(&mut self, (arrived, command): (Instant, Command)) {
         match command {
             Command::AddAdapter(name, adapter) => drop(self.adapters.insert(name, adapter)),
             Command::RemoveAdapter(name) => drop(self.adapters.remove(&name)),

@@ -4,12 +4,7 @@
 //! miner's own, so both know what is owed without a word. It is paid in one transaction for all miners: once an epoch,
 //! sooner where much is due or a miner asks for it.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use assay_ledger::{
     MAX_BILLS, StateRead, StoreError, query,
@@ -21,8 +16,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    home,
-    roles::{ChainView, RoleError},
+    home::{
+        KeptError,
+        kept::{self, Kept},
+    },
+    roles::ChainView,
 };
 
 /// So much to one miner is paid at once: half of what a miner lets a stranger owe.
@@ -39,27 +37,15 @@ type Billed = BTreeMap<AccountId, Amount>;
 /// The bills of a gateway's folder; none if there is no file.
 ///
 /// # Errors
-/// [`RoleError`] if it cannot be read.
-pub(super) fn read(dir: &Path) -> Result<BTreeMap<AccountId, Amount>, RoleError> {
-    let path = dir.join(FILE);
-    match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| RoleError::Damaged { path, reason: e.to_string() }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Billed::new()),
-        Err(source) => Err(RoleError::Io { doing: "read", path, source }),
-    }
+/// [`KeptError`] if it cannot be read.
+pub(super) fn read(dir: &Path) -> Result<BTreeMap<AccountId, Amount>, KeptError> {
+    kept::read(&dir.join(FILE))
 }
 
 #[derive(Debug)]
 pub(super) struct Bills {
-    path: PathBuf,
-    state: Mutex<State>,
+    billed: Kept<Billed>,
     hurry: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    billed: Billed,
-    changed: bool,
 }
 
 /// How far payment has come.
@@ -81,15 +67,8 @@ struct Sent {
 
 impl Bills {
     /// Those of a folder, which is made if need be.
-    pub(super) fn open(dir: &Path) -> Result<Self, RoleError> {
-        let path = dir.join(FILE);
-        fs::create_dir_all(dir).map_err(|source| RoleError::Io { doing: "create", path: dir.to_owned(), source })?;
-        let state = State { billed: read(dir)?, changed: false };
-        Ok(Self { path, state: Mutex::new(state), hurry: Notify::new() })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn open(dir: &Path) -> Result<Self, KeptError> {
+        Ok(Self { billed: Kept::open_in(dir, FILE)?, hurry: Notify::new() })
     }
 
     /// Books an answer's cost; `paid` is what the chain says of this miner, all of it for earlier answers where it is new here.
@@ -97,11 +76,11 @@ impl Bills {
         if cost == Amount::ZERO {
             return;
         }
-        let mut state = self.state();
-        let billed = state.billed.entry(*miner).or_insert(paid);
-        *billed = Amount(billed.0.saturating_add(cost.0));
-        let due = billed.0.saturating_sub(paid.0);
-        state.changed = true;
+        let due = self.billed.change(|billed| {
+            let billed = billed.entry(*miner).or_insert(paid);
+            *billed = Amount(billed.0.saturating_add(cost.0));
+            billed.0.saturating_sub(paid.0)
+        });
         if due >= PROMPTLY.0 {
             self.hurry();
         }
@@ -112,37 +91,27 @@ impl Bills {
         self.hurry.notify_one();
     }
 
-    /// Writes what changed. A payment is for what is written down.
-    fn save(&self) -> io::Result<()> {
-        let text = {
-            let mut state = self.state();
-            if !std::mem::replace(&mut state.changed, false) {
-                return Ok(());
-            }
-            serde_json::to_vec_pretty(&state.billed).expect("accounts and amounts are strings and numbers")
-        };
-        home::replace(&self.path, &text).inspect_err(|_| self.state().changed = true)
-    }
-
     /// What is due to each, as far as the payer's money goes; the rest of the list cannot be paid.
     fn due(&self, view: &dyn StateRead, payer: &AccountId) -> Result<Vec<Bill>, StoreError> {
         let paid: Billed = query::payments(view, payer)?.into_iter().collect();
         let fee = query::params(view)?.min_fee;
         let mut left = query::account(view, payer)?.balance.0.saturating_sub(fee);
         let (mut bills, mut unpaid) = (Vec::new(), 0u64);
-        for (miner, billed) in self.state().billed.iter() {
-            let due = billed.0.saturating_sub(paid.get(miner).map_or(0, |paid| paid.0));
-            if due == 0 || bills.len() as u64 >= MAX_BILLS {
-                continue;
-            }
-            match left.checked_sub(due) {
-                Some(rest) => {
-                    left = rest;
-                    bills.push(Bill { miner: *miner, amount: Amount(due) });
+        self.billed.look(|billed| {
+            for (miner, billed) in billed {
+                let due = billed.0.saturating_sub(paid.get(miner).map_or(0, |paid| paid.0));
+                if due == 0 || bills.len() as u64 >= MAX_BILLS {
+                    continue;
                 }
-                None => unpaid = unpaid.saturating_add(due),
+                match left.checked_sub(due) {
+                    Some(rest) => {
+                        left = rest;
+                        bills.push(Bill { miner: *miner, amount: Amount(due) });
+                    }
+                    None => unpaid = unpaid.saturating_add(due),
+                }
             }
-        }
+        });
         if unpaid > 0 {
             let (unpaid, left) = (Amount(unpaid), Amount(left));
             tracing::error!(account = %payer, %unpaid, %left, "this gateway cannot pay its miners, who will stop serving it; send it money");
@@ -168,14 +137,12 @@ impl Bills {
                 }
                 changed = heights.changed() => changed.is_err(),
             };
-            let saved = self.save();
-            if let Err(error) = &saved {
-                tracing::error!(path = %self.path.display(), %error, "what the miners are owed is not written down; it is tried again");
-            }
+            // A payment is for what is written down.
+            let saved = self.billed.saved("what the miners are owed").await;
             if stopping {
                 return;
             }
-            if saved.is_ok() {
+            if saved {
                 match self.pay(chain, key, &mut course).await {
                     Ok(submitted) => drop(payments.inc_by(u64::from(submitted))),
                     Err(error) => tracing::error!(%error, "the miners cannot be paid now; it is tried again"),

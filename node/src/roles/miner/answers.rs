@@ -1,6 +1,7 @@
 //! What a miner has answered, so that no nonce is answered twice.
 //!
-//! One file an epoch, `<epoch>.answers`, appended to and synced before an answer leaves: 48 bytes each, requester and nonce.
+//! One file an epoch, `<epoch>.answers`, appended to and synced before a signed answer leaves: 48 bytes each, requester and
+//! nonce. That of a text is appended while the text is made.
 //! Answers that leave together share a sync: while one is under way, those that come wait for the next.
 //! An entry torn by a crash was never spoken of, and is cut off when the file is opened. Bounded: [`MAX_ANSWERS_PER_EPOCH`]
 //! entries a file, and files older than evidence may be are deleted. Proofs are not kept: a challenge brings its request

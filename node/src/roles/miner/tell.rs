@@ -78,17 +78,16 @@ impl Miner {
         };
         let tariff = self.may_owe(body)?;
         self.take_nonce(body)?;
-        let release = || self.answers().release(body.epoch, body.requester, body.nonce);
-        let answer = llm.engine.generate(wanted).map_err(refusal).inspect_err(|_| release())?;
-        let told = self.stream(inbound, text, answer).await.inspect_err(|_| release())?;
-        let Some(Told { output, usage }) = told else {
-            // Whoever asked is gone; nothing was signed.
-            release();
-            return Ok(());
-        };
+        let answer = llm.engine.generate(wanted).map_err(refusal).inspect_err(|_| {
+            self.answers().release(body.epoch, body.requester, body.nonce);
+        })?;
+        // From here on the nonce is used, whatever comes of it: it is on the disk by the time that the text is told, and nobody
+        // waits for that.
+        let (told, recorded) = tokio::join!(self.stream(inbound, text, answer), self.record(body));
+        // Without one, whoever asked is gone; nothing was signed.
+        let (Some(Told { output, usage }), ()) = (told?, recorded?) else { return Ok(()) };
         let cost = tariff.map(|tariff| tariff.of(text.prompt.len() as u64, output.tokens.len() as u64));
         let response = Box::new(self.sign(request, Output::Text(output), None));
-        self.record(body).await?;
         let cached = u32::try_from(usage.cached).unwrap_or(u32::MAX);
         let engine_us = u64::try_from(usage.total.as_micros()).unwrap_or(u64::MAX);
         if inbound.say(Frame::Done { response, cached, engine_us }).await
