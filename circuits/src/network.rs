@@ -44,6 +44,8 @@ pub struct Value {
     pub shape: Vec<usize>,
     /// What its numbers are.
     pub kind: Kind,
+    /// The smallest and the largest number that its type holds; `None` where it is no integer's.
+    pub range: Option<(i64, u64)>,
 }
 
 /// A function of one real number.

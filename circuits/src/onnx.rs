@@ -18,6 +18,7 @@ mod operations;
 mod proto;
 mod scan;
 mod tensor;
+mod types;
 mod view;
 
 use std::collections::BTreeMap;
@@ -114,7 +115,12 @@ pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<Network, OnnxError> {
     let malformed = |reason: String| OnnxError::Malformed { reason };
     scan::check(bytes).map_err(malformed)?;
     let model = proto::ModelProto::decode(bytes).map_err(|e| malformed(e.to_string()))?;
-    let opset = model.opset_import.iter().find(|o| is_onnx(&o.domain)).map(|o| o.version);
+    let mut opsets = model.opset_import.iter().filter(|o| is_onnx(&o.domain)).map(|o| o.version);
+    let opset = opsets.next();
+    if let (Some(first), Some(other)) = (opset, opsets.find(|&other| Some(other) != opset)) {
+        let reason = format!("operator sets {first} and {other} of ONNX; expected one");
+        return Err(OnnxError::Model { reason });
+    }
     let (Some(graph), Some(opset)) = (&model.graph, opset) else {
         return Err(malformed(format!("no graph or no ONNX operator set in it; IR version {}", model.ir_version)));
     };
@@ -129,9 +135,11 @@ fn is_onnx(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 
-/// Names come from the file; they are cut so that an error stays readable.
+/// Names come from the file; they are cut so that an error stays readable, and take no line or direction of their own.
 fn short(text: &str) -> String {
-    text.chars().take(80).collect()
+    let directs = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let odd = |c: char| c.is_control() || directs(c) || matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().take(80).map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Builder {
         if self.total > MAX_TOTAL || self.values.len() >= MAX_TOTAL >> 6 {
             return Err(format!("the network has too many values; expected at most {MAX_TOTAL} elements in all"));
         }
-        self.values.push(Value { name, shape, kind: element.kind() });
+        self.values.push(Value { name, shape, kind: element.kind(), range: element.whole() });
         self.elements.push(element);
         self.producers.push(None);
         self.knowable.push(false);

@@ -57,6 +57,11 @@ impl<'a> Call<'a> {
         Err(format!("{found} inputs; expected {expected}"))
     }
 
+    /// How many operands are given, those left out among them.
+    pub(super) fn inputs(&self) -> usize {
+        self.operands.len()
+    }
+
     /// The operand of this position.
     pub(super) fn operand(&self, at: usize) -> Lowered {
         self.optional(at).ok_or_else(|| format!("its input {at} is missing"))

@@ -1,5 +1,7 @@
 //! The types of elements that are read.
 
+use std::fmt;
+
 use crate::network::Kind;
 
 /// An element type by ONNX's name and number.
@@ -92,6 +94,11 @@ impl Element {
         Some((if signed { -end } else { 0.0 }, end - 1.0))
     }
 
+    /// Smallest and largest value of an integer type, as integers.
+    pub(super) fn whole(self) -> Option<(i64, u64)> {
+        self.range().map(|(low, high)| (low as i64, high as u64))
+    }
+
     /// Bits of one value in `raw_data`.
     pub(super) fn bits(self) -> usize {
         match self {
@@ -102,5 +109,11 @@ impl Element {
             Self::Float | Self::Int32 | Self::Uint32 => 32,
             Self::Int64 | Self::Double | Self::Uint64 => 64,
         }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
     }
 }

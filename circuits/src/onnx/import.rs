@@ -11,7 +11,7 @@ use super::{
     proto::{GraphProto, NodeProto, TensorShapeProto, ValueInfoProto},
     short, tensor,
 };
-use crate::network::{Network, ValueId};
+use crate::network::{Kind, Network, ValueId};
 
 /// Reads a graph whose operators are of this version.
 pub(super) fn import(graph: &GraphProto, opset: i64, options: &Options<'_>) -> Result<Network, OnnxError> {
@@ -44,7 +44,8 @@ pub(super) fn import(graph: &GraphProto, opset: i64, options: &Options<'_>) -> R
             return Err(wrong(&info.name, "is defined twice".into()));
         }
         // Old files list constants as inputs with a default.
-        if names.contains_key(info.name.as_str()) {
+        if let Some(&id) = names.get(info.name.as_str()) {
+            sizes.declared(info, builder.shape(id), builder.element(id)).map_err(|e| wrong(&info.name, e))?;
             continue;
         }
         let (shape, element) = sizes.input(info).map_err(|e| wrong(&info.name, e))?;
@@ -59,7 +60,7 @@ pub(super) fn import(graph: &GraphProto, opset: i64, options: &Options<'_>) -> R
     let mut outputs = Vec::new();
     for info in &graph.output {
         let &id = names.get(info.name.as_str()).ok_or_else(|| wrong(&info.name, "no node gives this output".into()))?;
-        sizes.output(info, builder.shape(id)).map_err(|e| wrong(&info.name, e))?;
+        sizes.output(info, builder.shape(id), builder.element(id)).map_err(|e| wrong(&info.name, e))?;
         outputs.push(id);
     }
     if outputs.is_empty() {
@@ -116,10 +117,22 @@ impl<'a> Sizes<'a> {
         Ok((shape, element))
     }
 
-    /// An output's declared shape, where it is known, must be what its nodes give.
-    fn output(&self, info: &ValueInfoProto, found: &[usize]) -> Result<(), String> {
+    fn output(&self, info: &ValueInfoProto, found: &[usize], element: Element) -> Result<(), String> {
         if found.contains(&0) {
             return Err(format!("is empty: shape {found:?}"));
+        }
+        self.declared(info, found, element)
+    }
+
+    /// What is declared of a value's type and shape, where it is, must be what there is.
+    fn declared(&self, info: &ValueInfoProto, found: &[usize], element: Element) -> Result<(), String> {
+        let declared = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map_or(0, |t| t.elem_type);
+        if declared != 0 {
+            let declared = Element::from_number(i64::from(declared))?;
+            // Floats of every width are worked out alike.
+            if declared != element && (declared.kind(), element.kind()) != (Kind::Real, Kind::Real) {
+                return Err(format!("is declared as {declared}; found {element}"));
+            }
         }
         let Some(shape) = tensor_shape(info) else { return Ok(()) };
         let fits = |(axis, &size): (usize, &usize)| match shape.dim[axis].dim_value {
@@ -130,7 +143,7 @@ impl<'a> Sizes<'a> {
             return Ok(());
         }
         let declared: Vec<i64> = shape.dim.iter().take(17).map(|d| d.dim_value.unwrap_or(-1)).collect();
-        Err(format!("is declared with shape {declared:?}; its nodes give {found:?}"))
+        Err(format!("is declared with shape {declared:?}; found {found:?}"))
     }
 }
 

@@ -15,6 +15,7 @@ mod window;
 use super::{
     builder::{Builder, Lowered},
     call::Call,
+    types,
 };
 use crate::network::ValueId;
 
@@ -45,6 +46,7 @@ impl Supported {
         if call.opset < self.since {
             return Err(format!("operator set {} does not have it; expected {} or later", call.opset, self.since));
         }
+        types::check(builder, call)?;
         (self.lower)(builder, call)
     }
 }
@@ -117,7 +119,7 @@ pub const SUPPORTED: &[Supported] = &[
     row("Dropout", 7, s::identity, "nothing", "training mode"),
     row("Elu", 7, e::function, FUNCTION, ""),
     row("Equal", 7, e::comparison, "equal", ""),
-    row("Erf", 7, e::function, FUNCTION, ""),
+    row("Erf", 7, e::function, FUNCTION, "integers"),
     row("Exp", 7, e::function, FUNCTION, ""),
     row("Expand", 7, s::expand, WIRE, "a shape that depends on the input"),
     row("EyeLike", 9, c::eye, "constant", ""),
@@ -171,9 +173,9 @@ pub const SUPPORTED: &[Supported] = &[
     row("Range", 11, c::range, "constant", "ends that depend on the input"),
     row("Reciprocal", 7, e::function, FUNCTION, ""),
     row("ReduceL1", 7, reduce::reduce, "absolute, sum wire", "axes that depend on the input"),
-    row("ReduceL2", 7, reduce::reduce, "square, sum wire, square root", "axes that depend on the input"),
+    row("ReduceL2", 7, reduce::reduce, "square, sum wire, square root", "integers; axes that depend on the input"),
     row("ReduceMax", 7, reduce::reduce, "wire, largest", "axes that depend on the input; an empty axis"),
-    row("ReduceMean", 7, reduce::reduce, "sum wire, product", "axes that depend on the input; an empty axis"),
+    row("ReduceMean", 7, reduce::reduce, "sum wire, product", "integers; axes that depend on the input; an empty axis"),
     row(
         "ReduceMin",
         7,

@@ -1,6 +1,11 @@
 //! Constant tensors: from any of the ways in which a file may hold them to numbers.
 
-use super::{External, element::Element, proto::TensorProto, short};
+use super::{
+    External,
+    element::Element,
+    proto::{StringStringEntryProto, TensorProto},
+    short,
+};
 
 /// Most elements of one tensor: far over any model for which a proof is practical, and little enough memory.
 pub(super) const MAX_ELEMENTS: usize = 1 << 25;
@@ -40,6 +45,9 @@ pub(super) fn read(proto: &TensorProto, external: Option<&External>) -> Result<T
     if proto.segment.is_some() {
         return Err("is a segment of a tensor; expected a whole one".into());
     }
+    if listed_too(proto) && (!proto.raw_data.is_empty() || proto.data_location == 1) {
+        return Err("holds its values twice, listed and as bytes; expected one of them".into());
+    }
     let data = if proto.data_location == 1 {
         let bytes = outside(proto, (count * element.bits()).div_ceil(8), external)?;
         decode(&bytes, element, count)?
@@ -61,6 +69,10 @@ pub(super) fn read(proto: &TensorProto, external: Option<&External>) -> Result<T
 /// The bytes of a tensor that lies in another file.
 fn outside(proto: &TensorProto, bytes: usize, external: Option<&External>) -> Result<Vec<u8>, String> {
     let entry = |key: &str| proto.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+    let twice = |(at, e): (usize, &StringStringEntryProto)| proto.external_data[..at].iter().any(|b| b.key == e.key);
+    if proto.external_data.iter().enumerate().take(64).any(twice) || proto.external_data.len() > 64 {
+        return Err("says twice where in another file it lies".into());
+    }
     let location = entry("location").ok_or("lies in another file, which it does not name")?;
     let inside = !location.is_empty()
         && !location.contains(['\\', ':', '\0'])
@@ -88,6 +100,13 @@ fn outside(proto: &TensorProto, bytes: usize, external: Option<&External>) -> Re
         return Err(format!("external file '{}' gave {} bytes; expected {bytes}", short(location), found.len()));
     }
     Ok(found)
+}
+
+/// Whether values are listed in a typed field.
+fn listed_too(proto: &TensorProto) -> bool {
+    let TensorProto { float_data, int32_data, int64_data, double_data, uint64_data, .. } = proto;
+    let lengths = [float_data.len(), int32_data.len(), int64_data.len(), double_data.len(), uint64_data.len()];
+    lengths.iter().any(|&length| length > 0)
 }
 
 /// Values in the typed field of their type.

@@ -273,6 +273,9 @@ fn raised(builder: &mut Builder, x: ValueId, exponent: f64) -> Lowered {
     match exponent {
         1.0 => Ok(x),
         2.0 => builder.binary(Op::Mul, x, x),
+        exponent if builder.element(x).kind() == Kind::Integer && (exponent < 0.0 || exponent.fract() != 0.0) => {
+            Err(format!("integers to the power {exponent}; expected a whole exponent of at least 0"))
+        }
         0.5 => builder.unary(F::Sqrt, x),
         -1.0 => builder.unary(F::Reciprocal, x),
         exponent if exponent.is_finite() => builder.unary(F::Power { exponent }, x),

@@ -62,7 +62,7 @@ fn contradictions_are_named() {
         ("part of a cycle", altered(|g| g.node[2].input[0] = "r".into())),
         ("no node gives this output", altered(|g| g.output[0].name = "z".into())),
         ("no outputs", altered(|g| g.output.clear())),
-        ("declared with shape [1, 4]; its nodes give [1, 3]", altered(|g| g.output[0] = value("y", &[1, 4]))),
+        ("declared with shape [1, 4]; found [1, 3]", altered(|g| g.output[0] = value("y", &[1, 4]))),
         ("tensor 'k': holds NaN at position 4", altered(|g| g.initializer[0].float_data[4] = f32::NAN)),
         ("holds inf", altered(|g| g.initializer[7].float_data[4] = f32::INFINITY)),
         ("17 values; expected 18", altered(|g| g.initializer[0].float_data.truncate(17))),
@@ -275,4 +275,69 @@ fn work_on_constants_that_is_repeated_without_end_is_refused() {
     nodes.push(node("Relu", &["d1000"], &["y"], vec![]));
     let error = load(&model(13, &[2, 3], vec![flag, shape], nodes)).unwrap_err().to_string();
     assert!(error.contains("(Dropout)") && error.contains("steps to work out"), "{error}");
+}
+
+#[test]
+fn operands_of_types_that_onnx_does_not_allow_are_refused_by_node() {
+    let whole = || vec![TensorProto { dims: vec![3], ..integers("c", &[1, 2, 3]) }];
+    let cases = [
+        ("And", &["x", "x"][..], "its input 0 is of type float; expected booleans"),
+        ("Or", &["x", "x"], "expected booleans"),
+        ("Xor", &["x", "x"], "expected booleans"),
+        ("Not", &["x"], "expected booleans"),
+        ("Where", &["x", "x", "x"], "its input 0 is of type float; expected booleans"),
+        ("Add", &["x", "c"], "its input 1 is of type int64, one before it of float; expected one type"),
+        ("Greater", &["x", "c"], "expected one type"),
+        ("Max", &["x", "x", "c"], "its input 2 is of type int64"),
+        ("Concat", &["x", "c"], "expected one type"),
+        ("Sigmoid", &["c"], "its input 0 is of type int64; expected floats"),
+        ("ReduceMean", &["c"], "expected floats"),
+    ];
+    for (operation, inputs, why) in cases {
+        let error = one_node(operation, inputs, vec![], whole());
+        assert!(error.contains(why) && error.contains(&format!("({operation})")), "{operation}: {error}");
+    }
+    let root = one_node("Pow", &["c", "half"], vec![], [whole(), vec![floats("half", &[], &[0.5])]].concat());
+    assert!(root.contains("expected a whole exponent"), "{root}");
+    let truths = node("Greater", &["x", "x"], &["t"], vec![]);
+    let summed = load(&model(13, &[2, 3], vec![], vec![truths, node("Add", &["t", "t"], &["y"], vec![])]));
+    assert!(summed.unwrap_err().to_string().contains("type bool; expected numbers"));
+}
+
+#[test]
+fn what_is_said_twice_and_differently_is_refused() {
+    let typed = |g: &mut GraphProto| {
+        g.output[0] = value("y", &[1, 3]);
+        g.output[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = 7;
+    };
+    let twice = |g: &mut GraphProto| {
+        let entry = |value: &str| StringStringEntryProto { key: "location".into(), value: value.into() };
+        let tensor = &mut g.initializer[1];
+        tensor.float_data.clear();
+        (tensor.data_location, tensor.external_data) = (1, vec![entry("a"), entry("b")]);
+    };
+    let cases = [
+        ("tensor 'y': is declared as int64; found float", altered(typed)),
+        ("is declared with shape [99]", altered(|g| g.input.push(value("k", &[99])))),
+        ("holds its values twice", altered(|g| g.initializer[0].raw_data = vec![0; 72])),
+        ("says twice where in another file it lies", altered(twice)),
+    ];
+    for (expected, found) in cases {
+        assert!(found.contains(expected), "expected {expected:?} in {found:?}");
+    }
+    let mut two = typical();
+    two.opset_import.push(OperatorSetIdProto { domain: "ai.onnx".into(), version: 12 });
+    let error = load(&two).unwrap_err().to_string();
+    assert!(error.contains("and 12 of ONNX; expected one"), "{error}");
+    two.opset_import[1].version = two.opset_import[0].version;
+    assert!(load(&two).is_ok(), "the same twice");
+}
+
+#[test]
+fn names_begin_no_line_and_turn_none_round() {
+    let error = altered(|g| (g.node[2].name, g.node[2].op_type) = ("a\nerror: b\u{202e}".into(), "Odd\u{1b}".into()));
+    assert_eq!(
+        error,
+        "unsupported operation Odd\u{fffd} at node 'a\u{fffd}error: b\u{fffd}'; `assay zk ops` lists the supported ones"
+    );
 }
