@@ -31,6 +31,8 @@ pub struct Options<'a> {
     pub salt: [u8; 32],
     /// For which proof systems the weights are committed to.
     pub systems: Systems,
+    /// Hears how far the quantisation is.
+    pub told: Option<&'a quantise::Told<'a>>,
 }
 
 /// A compiled model.
@@ -67,8 +69,12 @@ pub enum CompileError {
 /// [`CompileError`] says what is wrong with the file, the samples or a node.
 pub fn compile(onnx: &[u8], samples: &Samples, options: &Options<'_>) -> Result<Compiled, CompileError> {
     let network = onnx::read(onnx, &options.onnx)?;
+    if network.inputs.is_empty() {
+        return Err(OnnxError::Model { reason: "no inputs; expected at least one".into() }.into());
+    }
     let samples = samples.of(&network)?;
-    let quantised = quantise::quantise(&network, &samples, &options.quantise)?;
+    let told = options.told.unwrap_or(&|_, _| ());
+    let quantised = quantise::quantise_told(&network, &samples, &options.quantise, told)?;
     let model = Model::committed(quantised.graph, quantised.weights, options.salt, options.systems)?;
     Ok(Compiled { model, report: quantised.report, network })
 }

@@ -38,6 +38,7 @@ mod tests;
 use std::{fmt, str::FromStr};
 
 pub(crate) use calibrate::MAX_SAMPLES;
+pub use calibrate::Told;
 pub use report::{LayerReport, Report};
 
 use crate::{graph::Graph, network::Network};
@@ -186,7 +187,20 @@ pub enum QuantiseError {
 /// # Errors
 /// [`QuantiseError`] on unusable samples, a node whose numbers do not fit, or too little agreement.
 pub fn quantise(network: &Network, samples: &[Vec<Vec<f64>>], options: &Options) -> Result<Quantised, QuantiseError> {
-    let evaluated = calibrate::Evaluated::new(network, samples)?;
+    quantise_told(network, samples, options, &|_, _| ())
+}
+
+/// [`quantise()`], which tells how far it is.
+///
+/// # Errors
+/// As there.
+pub fn quantise_told(
+    network: &Network,
+    samples: &[Vec<Vec<f64>>],
+    options: &Options,
+    told: &Told<'_>,
+) -> Result<Quantised, QuantiseError> {
+    let evaluated = calibrate::Evaluated::new(network, samples, told)?;
     let seen = evaluated.seen()?;
     let form::Built { graph, weights, placed } = form::build(network, &seen, options)?;
     let report = report::measure(network, &evaluated, &graph, &weights, &placed, options)?;

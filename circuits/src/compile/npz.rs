@@ -10,6 +10,9 @@ use super::samples::Array;
 /// Most arrays of an archive.
 const MAX_ARRAYS: usize = 1024;
 
+/// Most axes of an array, as numpy has them.
+const MAX_AXES: usize = 64;
+
 /// Longest header of an array: shape, element type and order.
 const MAX_HEADER: usize = 1 << 16;
 
@@ -19,6 +22,10 @@ pub(super) fn read(bytes: &[u8], most: usize) -> Result<Vec<Array>, String> {
     if archive.is_empty() || archive.len() > MAX_ARRAYS {
         return Err(format!("{} files in the archive; expected 1 to {MAX_ARRAYS} arrays", archive.len()));
     }
+    // The reader of archives keeps the last of those of one name.
+    if announced(bytes).is_some_and(|announced| announced != archive.len()) {
+        return Err("an array is there twice".into());
+    }
     let mut left = most;
     let mut arrays = Vec::with_capacity(archive.len());
     for at in 0..archive.len() {
@@ -27,16 +34,27 @@ pub(super) fn read(bytes: &[u8], most: usize) -> Result<Vec<Array>, String> {
         let mut data = Vec::new();
         let over = || format!("more than {most} bytes of arrays, at eight a number");
         // Not what the archive says of its size: what it gives.
-        file.take(left as u64 + 1).read_to_end(&mut data).map_err(|e| format!("'{name}': {e}"))?;
+        file.take(left as u64 + 1).read_to_end(&mut data).map_err(|e| format!("'{}': {e}", name.escape_debug()))?;
         if data.len() > left {
             return Err(over());
         }
-        let (shape, data) = array(&data, left / size_of::<f64>()).map_err(|reason| format!("'{name}': {reason}"))?;
+        let (shape, data) =
+            array(&data, left / size_of::<f64>()).map_err(|reason| format!("'{}': {reason}", name.escape_debug()))?;
         left = left.checked_sub(data.len() * size_of::<f64>()).ok_or_else(over)?;
         let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
+        if arrays.iter().any(|before: &Array| before.name == name) {
+            return Err(format!("'{}' is there twice", name.escape_debug()));
+        }
         arrays.push(Array { name, shape: Some(shape), data });
     }
     Ok(arrays)
+}
+
+/// How many files an archive says that it has: in the record at its end.
+fn announced(bytes: &[u8]) -> Option<usize> {
+    let record = bytes.windows(4).rposition(|window| window == b"PK\x05\x06")?;
+    let count = bytes.get(record + 10..record + 12)?;
+    Some(usize::from(u16::from_le_bytes([count[0], count[1]])))
 }
 
 /// The axes and the numbers of a `.npy`, row-major: so many at most.
@@ -52,6 +70,11 @@ fn array(bytes: &[u8], most: usize) -> Result<(Vec<usize>, Vec<f64>), String> {
     let header = bytes.get(begin..begin + length).ok_or("it ends in its header")?;
     check_header(&String::from_utf8_lossy(header), bytes.len() as u64, most as u64)?;
     let npy = NpyFile::new(bytes).map_err(|e| e.to_string())?;
+    let element = npy.dtype().num_bytes().map_or(0, |bytes| bytes as u64);
+    let held = (bytes.len() - begin - length) as u64;
+    if npy.len().checked_mul(element).is_none_or(|expected| element > 0 && expected != held) {
+        return Err(format!("{held} bytes of numbers; expected {} of {element}", npy.len()));
+    }
     if npy.order() == Order::Fortran && npy.shape().len() > 1 {
         return Err("column-major order; save it with numpy.ascontiguousarray".into());
     }
@@ -69,6 +92,9 @@ fn check_header(header: &str, bytes: u64, most: u64) -> Result<(), String> {
     }
     let Some((_, shape)) = header.split_once('(') else { return Err("a header without a shape".into()) };
     let shape = shape.split_once(')').map_or(shape, |(shape, _)| shape);
+    if shape.matches(',').count() > MAX_AXES {
+        return Err(format!("more than {MAX_AXES} axes"));
+    }
     let mut values = Some(1u64);
     for axis in shape.split(',').map(str::trim).filter(|axis| !axis.is_empty()) {
         let axis: u64 = axis.parse().map_err(|_| format!("shape ({shape}); expected whole numbers"))?;
@@ -112,5 +138,8 @@ fn numbers(mut npy: NpyFile<&[u8]>) -> Result<Vec<f64>, String> {
         u64 => |value| value as f64,
         bool => f64::from,
     }
-    Err(format!("elements of type {}; expected numbers", npy.dtype().descr()))
+    Err(format!(
+        "elements of type {}; expected floats of 32 or 64 bits, integers or booleans: convert it by numpy's astype",
+        npy.dtype().descr()
+    ))
 }

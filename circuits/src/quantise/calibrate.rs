@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Method, QuantiseError, plan::ROOM};
-use crate::network::{Kind, Network};
+use crate::network::{Kind, Network, Node, Op};
 
 /// Most samples used.
 pub(crate) const MAX_SAMPLES: usize = 1 << 16;
@@ -16,6 +16,17 @@ const BINS: usize = 2048;
 /// Most values of a network, constants among them: the bins of all take less than 1 GiB.
 const MAX_VALUES: usize = 48 << 10;
 
+/// Most steps that all samples together may take: half an hour or so. A step is a product, or a number given.
+const MAX_WORK: u64 = 1 << 40;
+/// Steps that any operation takes beside its numbers.
+const PASS: u64 = 1 << 10;
+
+/// What an input's largest magnitude may be, beside 0: scales are 32-bit floats.
+const MAGNITUDES: std::ops::RangeInclusive<f64> = 1e-30..=1e30;
+
+/// Hears how many of how many passes over the samples are done.
+pub type Told<'a> = dyn Fn(usize, usize) + 'a;
+
 /// All values of a network on one sample, by `ValueId`.
 pub(super) type Values = Vec<Arc<[f64]>>;
 
@@ -24,10 +35,15 @@ pub(super) struct Evaluated<'a> {
     network: &'a Network,
     samples: &'a [Vec<Vec<f64>>],
     kept: Vec<Values>,
+    told: &'a Told<'a>,
 }
 
 impl<'a> Evaluated<'a> {
-    pub(super) fn new(network: &'a Network, samples: &'a [Vec<Vec<f64>>]) -> Result<Self, QuantiseError> {
+    pub(super) fn new(
+        network: &'a Network,
+        samples: &'a [Vec<Vec<f64>>],
+        told: &'a Told<'a>,
+    ) -> Result<Self, QuantiseError> {
         check(network, samples)?;
         let computed = |id: &usize| !network.constants.contains_key(id);
         // Beside its numbers, each takes an allocation of its own.
@@ -35,9 +51,17 @@ impl<'a> Evaluated<'a> {
         let each: usize =
             (0..network.values.len()).filter(computed).map(size).sum::<usize>() + 2 * network.values.len();
         let keep = samples.len().min(MAX_KEPT / each.max(1));
-        let mut this = Self { network, samples, kept: Vec::new() };
-        this.kept = (0..keep).map(|at| this.evaluate(at)).collect::<Result<_, _>>()?;
+        let mut this = Self { network, samples, kept: Vec::new(), told };
+        for at in 0..keep {
+            this.passed(at);
+            this.kept.push(this.evaluate(at)?);
+        }
         Ok(this)
+    }
+
+    /// Tells of a pass, of which each sample has two: one for its ranges, one to compare.
+    pub(super) fn passed(&self, passes: usize) {
+        (self.told)(passes, 2 * self.samples.len());
     }
 
     pub(super) fn len(&self) -> usize {
@@ -65,6 +89,9 @@ impl<'a> Evaluated<'a> {
     pub(super) fn seen(&self) -> Result<Vec<Seen>, QuantiseError> {
         let mut seen: Vec<Seen> = (0..self.network.values.len()).map(|_| Seen::default()).collect();
         for at in 0..self.samples.len() {
+            if at >= self.kept.len() {
+                self.passed(at);
+            }
             let values = self.values(at)?;
             for node in &self.network.nodes {
                 if let Some(value) = values[node.output].iter().find(|value| !value.is_finite()) {
@@ -93,6 +120,21 @@ impl<'a> Evaluated<'a> {
     }
 }
 
+/// Steps that one run takes.
+fn work(network: &Network) -> u64 {
+    let shape = |id: usize| &*network.values[id].shape;
+    let steps = |node: &Node| {
+        let size: usize = shape(node.output).iter().product();
+        let each: usize = match (&node.op, &*node.inputs) {
+            (Op::MatMul, [left, _]) => shape(*left).last().copied().unwrap_or(1),
+            (Op::Conv(_), [_, kernel]) => shape(*kernel).iter().skip(1).product(),
+            _ => 1,
+        };
+        (size as u64).saturating_mul(each as u64).saturating_add(PASS)
+    };
+    network.nodes.iter().map(steps).fold(0, u64::saturating_add)
+}
+
 fn check(network: &Network, samples: &[Vec<Vec<f64>>]) -> Result<(), QuantiseError> {
     let wrong = |reason: String| Err(QuantiseError::Calibration { reason });
     if network.values.len() > MAX_VALUES {
@@ -101,6 +143,13 @@ fn check(network: &Network, samples: &[Vec<Vec<f64>>]) -> Result<(), QuantiseErr
     }
     if samples.is_empty() || samples.len() > MAX_SAMPLES {
         return wrong(format!("{} samples; expected 1 to {MAX_SAMPLES}", samples.len()));
+    }
+    let each = work(network);
+    if each.saturating_mul(samples.len() as u64) > MAX_WORK {
+        return wrong(format!(
+            "{} samples of {each} steps each; expected at most {MAX_WORK} steps in all: calibrate on fewer samples",
+            samples.len()
+        ));
     }
     for (at, sample) in samples.iter().enumerate() {
         if sample.len() != network.inputs.len() {
@@ -116,11 +165,28 @@ fn check(network: &Network, samples: &[Vec<Vec<f64>>]) -> Result<(), QuantiseErr
             if let Some(found) = data.iter().find(|found| !found.is_finite()) {
                 return wrong(format!("input '{name}' of sample {at} holds {found}; expected finite numbers"));
             }
+            let told = |found: &f64, expected: &str| {
+                wrong(format!("input '{name}' of sample {at} holds {found:e}; expected {expected}"))
+            };
             if value.kind != Kind::Real
                 && let Some(found) = data.iter().find(|found| found.fract() != 0.0)
             {
-                return wrong(format!("input '{name}' of sample {at} holds {found}; it takes whole numbers"));
+                return told(found, "whole numbers");
             }
+            let range = if value.kind == Kind::Truth { Some((0, 1)) } else { value.range };
+            if let Some((low, high)) = range
+                && let Some(found) = data.iter().find(|found| **found < low as f64 || **found > high as f64)
+            {
+                return told(found, &format!("{low} to {high}, as its type has them"));
+            }
+        }
+    }
+    for (at, &input) in network.inputs.iter().enumerate() {
+        let largest = samples.iter().flat_map(|sample| &sample[at]).fold(0f64, |most, value| most.max(value.abs()));
+        if largest != 0.0 && !MAGNITUDES.contains(&largest) {
+            let (least, most) = (MAGNITUDES.start(), MAGNITUDES.end());
+            let name = &network.values[input].name;
+            return wrong(format!("input '{name}' reaches {largest:e}; expected {least:e} to {most:e}"));
         }
     }
     Ok(())

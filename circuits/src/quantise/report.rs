@@ -106,6 +106,7 @@ pub(super) fn measure(
     let mut sums: BTreeMap<usize, Sums> = places.keys().map(|&value| (value, Sums::default())).collect();
     let mut outputs = Outputs::default();
     for at in 0..evaluated.len() {
+        evaluated.passed(evaluated.len() + at);
         let floats = evaluated.values(at)?;
         let integers = program.run_all(&fed(graph, evaluated.inputs(at))).map_err(|error| broken(&error))?;
         for (value, sum) in &mut sums {

@@ -25,7 +25,7 @@ struct Net {
 impl Net {
     fn value(&mut self, shape: &[usize], kind: Kind) -> ValueId {
         let name = format!("v{}", self.values.len());
-        self.values.push(Value { name, shape: shape.to_vec(), kind });
+        self.values.push(Value { name, shape: shape.to_vec(), kind, range: None });
         self.values.len() - 1
     }
 
