@@ -192,7 +192,8 @@ impl Global {
 
 /// Text without characters that make a terminal do things: names come from strangers' files and from the chain.
 fn plain(text: &str) -> String {
-    let escaped = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let directs = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escaped = |c: char| directs(c) || c.is_control() && !matches!(c, '\n' | '\t');
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if escaped(c) { plain.extend(c.escape_default()) } else { plain.push(c) }

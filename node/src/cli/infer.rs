@@ -181,7 +181,7 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
     let path = &command.receipt;
     let whole = |path: &PathBuf| match is_language_model(path) {
         true => Ok::<_, eyre::Report>(Whole::Text(Arc::new(Llm::load(path, &LoadOptions::default())?))),
-        false => read_model(path, None).map(Whole::Exact),
+        false => read_model(global, path, None).map(Whole::Exact),
     };
     let model = command.model.as_ref().map(whole).transpose()?;
     let demands = Demands { model, ceremony: command.require_ceremony };

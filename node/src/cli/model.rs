@@ -111,7 +111,7 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
                 let files = TextFiles::read(&add.file)?;
                 (files.model.id(), files.model.to_bytes())
             } else {
-                let model = read_model(&add.file, add.calibration.as_deref())?;
+                let model = read_model(global, &add.file, add.calibration.as_deref())?;
                 (model.id(), model.to_bytes())
             };
             let action = Action::RegisterModel { subnet: add.subnet, name: add.name.clone(), bytes };

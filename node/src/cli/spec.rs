@@ -129,9 +129,9 @@ fn known_validator(text: &str) -> eyre::Result<(AccountId, AccountId)> {
     Ok((accounts.operator, owner))
 }
 
-fn model_of(command: &New, text: &str) -> eyre::Result<GenesisModel> {
+fn model_of(global: &Global, command: &New, text: &str) -> eyre::Result<GenesisModel> {
     let (name, model) = match text.split_once('=') {
-        Some((name, path)) => (name, read_model(Path::new(path), command.calibration.as_deref())?),
+        Some((name, path)) => (name, read_model(global, Path::new(path), command.calibration.as_deref())?),
         None if text == "digits" => (text, Model::from_bytes(DIGITS)?),
         None => bail!("--model {text}: expected NAME=FILE; only `digits` is built in"),
     };
@@ -212,7 +212,7 @@ fn new(global: &Global, command: &New) -> eyre::Result<()> {
         take: command.take,
     };
     let validators = members.iter().map(validator).collect();
-    let models = command.model.iter().map(|text| model_of(command, text)).collect::<eyre::Result<Vec<_>>>()?;
+    let models = command.model.iter().map(|text| model_of(global, command, text)).collect::<eyre::Result<Vec<_>>>()?;
     if let Some((name, _)) = command.groth16.iter().find(|(name, _)| models.iter().all(|model| model.name != *name)) {
         bail!("--groth16 {name}: no --model has that name");
     }

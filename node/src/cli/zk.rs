@@ -49,12 +49,13 @@ pub(super) enum Zk {
 }
 
 /// Reads a model for a chain: a compiled one, the folder that `assay zk compile` made, or ONNX with calibration.
-pub(super) fn read_model(path: &Path, calibration: Option<&Path>) -> eyre::Result<Model> {
+pub(super) fn read_model(global: &Global, path: &Path, calibration: Option<&Path>) -> eyre::Result<Model> {
     if path.extension().is_some_and(|extension| extension == "onnx") {
         let samples =
             calibration.ok_or_else(|| eyre::eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
         let how = files::Quantising::default();
-        return Ok(files::compile_onnx(path, samples, &how, Systems::default(), [0; 32])?.model);
+        let source = files::Source::read(path)?;
+        return Ok(files::compile_onnx(global, &source, samples, &how, &files::Committed::default())?.model);
     }
     let model = if path.is_dir() {
         files::Folder::new(path).model()?

@@ -202,3 +202,57 @@ fn a_ceremonys_key_is_told_by_the_hash_that_its_transcript_gives() {
         assert!(!desk.verify(&input, flags).status.success(), "{flags:?}");
     }
 }
+
+#[test]
+fn compiling_writes_over_nothing_that_is_no_models_and_reads_the_network_once() {
+    let (desk, onnx, calibration) = (Desk::new(), asset("digits.onnx"), asset("calibration.json"));
+    fs::create_dir(desk.path("a")).unwrap();
+    fs::copy(&calibration, desk.path("a/report.json")).unwrap();
+    let error = desk.refused(&["zk", "compile", &onnx, "--calibration", "a/report.json", "--out", "a"]);
+    assert!(error.starts_with("a/report.json would be written over"), "{error}");
+    let error = desk.refused(&["zk", "compile", &onnx, "--calibration", &calibration, "--out", "a"]);
+    assert!(error.starts_with("a/report.json is there"), "{error}");
+    assert_eq!(fs::read(desk.path("a/report.json")).unwrap(), fs::read(&calibration).unwrap());
+    fs::write(desk.path("f"), "").unwrap();
+    let error = desk.refused(&["zk", "compile", &onnx, "--calibration", &calibration, "--out", "f"]);
+    assert!(error.contains("is a file"), "{error}");
+
+    let mut piped = desk.command(&["zk", "compile", "/dev/stdin", "--calibration", &calibration, "--out", "b"]);
+    let output = piped.stdin(fs::File::open(&onnx).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(desk.path("b/network.onnx")).unwrap(), fs::read(&onnx).unwrap());
+}
+
+#[test]
+fn a_folder_whose_parts_are_of_different_models_is_refused_before_anything_is_written() {
+    let (desk, onnx, input) = (Desk::new(), asset("digits.onnx"), asset("input-7.json"));
+    let calibration = asset("calibration.json");
+    desk.did(&["zk", "compile", &onnx, "--calibration", &calibration, "--out", "n", "--precision", "8"]);
+    desk.did(&Desk::prove(&input, &["--out", "p", "--output", "o"]));
+    let (model, key) = (fs::read(desk.path("m/model.assay")).unwrap(), "m/verifier/sumcheck.key");
+    let kept = fs::read(desk.path(key)).unwrap();
+
+    let mut flipped = model.clone();
+    let last = flipped.len() - 40;
+    flipped[last] ^= 1;
+    for other in [fs::read(desk.path("n/model.assay")).unwrap(), flipped] {
+        fs::write(desk.path("m/model.assay"), &other).unwrap();
+        for arguments in [Desk::prove(&input, &["--out", "p2"]), vec!["zk", "run", "m", "--input", &input]] {
+            let error = desk.refused(&arguments);
+            assert!(error.contains("different models") || error.contains("m/model.assay: "), "{error}");
+        }
+        desk.refused(&["zk", "report", "m"]);
+        assert_eq!(fs::read(desk.path(key)).unwrap(), kept);
+    }
+    fs::write(desk.path("m/model.assay"), &model).unwrap();
+    assert!(desk.verify(&input, &[]).status.success());
+
+    fs::copy(desk.path("n/report.json"), desk.path("m/report.json")).unwrap();
+    let error = desk.refused(&["zk", "report", "m"]);
+    assert!(error.starts_with("m/report.json is the report of"), "{error}");
+    fs::remove_file(desk.path("m/report.json")).unwrap();
+    let error = desk.refused(&["zk", "report", "m"]);
+    assert!(error.contains("cannot read m/report.json"), "{error}");
+    let run = desk.did(&["zk", "run", "m", "--input", &input]);
+    assert!(run["max_abs_err_vs_float"].is_null(), "{run}");
+}

@@ -148,14 +148,20 @@ impl Distance {
     /// Differences above this share of the largest output are told in words.
     const NOTABLE: f64 = 0.1;
 
-    /// `None` without the float network.
+    /// `None` without the float network, which is told.
     pub(super) fn find(
-        network: Option<&Network>,
+        global: &Global,
+        network: &eyre::Result<Network>,
         values: &[Vec<f64>],
         outputs: &[Vec<f64>],
     ) -> eyre::Result<Option<Self>> {
-        let Some(network) = network else { return Ok(None) };
-        Ok(Some(Self::between(&network.evaluate(values)?, outputs)))
+        match network {
+            Ok(network) => Ok(Some(Self::between(&network.evaluate(values)?, outputs))),
+            Err(why) => {
+                global.warn(format!("not compared with the float network: {why:#}"));
+                Ok(None)
+            }
+        }
     }
 
     fn between(float: &[Vec<f64>], outputs: &[Vec<f64>]) -> Self {
@@ -204,7 +210,7 @@ pub(super) fn run(global: &Global, command: &Bench) -> eyre::Result<()> {
 fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()> {
     let bar = global.progress("compiling");
     let Loaded { model, network, .. } =
-        files::load(&command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
+        files::load(global, &command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
     let outline = model.outline();
     let (values, inputs) = one_input(&command.input, &outline)?;
     let mut figures = Figures::begin(S::NAME);
@@ -227,7 +233,7 @@ fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()>
     bar.finish_and_clear();
     let (proof, outputs) = last.expect("at least one run");
     let outputs = outline.dequantise_outputs(&outputs);
-    let distance = Distance::find(network.as_ref(), &values, &outputs)?;
+    let distance = Distance::find(global, &network, &values, &outputs)?;
     let error = distance.as_ref().map(|distance| distance.most);
     let key = S::verifier_key_to_bytes(&verifier).len();
     let prover_key = S::prover_key_bytes(&prover);

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     super::global::{Global, pairs},
-    files::{self, Folder, Quantising},
+    files::{self, Folder, Quantising, Source},
 };
 
 #[derive(Args, Debug)]
@@ -45,29 +45,28 @@ enum Committed {
 }
 
 pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
-    let bar = global.progress("quantising");
+    let folder = Folder::new(&command.out);
+    folder.take(&[&command.model, &command.calibration])?;
     let systems = Systems { secret: command.secret, halo2: command.systems.contains(&Committed::Halo2) };
     let mut salt = [0; 32];
     if command.secret {
         OsRng.try_fill_bytes(&mut salt).wrap_err("no randomness from the operating system")?;
     }
-    let compiled = files::compile_onnx(&command.model, &command.calibration, &command.quantising, systems, salt)?;
+    let (source, committed) = (Source::read(&command.model)?, files::Committed { systems, salt });
+    let compiled = files::compile_onnx(global, &source, &command.calibration, &command.quantising, &committed)?;
     let (model, report) = (&compiled.model, &compiled.report);
-    bar.set_message("writing");
-    let folder = Folder::new(&command.out);
+    let bar = global.progress("writing");
     let outline = model.outline();
     if folder.model_path().exists() {
-        let kept = folder.model().map(|kept| kept.id());
-        ensure!(
-            kept.as_ref().is_ok_and(|id| *id == model.id()),
-            "{} holds another model, whose keys and secrets would be lost; give another --out, or remove it",
-            command.out.display()
-        );
+        let advice = "give another --out, or remove it";
+        let shown = command.out.display();
+        let kept = folder.model().wrap_err_with(|| format!("{shown} holds a model that cannot be read; {advice}"))?;
+        ensure!(kept.id() == model.id(), "{shown} holds another model, whose keys and secrets would be lost; {advice}");
     }
     // Open models are for everybody to read.
     let write = if command.secret { files::write_secret } else { files::write };
-    write(&folder.onnx_path(), &files::read(&command.model)?)?;
-    files::write(&folder.report_path(), &serde_json::to_vec_pretty(report).wrap_err("the report")?)?;
+    write(&folder.onnx_path(), &source.bytes)?;
+    folder.keep_report(model, &source.bytes, report)?;
     files::write(&files::outline_path(&folder.verifier()), &outline.to_bytes())?;
     if command.secret {
         folder.count(model).start().map_err(|e| eyre!(e))?;

@@ -16,11 +16,12 @@ use assay_circuits::{
     proof::Systems,
     quantise::{self, QuantiseError},
 };
+use assay_primitives::{Hash32, ModelId};
 use eyre::{WrapErr as _, bail, ensure, eyre};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) use super::super::files::{apart, lock, place, read, try_out, write, write_secret};
-use super::count::CountFile;
+use super::{super::global::Global, count::CountFile};
 
 /// The proof systems by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,22 +87,9 @@ impl Default for Quantising {
     }
 }
 
-/// A sample on its own: a bare list, or a scan as the digit data has them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Sample {
-    Bare(Vec<f64>),
-    Scan { pixels: Vec<f64> },
-}
-
-/// Reads inputs: `.npz`, JSON `{"input_data": [[...], ...]}`, or a JSON list of samples for a model with one input.
+/// Reads inputs.
 pub(super) fn samples(path: &Path) -> eyre::Result<Samples> {
-    let bytes = read(path)?;
-    if let Ok(list) = serde_json::from_slice::<Vec<Sample>>(&bytes) {
-        let values = list.into_iter().map(|(Sample::Bare(values) | Sample::Scan { pixels: values })| values);
-        return Ok(Samples::new(values.collect()));
-    }
-    Samples::read(&bytes).wrap_err_with(|| format!("{}", path.display()))
+    Samples::read(&read(path)?).wrap_err_with(|| format!("{}", path.display()))
 }
 
 /// The tensors of an ONNX file that lie in files beside it, and nowhere else.
@@ -131,14 +119,38 @@ fn beside(model: &Path) -> impl Fn(&str, u64, u64) -> Result<Vec<u8>, String> + 
     }
 }
 
-/// Compiles an ONNX file on the samples of another: on a salt, where the weights are secret.
+/// An ONNX file, read once.
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn read(path: &'a Path) -> eyre::Result<Self> {
+        Ok(Self { path, bytes: read(path)? })
+    }
+}
+
+/// What a model commits to.
+#[derive(Default)]
+pub(super) struct Committed {
+    pub(super) systems: Systems,
+    /// Random where the weights are secret.
+    pub(super) salt: [u8; 32],
+}
+
+/// Compiles an ONNX file on the samples of another.
 pub(super) fn compile_onnx(
-    path: &Path,
+    global: &Global,
+    source: &Source<'_>,
     from: &Path,
     how: &Quantising,
-    systems: Systems,
-    salt: [u8; 32],
+    committed: &Committed,
 ) -> eyre::Result<Compiled> {
+    let bar = global.progress("quantising");
+    let told =
+        |done: usize, all: usize| bar.set_message(format!("quantising: {} % of the samples", 100 * done / all.max(1)));
+    let Source { path, bytes } = source;
     let samples = samples(from)?;
     let external = beside(path);
     let options = assay_circuits::compile::Options {
@@ -148,13 +160,14 @@ pub(super) fn compile_onnx(
             method: how.method,
             minimum_agreement: how.min_agreement,
         },
-        systems,
-        salt,
+        systems: committed.systems,
+        salt: committed.salt,
+        told: Some(&told),
     };
-    let compiled = compile(&read(path)?, &samples, &options).map_err(|e| {
+    let compiled = compile(bytes, &samples, &options).map_err(|e| {
         let of_samples =
             matches!(e, CompileError::Samples(_) | CompileError::Quantise(QuantiseError::Calibration { .. }));
-        let file = if of_samples { from } else { path };
+        let file = if of_samples { from } else { *path };
         eyre::Report::from(e).wrap_err(format!("{}", file.display()))
     })?;
     let Network { inputs, values, .. } = &compiled.network;
@@ -164,7 +177,17 @@ pub(super) fn compile_onnx(
         path.display(),
         how.batch
     );
+    bar.finish_and_clear();
     Ok(compiled)
+}
+
+/// What `report.json` holds: a report, and of what.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    model_id: ModelId,
+    /// BLAKE3 of `network.onnx`.
+    network: Hash32,
+    pub(super) report: quantise::Report,
 }
 
 /// A folder that `assay zk compile` made.
@@ -224,6 +247,7 @@ impl Folder {
         CountFile::of(&self.keys(), model.id())
     }
 
+    /// The model, which must be the one that verifiers have the outline of.
     pub(super) fn model(&self) -> eyre::Result<Model> {
         let path = self.model_path();
         ensure!(
@@ -232,20 +256,67 @@ impl Folder {
             self.0.display(),
             path.display()
         );
-        Model::from_bytes(&read(&path)?).wrap_err_with(|| format!("{}", path.display()))
+        let model = Model::from_bytes(&read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+        let outline = outline(&self.verifier())?;
+        ensure!(
+            outline == model.outline(),
+            "{} and {} are of different models: one of them is damaged or from elsewhere. Compile the model again",
+            path.display(),
+            outline_path(&self.verifier()).display()
+        );
+        Ok(model)
     }
 
-    /// The float network, if the folder still has it and its inputs are the model's.
-    pub(super) fn network(&self, model: &Model) -> Option<Network> {
+    /// Refuses to compile into this folder where that would write over what is no model's, or over what is read for it.
+    pub(super) fn take(&self, read: &[&Path]) -> eyre::Result<()> {
+        for path in read {
+            let own = self.spare(path).is_err();
+            ensure!(!own, "{} would be written over; give another --out", path.display());
+        }
+        ensure!(!self.0.exists() || self.0.is_dir(), "{} is a file; expected a folder for --out", self.0.display());
+        if !self.model_path().exists() {
+            let own = [self.onnx_path(), self.report_path(), self.keys(), self.verifier()];
+            if let Some(found) = own.iter().find(|own| own.exists()) {
+                bail!("{} is there and of no whole model; give another --out, or remove it", found.display());
+            }
+        }
+        let place = place(&self.0);
+        let there = place.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+        tempfile::tempfile_in(there).map(drop).wrap_err_with(|| format!("cannot write to {}", there.display()))
+    }
+
+    /// Writes what quantisation cost.
+    pub(super) fn keep_report(&self, model: &Model, onnx: &[u8], report: &quantise::Report) -> eyre::Result<()> {
+        let kept = Kept { model_id: model.id(), network: Hash32::digest(onnx), report: report.clone() };
+        write(&self.report_path(), &serde_json::to_vec_pretty(&kept).wrap_err("the report")?)
+    }
+
+    /// The report of this very model.
+    pub(super) fn report(&self, model: &Model) -> eyre::Result<Kept> {
+        let path = self.report_path();
+        let kept: Kept = serde_json::from_slice(&read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+        ensure!(
+            kept.model_id == model.id(),
+            "{} is the report of {}; the model is {}",
+            path.display(),
+            kept.model_id,
+            model.id()
+        );
+        Ok(kept)
+    }
+
+    /// The float network that the model was made of.
+    pub(super) fn network(&self, model: &Model) -> eyre::Result<Network> {
         let path = self.onnx_path();
+        let bytes = read(&path)?;
+        let found = Hash32::digest(&bytes);
+        ensure!(found == self.report(model)?.network, "{} is not what the model was made of", path.display());
         let external = beside(&path);
         // The named batch dimension is the first axis wherever there is one.
         let first = model.graph().inputs.first().and_then(|&id| model.graph().tensors[id as usize].shape.first());
         let batch = first.map_or(1, |&size| size as usize);
         let options = onnx::Options { batch, external: Some(&external), ..onnx::Options::default() };
-        let network = onnx::read(&read(&path).ok()?, &options).ok()?;
-        let lengths = network.inputs.iter().map(|&id| network.values[id].shape.iter().product::<usize>());
-        lengths.eq(model.outline().input_lengths()).then_some(network)
+        onnx::read(&bytes, &options).wrap_err_with(|| format!("{}", path.display()))
     }
 }
 
@@ -269,11 +340,13 @@ pub(super) fn outline(verifier: &Path) -> eyre::Result<Outline> {
 /// A model to run: a compiled folder, or an ONNX file that is compiled on the way.
 pub(super) struct Loaded {
     pub(super) model: Arc<Model>,
-    pub(super) network: Option<Network>,
+    /// The float network, or why there is none to compare with.
+    pub(super) network: eyre::Result<Network>,
 }
 
 /// Reads a folder, or compiles an ONNX file on `calibration`, or on the input where there is none.
 pub(super) fn load(
+    global: &Global,
     path: &Path,
     calibration: Option<&Path>,
     input: Option<&Path>,
@@ -285,11 +358,13 @@ pub(super) fn load(
         let network = folder.network(&model);
         return Ok(Loaded { model: Arc::new(model), network });
     }
+    ensure!(path.exists(), "{}: there is no such file or folder", path.display());
     if path.extension().is_none_or(|extension| extension != "onnx") {
         bail!("{}: expected a folder that `assay zk compile` made, or an .onnx file", path.display());
     }
     let given = calibration.or(input);
     let given = given.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
-    let Compiled { model, network, .. } = compile_onnx(path, given, how, Systems::default(), [0; 32])?;
-    Ok(Loaded { model: Arc::new(model), network: Some(network) })
+    let Compiled { model, network, .. } =
+        compile_onnx(global, &Source::read(path)?, given, how, &Committed::default())?;
+    Ok(Loaded { model: Arc::new(model), network: Ok(network) })
 }

@@ -167,12 +167,12 @@ pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
     }
     output.map_or(Ok(()), |path| Folder::new(&command.model).spare(path))?;
     let Loaded { model, network, .. } =
-        files::load(&command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
+        files::load(global, &command.model, command.calibration.as_deref(), Some(&command.input), &command.quantising)?;
     let outline = model.outline();
     let (values, inputs) = one_input(&command.input, &outline)?;
     let outputs = outline.dequantise_outputs(&model.run(&inputs)?);
     write_output(output, &outputs)?;
-    let distance = Distance::find(network.as_ref(), &values, &outputs)?;
+    let distance = Distance::find(global, &network, &values, &outputs)?;
     let error = distance.as_ref().map(|distance| distance.most);
     global
         .show(&json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error }), || words(&outputs));
@@ -331,7 +331,7 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     }
     let outputs = outline.dequantise_outputs(&outputs);
     write_output(command.output.as_deref(), &outputs)?;
-    let distance = Distance::find(folder.network(model).as_ref(), &values, &outputs)?;
+    let distance = Distance::find(global, &folder.network(model), &values, &outputs)?;
     let error = distance.as_ref().map(|distance| distance.most);
     let mut value = figures.to_json(model.id(), &outputs, proof.len(), key.len(), None, error);
     value["warning"] = json!(keys.warning);

@@ -11,11 +11,9 @@ use assay_circuits::{
         halo2::Halo2,
         sumcheck::{Sumcheck, hiding::SumcheckHiding},
     },
-    quantise,
     relation::Relations,
 };
 use clap::Args;
-use eyre::{WrapErr as _, ensure};
 use serde_json::{Value, json};
 
 use super::{
@@ -87,7 +85,8 @@ fn committed(model: &Model) -> (Vec<System>, &'static str) {
 }
 
 pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
-    let Loaded { model, .. } = files::load(&command.model, command.calibration.as_deref(), None, &command.quantising)?;
+    let Loaded { model, .. } =
+        files::load(global, &command.model, command.calibration.as_deref(), None, &command.quantising)?;
     let graph = model.graph();
     if command.dot {
         global.show(&json!({ "model_id": model.id(), "dot": graph.to_dot() }), || graph.to_dot());
@@ -122,10 +121,7 @@ pub(super) fn show(global: &Global, command: &Show) -> eyre::Result<()> {
 pub(super) fn report(global: &Global, command: &Report) -> eyre::Result<()> {
     let folder = Folder::new(&command.folder);
     command.svg.as_deref().map_or(Ok(()), |svg| folder.spare(svg))?;
-    let path = folder.report_path();
-    ensure!(path.exists(), "{} is no folder that `assay zk compile` made", command.folder.display());
-    let report: quantise::Report =
-        serde_json::from_slice(&files::read(&path)?).wrap_err_with(|| format!("{}", path.display()))?;
+    let report = folder.report(&folder.model()?)?.report;
     if let Some(svg) = &command.svg {
         files::write(svg, report.to_svg().as_bytes())?;
     }
@@ -140,7 +136,8 @@ fn ask<S: ProofSystem>(relations: &Relations) -> Result<Cost, String> {
 }
 
 pub(super) fn estimate(global: &Global, command: &Estimate) -> eyre::Result<()> {
-    let Loaded { model, .. } = files::load(&command.model, command.calibration.as_deref(), None, &command.quantising)?;
+    let Loaded { model, .. } =
+        files::load(global, &command.model, command.calibration.as_deref(), None, &command.quantising)?;
     let relations = Relations::of(model.graph())?;
     let answers = [
         (System::Sumcheck, ask::<Sumcheck>(&relations)),
