@@ -62,7 +62,7 @@ fn expected(operation: &str) -> Option<(Of, usize, usize)> {
         "Abs" | "Add" | "ArgMax" | "ArgMin" | "Clip" | "Div" | "Gemm" | "Greater" | "GreaterOrEqual" | "Less"
         | "LessOrEqual" | "MatMul" | "Max" | "Min" | "Mul" | "Neg" | "PRelu" | "Range" | "Relu" | "Sign" | "Sub"
         | "Sum" => (Of::Numbers, 0, ALL),
-        // What follows are axes, of a type of their own.
+        // What follows, axes or an exponent, is of a type of its own.
         "MaxPool" | "Pow" | "ReduceL1" | "ReduceSum" | "ReduceSumSquare" => (Of::Numbers, 0, 1),
         // Of integers, ONNX leaves open how the result is rounded.
         "ReduceL2" | "ReduceMean" => (Of::Reals, 0, 1),

@@ -1,7 +1,7 @@
 //! `assay zk`: models compiled, run, proved and verified on this machine, without a chain.
 //!
 //! ```text
-//! MODEL.onnx + samples ──compile──> DIR/{model.assay, network.onnx, report.json, report.svg, verifier/outline.assay}
+//! MODEL.onnx + samples ──compile──> DIR/{model.assay, network.onnx, report.json, verifier/outline.assay}
 //! DIR + input ──prove──> proof, DIR/keys/, DIR/verifier/SYSTEM.key      DIR/verifier + input + output + proof ──verify──> yes or no
 //! ```
 //!
@@ -55,7 +55,7 @@ pub(super) fn read_model(global: &Global, path: &Path, calibration: Option<&Path
             calibration.ok_or_else(|| eyre::eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
         let how = files::Quantising::default();
         let source = files::Source::read(path)?;
-        return Ok(files::compile_onnx(global, &source, samples, &how, &files::Committed::default())?.model);
+        return Ok(files::compile_onnx(global, &source, samples, &how, &files::Committing::default())?.model);
     }
     let model = if path.is_dir() {
         files::Folder::new(path).model()?

@@ -52,7 +52,7 @@ pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
     if command.secret {
         OsRng.try_fill_bytes(&mut salt).wrap_err("no randomness from the operating system")?;
     }
-    let (source, committed) = (Source::read(&command.model)?, files::Committed { systems, salt });
+    let (source, committed) = (Source::read(&command.model)?, files::Committing { systems, salt });
     let compiled = files::compile_onnx(global, &source, &command.calibration, &command.quantising, &committed)?;
     let (model, report) = (&compiled.model, &compiled.report);
     let bar = global.progress("writing");

@@ -131,9 +131,9 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What a model commits to.
+/// What a model is to commit to its weights for.
 #[derive(Default)]
-pub(super) struct Committed {
+pub(super) struct Committing {
     pub(super) systems: Systems,
     /// Random where the weights are secret.
     pub(super) salt: [u8; 32],
@@ -145,7 +145,7 @@ pub(super) fn compile_onnx(
     source: &Source<'_>,
     from: &Path,
     how: &Quantising,
-    committed: &Committed,
+    committed: &Committing,
 ) -> eyre::Result<Compiled> {
     let bar = global.progress("quantising");
     let told =
@@ -365,6 +365,6 @@ pub(super) fn load(
     let given = calibration.or(input);
     let given = given.ok_or_else(|| eyre!("{}: an ONNX file needs --calibration FILE", path.display()))?;
     let Compiled { model, network, .. } =
-        compile_onnx(global, &Source::read(path)?, given, how, &Committed::default())?;
+        compile_onnx(global, &Source::read(path)?, given, how, &Committing::default())?;
     Ok(Loaded { model: Arc::new(model), network: Ok(network) })
 }
