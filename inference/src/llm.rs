@@ -115,6 +115,11 @@ pub struct Llm {
 /// Changes whenever the same weights and seed would give other tokens.
 pub const ARITHMETIC: u32 = 1;
 
+/// Short, of all that an answer depends on.
+fn fingerprint(used: &str) -> String {
+    format!("fp_{}", &blake3::hash(used.as_bytes()).to_hex()[..10])
+}
+
 impl Llm {
     /// Bytes that a model takes in memory with these options, while it is loaded.
     ///
@@ -156,20 +161,21 @@ impl Llm {
         let engine = Engine::start(network, tokenizer, engine_options)
             .map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
         let committed = TextFiles::of(path, &source)?.model;
-        let used = format!("{} {:?} {:?}", committed.id(), options.form, options.kv_form);
-        let fingerprint = format!("fp_{}", &blake3::hash(used.as_bytes()).to_hex()[..10]);
+        let fingerprint = fingerprint(&format!("{} {:?} {:?}", committed.id(), options.form, options.kv_form));
         Ok(Self { config, engine, codec, grammars, committed, fingerprint })
     }
 
-    /// Loads a low-rank adapter from a folder and makes it known under a name.
+    /// Loads a low-rank adapter from a folder and makes it known under a name; gives the fingerprint of the model with it.
     ///
     /// # Errors
     /// [`LoadError`] if it is none for this model.
-    pub fn add_adapter(&self, name: &str, folder: &Path) -> Result<(), LoadError> {
+    pub fn add_adapter(&self, name: &str, folder: &Path) -> Result<String, LoadError> {
         let adapter = adapter::Adapter::load(folder, &self.config)?;
+        let fingerprint = fingerprint(&format!("{} {}", self.fingerprint, adapter.digest));
         self.engine
             .add_adapter(name, adapter)
-            .map_err(|e| LoadError::Malformed { path: folder.to_owned(), reason: e.to_string() })
+            .map_err(|e| LoadError::Malformed { path: folder.to_owned(), reason: e.to_string() })?;
+        Ok(fingerprint)
     }
 
     /// A short name of everything that a seed's text depends on: weights, tokenizer, arithmetic, forms.

@@ -43,6 +43,7 @@ use crate::{
     roles::{self, Answerer, Asker, ChainView, Gateway, MinerConfig, RoleMetrics, ValidatorConfig},
     rpc::{self, Identity, RpcBackend},
     store::Store,
+    texts::Texts,
     web::Tls,
 };
 
@@ -51,6 +52,9 @@ const CANARIES: &str = include_str!("../../assets/digits/heldout.json");
 
 /// How long a node may take to stop before it is dropped where it stands.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is seen to that models nobody asks for are let go.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// What peers ask of a node.
 type Inbound = (tokio::sync::mpsc::Receiver<net::InboundAsk>, tokio::sync::mpsc::Receiver<net::InboundText>);
@@ -66,6 +70,8 @@ pub struct Shared {
     heights: watch::Receiver<u64>,
     engine: watch::Receiver<EngineStatus>,
     gateway: OnceLock<Gateway>,
+    /// The language models of whatever role it runs.
+    texts: Texts,
     /// Nonces are given out one at a time.
     submitting: tokio::sync::Mutex<()>,
     /// Transactions that found no peer yet.
@@ -154,6 +160,7 @@ impl Node {
         let (net, events) = net::start(net_config(home)?).await?;
         let engine = start_engine(home, options.role, chain).await?;
 
+        let texts = home.texts();
         let metrics = RoleMetrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -170,6 +177,7 @@ impl Node {
             heights,
             engine: engine.status(),
             gateway: OnceLock::new(),
+            texts: texts.clone(),
             submitting: tokio::sync::Mutex::new(()),
             unsent,
             registry,
@@ -190,7 +198,7 @@ impl Node {
                     parts.receipt(request, response, proof, outline).map_err(|e| e.to_string())
                 });
                 let second = home.config.gateway.second;
-                let config = NetworkConfig { key, texts: home.texts(), bills: home.gateway_dir(), second };
+                let config = NetworkConfig { key, texts: texts.clone(), bills: home.gateway_dir(), second };
                 let network = Network::new(view.clone(), asker.clone(), config, receipt, metrics.clone())?;
                 accounts = Some((options_of_api.keys.book().clone(), network.clone()));
                 api = Some((Arc::new(network) as Arc<dyn openai::backend::Backend>, options_of_api));
@@ -215,6 +223,7 @@ impl Node {
         node.task("mempool upkeep", gossip::sweep(node.shared.clone(), committed.subscribe(), stop.clone()));
         let me = home.operator.account();
         node.task("metrics of blocks", chain_metrics.watch(me, committed.subscribe(), stop.clone()));
+        node.task("upkeep of models", sweep(texts, stop.clone()));
         if options.role == Role::Validator {
             let reporter = home.operator.clone();
             node.task("evidence", gossip::report(node.shared.clone(), reporter, misbehaviour, stop.clone()));
@@ -254,18 +263,18 @@ impl Node {
         metrics: RoleMetrics,
         inbound: Inbound,
     ) -> eyre::Result<()> {
-        let (key, stop) = (home.operator.clone(), self.stop.clone());
+        let (key, stop, texts) = (home.operator.clone(), self.stop.clone(), self.shared.texts.clone());
         match (options.role, options.adversary) {
             (Role::Validator, _) => {
                 let canaries =
                     CanarySet::from_json(CANARIES).wrap_err("the canary scans in this program are damaged")?;
-                let config = ValidatorConfig::new(key, home.data_dir().join("validator"), home.texts());
+                let config = ValidatorConfig::new(key, home.data_dir().join("validator"), texts);
                 let validator = roles::run_validator(chain, asker, canaries, config, metrics, stop.clone());
                 self.task("validator", async move { Ok(validator.await?) });
                 self.refuse(inbound);
             }
             (Role::Miner, None) => {
-                let mut config = MinerConfig::new(key, home.data_dir().join("miner"), home.groth16_dir(), home.texts());
+                let mut config = MinerConfig::new(key, home.data_dir().join("miner"), home.groth16_dir(), texts);
                 config.credit = home.config.miner.credit;
                 self.task("miner", async move { Ok(roles::run_miner(chain, config, metrics, inbound, stop).await?) });
             }
@@ -273,8 +282,7 @@ impl Node {
                 let answerer: Arc<dyn Answerer> = match adversary {
                     Adversary::Lazy => Arc::new(Lazy::new(home.genesis, chain, key)),
                     Adversary::Tamper => {
-                        let config =
-                            MinerConfig::new(key, home.data_dir().join("tamper"), home.groth16_dir(), home.texts());
+                        let config = MinerConfig::new(key, home.data_dir().join("tamper"), home.groth16_dir(), texts);
                         Arc::new(Tamper::new(chain, config, metrics)?)
                     }
                     Adversary::Copy => Arc::new(Copy::new(chain, asker, key, home.owner()?)),
@@ -382,6 +390,16 @@ async fn start_engine(home: &Home, role: Role, chain: Chain) -> eyre::Result<Eng
         max_block_bytes,
     };
     Ok(bft::start(config, chain).await?)
+}
+
+/// Lets go of language models that nobody asks for, until `stop`.
+async fn sweep(texts: Texts, stop: CancellationToken) -> eyre::Result<()> {
+    while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+        let texts = texts.clone();
+        // An engine's thread is waited for.
+        tokio::task::spawn_blocking(move || texts.sweep()).await?;
+    }
+    Ok(())
 }
 
 /// Ends when the engine dies, or stops it when the node stops.

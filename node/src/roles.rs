@@ -13,6 +13,7 @@
 //! answered, proofs given, sheets committed) is on disk before it is spoken of.
 
 pub(crate) mod check;
+pub(crate) mod choice;
 mod gateway;
 mod metrics;
 mod miner;

@@ -9,6 +9,7 @@
 //!
 //! An engine's answer is a function of model and input to the last bit, so a text is right or wrong, with nothing between.
 
+mod engines;
 mod files;
 mod look;
 
@@ -26,6 +27,7 @@ use assay_primitives::{
     text::{Draw, Ending, Form, NotFinite, Real, TextInput},
 };
 
+pub use engines::write_metrics;
 pub use files::{FileError, check_files, keep, keep_bytes, kept};
 pub use look::{Look, Verdict, look};
 
@@ -129,6 +131,11 @@ impl Texts {
         let texts = self.clone();
         let loaded = tokio::task::spawn_blocking(move || texts.llm(&model)).await;
         loaded.map_err(|e| TextError::Engine(format!("loading failed: {e}")))?
+    }
+
+    /// The models that are loaded.
+    pub fn loaded(&self) -> Vec<Arc<Llm>> {
+        self.shelf.all_loaded()
     }
 
     /// Lets go of models that nobody uses.

@@ -6,6 +6,7 @@ Environment:
   ASSAY_OPENAI_KEY       a key that may do everything [none]
   ASSAY_OPENAI_EMBED     a sentence encoder [the first that embeds]; tests of embeddings are skipped without one
   ASSAY_OPENAI_SCRIPTED  the model that make_models.py writes as `scripted`, if it is served
+  ASSAY_OPENAI_ADAPTER   an adapter of the language model, if one is served
   ASSAY_OPENAI_PID       the server's process, if it is on this machine: its memory and time are watched
   ASSAY_OPENAI_CORS      an origin whose pages may call the API
   ASSAY_OPENAI_AUTH      1 if the server asks for keys
@@ -177,6 +178,12 @@ def encoder(http):
 def scripted():
     name = os.environ.get("ASSAY_OPENAI_SCRIPTED")
     return name or pytest.skip("ASSAY_OPENAI_SCRIPTED names no model")
+
+
+@pytest.fixture(scope="session")
+def adapter():
+    name = os.environ.get("ASSAY_OPENAI_ADAPTER")
+    return name or pytest.skip("ASSAY_OPENAI_ADAPTER names no adapter")
 
 
 class Process:

@@ -1,10 +1,12 @@
-"""Writes two models that need no training: `python make_models.py DIR` makes DIR/scripted and DIR/encoder.
+"""Writes models that need no training: `python make_models.py DIR` makes DIR/scripted, DIR/encoder and DIR/adapter.
 
 `scripted` is a Llama whose attention and feed-forward parts are zero, whose embedding is the identity and whose head
 is a table "after this token comes that one". So it says, to the letter, what a test wants to hear: calls of tools,
 characters cut across tokens, stop strings cut across tokens. A conversation ends in the token that starts a script.
 
 `encoder` is a BERT of random weights, for the form of embeddings; its vectors mean nothing.
+
+`adapter` is a low-rank adapter of random weights for the genesis model: what it says means nothing, but is of its own.
 """
 
 import json
@@ -83,6 +85,21 @@ def tokenizer(vocabulary, specials, post=None, own=()):
                   "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
                   "vocab": vocabulary, "merges": []},
     }
+
+
+def adapter(folder, model):
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.loads((model / "config.json").read_text())
+    rank, random, hidden = 4, np.random.default_rng(7), config["hidden_size"]
+    tensors = {}
+    for layer in range(config["num_hidden_layers"]):
+        for part in "qkvo":
+            name = f"base_model.model.model.layers.{layer}.self_attn.{part}_proj"
+            tensors[f"{name}.lora_A.weight"] = random.normal(0, 0.1, (rank, hidden))
+            tensors[f"{name}.lora_B.weight"] = random.normal(0, 0.1, (hidden, rank))
+    safetensors(folder / "adapter_model.safetensors", tensors)
+    described = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "bias": "none", "target_modules": ["q_proj", "k_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(described))
 
 
 def scripted(folder):
@@ -189,4 +206,5 @@ if __name__ == "__main__":
     where = Path(sys.argv[1])
     scripted(where / "scripted")
     encoder(where / "encoder")
-    print(f"made {where}/scripted and {where}/encoder")
+    adapter(where / "adapter", Path(__file__).parents[2] / "assets" / "gloss")
+    print(f"made scripted, encoder and adapter in {where}")

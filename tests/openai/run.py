@@ -67,10 +67,10 @@ def server(args, work):
         "KEY": key(args.assay, keys, "all"),
         "FORBIDDEN_KEY": key(args.assay, keys, "other", "--model", "another"),
         "SPENT_KEY": key(args.assay, keys, "spent", "--tokens-per-day", "0"),
-        "AUTH": 1, "MODEL": "gloss", "SCRIPTED": "scripted", "EMBED": "encoder", "CORS": ORIGIN,
+        "AUTH": 1, "MODEL": "gloss", "SCRIPTED": "scripted", "ADAPTER": "bent", "EMBED": "encoder", "CORS": ORIGIN,
     }
-    command = [args.assay, "serve", f"gloss={ROOT / 'assets/gloss'}", f"scripted={models / 'scripted'}", "--embed",
-               f"encoder={models / 'encoder'}", "--listen", f"127.0.0.1:{args.base_port}", "--cors", ORIGIN, "--keys", keys]
+    command = [args.assay, "serve", f"gloss={ROOT / 'assets/gloss'}", f"scripted={models / 'scripted'}",
+               "--adapter", f"gloss/bent={models / 'adapter'}", "--embed", f"encoder={models / 'encoder'}", "--listen", f"127.0.0.1:{args.base_port}", "--cors", ORIGIN, "--keys", keys]
     with running(command, work / "server.log", r"http://\S+/v1") as (process, found):
         return tests(args.rest, URL=found[0], PID=process.pid, **settings)
 

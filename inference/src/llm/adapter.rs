@@ -84,6 +84,8 @@ pub(crate) struct LowRank {
 /// Changes to a network's layers.
 #[derive(Debug)]
 pub(crate) struct Adapter {
+    /// Of its files: what tells two of a name apart.
+    pub(crate) digest: blake3::Hash,
     /// By layer, then by [`Place`].
     pub(crate) layers: Vec<[Option<LowRank>; 7]>,
 }
@@ -106,7 +108,12 @@ impl Adapter {
         }
         let rank = own.r as f32;
         let scale = own.lora_alpha / if own.use_rslora { rank.sqrt() } else { rank };
-        let tensors = Tensors::open(vec![folder.join("adapter_model.safetensors")])?;
+        let weights = folder.join("adapter_model.safetensors");
+        let tensors = Tensors::open(vec![weights.clone()])?;
+        let mut digest = blake3::Hasher::new();
+        digest.update(text.as_bytes());
+        let hashed = std::fs::File::open(&weights).and_then(|file| digest.update_reader(file).map(drop));
+        hashed.map_err(|source| LoadError::Io { path: weights, source })?;
         let mut used = 0;
         let mut layers = Vec::new();
         for layer in 0..config.layers {
@@ -127,12 +134,12 @@ impl Adapter {
             }
             layers.push(places);
         }
-        if used != tensors.entries().len() {
+        if used == 0 || used != tensors.entries().len() {
             let reason =
                 format!("{} tensors are there, {used} of them are for parts of this model", tensors.entries().len());
             return Err(malformed(reason));
         }
-        Ok(Self { layers })
+        Ok(Self { digest: digest.finalize(), layers })
     }
 
     /// Adds this adapter's part to the products of `rows`.

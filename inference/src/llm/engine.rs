@@ -87,7 +87,7 @@ pub struct Counters {
     /// Steps.
     pub steps: AtomicUsize,
     /// The moving average of a request's time, in milliseconds.
-    request_ms: AtomicUsize,
+    pub request_ms: AtomicUsize,
 }
 
 enum Command {

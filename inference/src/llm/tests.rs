@@ -1,6 +1,8 @@
 //! The network beside `candle-transformers`' on the same random weights, and the engine beside itself.
 
-use std::{collections::HashMap, path::PathBuf};
+mod adapters;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -10,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::{
+    adapter::Adapter,
     arena::{Arena, PAGE},
     matrix::Panels,
     network::{Network, Run, Scratch},
@@ -157,12 +160,23 @@ fn network(folder: &std::path::Path, form: Option<Form>) -> Network {
 
 /// Logits of all tokens, computed `step` rows at a time.
 fn logits(network: &Network, threads: &Threads, kv: KvForm, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
+    adapted_logits(network, threads, kv, tokens, step, None)
+}
+
+fn adapted_logits(
+    network: &Network,
+    threads: &Threads,
+    kv: KvForm,
+    tokens: &[u32],
+    step: usize,
+    adapter: Option<&Arc<Adapter>>,
+) -> Vec<Vec<f32>> {
     let c = &network.config;
     let mut arena = Arena::new(kv, 20, c.layers, c.kv_heads, c.head_dim);
     let pages: Vec<u32> = (0..tokens.len().div_ceil(PAGE)).map(|_| arena.take().unwrap()).collect();
     let mut all = Vec::new();
     for (i, tokens) in tokens.chunks(step).enumerate() {
-        let run = Run { tokens, position: i * step, pages: &pages, wanted: 0..tokens.len(), adapter: None };
+        let run = Run { tokens, position: i * step, pages: &pages, wanted: 0..tokens.len(), adapter };
         let mut out = Panels::default();
         network.forward(threads, &mut arena, &[run], &mut Scratch::default(), &mut out);
         all.extend((0..tokens.len()).map(|row| {

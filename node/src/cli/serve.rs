@@ -5,11 +5,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use assay_inference::{
     encoders::Embedder,
-    llm::{Event, Form, GenerateRequest, KvForm, Llm, LoadOptions, Sampling},
+    llm::{Event, Form, GenerateRequest, KvForm, Llm, LlmShelf, LoadOptions, Sampling},
 };
 use clap::{Args, ValueEnum};
 use eyre::{WrapErr as _, bail, eyre};
@@ -74,6 +75,9 @@ impl Loading {
     }
 }
 
+/// A year, in seconds.
+const KEEP_ALIVE_MAX: u64 = 365 * 24 * 3600;
+
 #[derive(Args, Debug)]
 pub(super) struct Serve {
     /// Language models: folders as Hugging Face has them, or GGUF files. `NAME=PATH` gives one a name of its own.
@@ -82,6 +86,14 @@ pub(super) struct Serve {
     /// A sentence encoder for embeddings: a folder with a BERT. `NAME=PATH` gives it a name of its own.
     #[arg(long, value_name = "MODEL")]
     embed: Vec<String>,
+    /// A low-rank adapter (LoRA): a folder as the `peft` library writes it, served as a model of that name beside its own
+    /// model. Where several models are served, `MODEL/NAME=PATH` says which it is for.
+    #[arg(long, value_name = "NAME=PATH")]
+    adapter: Vec<String>,
+    /// Lets go of a language model that nobody asked for during so many seconds; the next to ask waits until it is loaded
+    /// again.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=KEEP_ALIVE_MAX))]
+    keep_alive: Option<u64>,
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
@@ -115,25 +127,84 @@ fn load(path: &Path, loading: &Loading) -> eyre::Result<Llm> {
     Llm::load(path, &loading.options()).wrap_err_with(|| format!("cannot load {}", path.display()))
 }
 
-pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> {
-    let mut local = Local::default();
-    let mut names = Vec::new();
-    for argument in &command.models {
-        let (name, path) = named(argument)?;
-        global.hint(format!("loading {name} from {}", path.display()));
-        let llm = load(&path, &command.loading)?;
-        local.add_llm(&name, llm);
-        names.push(name);
+/// Where an adapter belongs.
+struct AdapterArgument {
+    name: String,
+    model: String,
+    folder: PathBuf,
+}
+
+impl AdapterArgument {
+    /// Out of `NAME=PATH` or `MODEL/NAME=PATH`.
+    fn parse(argument: &str, models: &[String]) -> eyre::Result<Self> {
+        let malformed =
+            || eyre!("`{argument}` is no adapter: say NAME=PATH, or MODEL/NAME=PATH for one of several models");
+        let (whole, folder) = argument.split_once('=').ok_or_else(malformed)?;
+        let (model, name) = match whole.rsplit_once('/') {
+            Some((model, name)) => (model, name),
+            None => match models {
+                [only] => (only.as_str(), whole),
+                [] => bail!("there is no language model that `{whole}` could be for"),
+                several => {
+                    bail!("which model is `{whole}` for? Say MODEL/{argument}, MODEL one of {}", several.join(", "))
+                }
+            },
+        };
+        if name.is_empty() || folder.is_empty() {
+            return Err(malformed());
+        }
+        if !models.iter().any(|m| m == model) {
+            bail!("`{model}`, which `{name}` is for, is not served; there is {}", models.join(", "));
+        }
+        Ok(Self { name: name.to_owned(), model: model.to_owned(), folder: folder.into() })
     }
-    for argument in &command.embed {
-        let (name, path) = named(argument)?;
-        global.hint(format!("loading {name} from {}", path.display()));
-        local.add_embedder(&name, Embedder::load(&path)?);
-        names.push(name);
-    }
+}
+
+/// What is asked for, loaded, and the names of it all.
+fn load_all(global: &Global, command: &Serve, shelf: &LlmShelf) -> eyre::Result<(Local, Vec<String>)> {
+    let mut local = Local::new(shelf.clone());
+    let texts = command.models.iter().map(|m| named(m)).collect::<eyre::Result<Vec<_>>>()?;
+    let embedders = command.embed.iter().map(|m| named(m)).collect::<eyre::Result<Vec<_>>>()?;
+    let models: Vec<String> = texts.iter().map(|(name, _)| name.clone()).collect();
+    let adapters =
+        command.adapter.iter().map(|a| AdapterArgument::parse(a, &models)).collect::<eyre::Result<Vec<_>>>()?;
+    let mut names = models;
+    names.extend(adapters.iter().map(|a| a.name.clone()));
+    names.extend(embedders.iter().map(|(name, _)| name.clone()));
     if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)).map(|(_, n)| n) {
         bail!("two models have the name `{twice}`; say NAME=PATH");
     }
+    let loading = |name: &str, path: &Path| global.hint(format!("loading {name} from {}", path.display()));
+    let cannot = |path: &Path| format!("cannot load {}", path.display());
+    for (name, path) in &texts {
+        loading(name, path);
+        local.add_llm(name, path).wrap_err_with(|| cannot(path))?;
+    }
+    for AdapterArgument { name, model, folder } in &adapters {
+        loading(name, folder);
+        local.add_adapter(name, model, folder).wrap_err_with(|| format!("{} to {model}", cannot(folder)))?;
+    }
+    for (name, path) in &embedders {
+        loading(name, path);
+        local.add_embedder(name, Embedder::load(path)?);
+    }
+    Ok((local, names))
+}
+
+/// Lets go of models that nobody asks for, until `stop`.
+async fn sweep(shelf: LlmShelf, keep_alive: Duration, stop: CancellationToken) -> eyre::Result<()> {
+    let every = (keep_alive / 4).clamp(Duration::from_millis(250), Duration::from_secs(60));
+    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+        let shelf = shelf.clone();
+        tokio::task::spawn_blocking(move || shelf.sweep()).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> {
+    let keep_alive = command.keep_alive.map(Duration::from_secs);
+    let shelf = LlmShelf::new(command.loading.options(), keep_alive);
+    let (local, names) = load_all(global, command, &shelf)?;
     let keys = command.keys.clone().map_or_else(|| Ok(Keys::none()), Keys::open)?;
     let tls = match (&command.tls_certificate, &command.tls_key) {
         (Some(certificate), Some(key)) => Some(Tls::read(certificate, key).await?),
@@ -144,6 +215,7 @@ pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> 
     let (stop, book) = (CancellationToken::new(), options.keys.book().clone());
     let server = server::serve(command.listen, Arc::new(local), &options)?;
     let keeping = tokio::spawn(book.keep(stop.clone()));
+    let sweeping = keep_alive.map(|keep_alive| tokio::spawn(sweep(shelf, keep_alive, stop.clone())));
     let base = format!("{scheme}://{}/v1", server.local_addr());
     global.show(&json!({ "base_url": base, "models": names }), || {
         pairs([("base URL", base.clone()), ("models", names.join(", "))])
@@ -152,6 +224,9 @@ pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> 
     server.stop().await;
     stop.cancel();
     keeping.await?;
+    if let Some(sweeping) = sweeping {
+        sweeping.await??;
+    }
     asked
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use assay_consensus::bft;
 use assay_ledger::query;
-use assay_primitives::{AccountId, Hash32, encode};
+use assay_primitives::{AccountId, Hash32, ModelId, encode};
 use async_trait::async_trait;
 
 use super::{Shared, health};
@@ -13,6 +13,7 @@ use crate::{
     mempool::SubmitError,
     roles::{InferError, ReceiptSystem},
     rpc::{Answer, BackendError, BlockBody, Identity, Proven, RpcBackend, Snapshot, TxStatus, Vitals},
+    texts::write_metrics,
 };
 
 #[async_trait]
@@ -97,6 +98,12 @@ impl RpcBackend for Shared {
 
     fn metrics(&self, out: &mut String) {
         bft::encode_metrics(out);
+        let (snapshot, loaded) = (self.store.snapshot(), self.texts.loaded());
+        let name = |id: ModelId| {
+            let record = query::model(&snapshot, &id).ok().flatten();
+            record.map_or_else(|| id.to_string(), |record| record.name)
+        };
+        write_metrics(out, loaded.iter().map(|llm| (name(llm.id()), llm.engine.counters())));
         // Writing to a String fails only if an encoder does; what is missing then shows in the text itself.
         let _ = prometheus_client::encoding::text::encode_registry(out, &self.registry);
     }

@@ -2,16 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
-    sync::{Arc, atomic::Ordering},
+    path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use assay_inference::{
     encoders::Embedder,
     llm::{
-        Answer, Constraint, Event, Finish, GenerateError, GenerateRequest, Grammar, Grammars, Llm, Piece, Sampling,
-        TextCodec, Usage,
+        Answer, Constraint, Event, Finish, GenerateError, GenerateRequest, Grammar, Grammars, Llm, LlmShelf, LoadError,
+        Piece, Sampling, TextCodec, Usage,
     },
 };
 use assay_primitives::Amount;
@@ -20,6 +20,7 @@ use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 
 use super::{error::ApiError, stream::now, wire::ModelCard};
+use crate::texts::write_metrics;
 
 /// What is known of a language model before it is asked.
 #[derive(Clone, Debug)]
@@ -126,7 +127,8 @@ pub enum EmbedInput {
 /// Models of this process.
 #[derive(Debug)]
 pub struct Local {
-    texts: BTreeMap<String, (Llm, TextModel)>,
+    shelf: LlmShelf,
+    texts: BTreeMap<String, Served>,
     embedders: BTreeMap<String, Arc<Embedder>>,
     /// Texts that are embedded at once.
     embedding: Semaphore,
@@ -135,13 +137,23 @@ pub struct Local {
     created: u64,
 }
 
+/// A language model, or one with an adapter.
+#[derive(Debug)]
+struct Served {
+    path: PathBuf,
+    /// The name of the model that this adapter is for.
+    parent: Option<String>,
+    model: TextModel,
+}
+
 /// Requests for embeddings that may wait or be at work.
 const EMBEDDINGS_WAITING: usize = 64;
 
-impl Default for Local {
-    /// No models yet.
-    fn default() -> Self {
+impl Local {
+    /// No models yet; language models will lie on this shelf.
+    pub fn new(shelf: LlmShelf) -> Self {
         Self {
+            shelf,
             texts: BTreeMap::new(),
             embedders: BTreeMap::new(),
             embedding: Semaphore::new(1),
@@ -149,11 +161,13 @@ impl Default for Local {
             created: now(),
         }
     }
-}
 
-impl Local {
     /// Serves a language model under a name.
-    pub fn add_llm(&mut self, name: &str, llm: Llm) {
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn add_llm(&mut self, name: &str, path: &Path) -> Result<(), LoadError> {
+        let llm = self.shelf.get(path)?;
         let model = TextModel {
             name: name.to_owned(),
             codec: llm.codec.clone(),
@@ -162,7 +176,34 @@ impl Local {
             vocabulary: llm.config.vocabulary,
             fingerprint: llm.fingerprint().to_owned(),
         };
-        self.texts.insert(name.to_owned(), (llm, model));
+        self.texts.insert(name.to_owned(), Served { path: path.to_owned(), parent: None, model });
+        Ok(())
+    }
+
+    /// Serves the language model `parent` with an adapter out of `folder`, under a name of its own.
+    ///
+    /// # Errors
+    /// [`LoadError`]; of a `parent` that is not served nothing comes.
+    pub fn add_adapter(&mut self, name: &str, parent: &str, folder: &Path) -> Result<(), LoadError> {
+        let Some(Served { path, model, .. }) = self.texts.get(parent) else { return Ok(()) };
+        let fingerprint = self.shelf.adapt(path, name, folder)?;
+        let model = TextModel { name: name.to_owned(), fingerprint, ..model.clone() };
+        let served = Served { path: path.clone(), parent: Some(parent.to_owned()), model };
+        self.texts.insert(name.to_owned(), served);
+        Ok(())
+    }
+
+    /// A language model's engine, loaded if it was let go.
+    async fn llm(&self, served: &Served) -> Result<Arc<Llm>, ApiError> {
+        if let Some(llm) = self.shelf.get_loaded(&served.path) {
+            return Ok(llm);
+        }
+        let (shelf, path) = (self.shelf.clone(), served.path.clone());
+        let loaded = tokio::task::spawn_blocking(move || shelf.get(&path)).await.map_err(ApiError::internal)?;
+        loaded.map_err(|error| {
+            tracing::error!(model = served.model.name, %error, "a model does not load any more");
+            ApiError::unavailable(format!("`{}` cannot be loaded now: {error}", served.model.name))
+        })
     }
 
     /// Serves a sentence encoder under a name.
@@ -228,19 +269,20 @@ fn chunks(answer: Answer) -> BoxStream<'static, Chunk> {
 #[async_trait]
 impl Backend for Local {
     async fn models(&self) -> Result<Vec<ModelCard>, ApiError> {
-        let card = |id: &String, max_model_len| ModelCard {
+        let card = |id: &String, max_model_len, parent: Option<&String>| ModelCard {
             id: id.clone(),
             object: "model",
             created: self.created,
             owned_by: "assay".to_owned(),
             max_model_len,
+            parent: parent.cloned(),
         };
-        let texts = self.texts.iter().map(|(id, (_, model))| card(id, Some(model.context)));
-        Ok(texts.chain(self.embedders.keys().map(|id| card(id, None))).collect())
+        let texts = self.texts.iter().map(|(id, s)| card(id, Some(s.model.context), s.parent.as_ref()));
+        Ok(texts.chain(self.embedders.keys().map(|id| card(id, None, None))).collect())
     }
 
     async fn text_model(&self, name: &str) -> Result<TextModel, ApiError> {
-        let model = self.texts.get(name).map(|(_, model)| model.clone());
+        let model = self.texts.get(name).map(|served| served.model.clone());
         model.ok_or_else(|| match self.embedders.contains_key(name) {
             true => ApiError::invalid("model", format!("`{name}` gives embeddings, not texts: POST /v1/embeddings")),
             false => ApiError::no_model(name),
@@ -248,7 +290,8 @@ impl Backend for Local {
     }
 
     async fn generate(&self, model: &TextModel, request: TextRequest) -> Result<Answering, ApiError> {
-        let (llm, _) = self.texts.get(&model.name).ok_or_else(|| ApiError::no_model(&model.name))?;
+        let served = self.texts.get(&model.name).ok_or_else(|| ApiError::no_model(&model.name))?;
+        let llm = self.llm(served).await?;
         let TextRequest { prompt, sampling, max_tokens, stop, ignore_end, logprobs, form, priority, .. } = request;
         let request = GenerateRequest {
             prompt,
@@ -259,6 +302,7 @@ impl Backend for Local {
             logprobs,
             constraint: form.map(|(_, constraint)| constraint),
             priority,
+            adapter: served.parent.as_ref().map(|_| served.model.name.clone()),
             ..GenerateRequest::default()
         };
         Ok(Answering { chunks: chunks(llm.engine.generate(request)?), receipt: None })
@@ -269,8 +313,12 @@ impl Backend for Local {
     }
 
     async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
-        if let Some((llm, _)) = self.texts.get(model) {
-            return embed_by(llm, inputs).await;
+        if let Some(served) = self.texts.get(model) {
+            if let Some(parent) = &served.parent {
+                let words = format!("`{model}` is an adapter, and embeddings are its model's: ask `{parent}`");
+                return Err(ApiError::invalid("model", words));
+            }
+            return embed_by(&*self.llm(served).await?, inputs).await;
         }
         let embedder = self.embedders.get(model).cloned().ok_or_else(|| ApiError::no_model(model))?;
         let Ok(_place) = self.embedding_places.try_acquire() else {
@@ -301,20 +349,8 @@ impl Backend for Local {
     }
 
     fn metrics(&self, text: &mut String) {
-        let gauges = [
-            ("kv_cache_usage_perc", "Share of the pages for keys and values that is used"),
-            ("num_preemptions", "Answers that lost their pages to others"),
-        ];
-        for (at, (name, help)) in gauges.iter().enumerate() {
-            let (kind, suffix) = if *name == "num_preemptions" { ("counter", "_total") } else { ("gauge", "") };
-            let _ = writeln!(text, "# HELP vllm:{name} {help}.\n# TYPE vllm:{name} {kind}");
-            for (model, (llm, _)) in &self.texts {
-                let c = llm.engine.counters();
-                let used = c.pages_used.load(Ordering::Relaxed) as f64 / c.pages.load(Ordering::Relaxed).max(1) as f64;
-                let value = [used, c.preemptions.load(Ordering::Relaxed) as f64][at];
-                // Labels are quoted as in Rust, as far as names of models go.
-                let _ = writeln!(text, "vllm:{name}{suffix}{{model_name={model:?}}} {value}");
-            }
-        }
+        let models = self.texts.iter().filter(|(_, served)| served.parent.is_none());
+        let loaded: Vec<_> = models.filter_map(|(name, s)| Some((name, self.shelf.peek(&s.path)?))).collect();
+        write_metrics(text, loaded.iter().map(|(name, llm)| ((*name).clone(), llm.engine.counters())));
     }
 }

@@ -11,7 +11,6 @@
 //! told so.
 
 mod bills;
-mod choice;
 mod measures;
 mod telling;
 #[cfg(test)]
@@ -47,11 +46,11 @@ use super::{
 };
 use crate::{
     home::KeptError,
-    roles::{Asker, ChainView, RoleError, RoleMetrics},
+    roles::{Asker, ChainView, RoleError, RoleMetrics, choice::Book},
     texts::{self, Texts},
 };
 
-use self::{bills::Bills, choice::Book, measures::Measures};
+use self::{bills::Bills, measures::Measures};
 
 /// Finished answers whose receipts can be asked for.
 const KEPT: usize = 16_384;
@@ -199,6 +198,7 @@ impl Backend for Network {
                 created: self.0.created,
                 owned_by: m.registrant.map_or_else(|| "genesis".to_owned(), |owner| owner.to_string()),
                 max_model_len: Some(committed.context as usize),
+                parent: None,
             })
         };
         here.map(card).collect()

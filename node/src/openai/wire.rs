@@ -453,4 +453,7 @@ pub struct ModelCard {
     /// Beyond the API: positions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<usize>,
+    /// Beyond the API: the model that an adapter is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }

@@ -1,11 +1,14 @@
 //! The gateway: asks miners on behalf of callers, and hands out nothing that it has not verified.
 //!
 //! ```text
-//! model name or id, input ─> miners of its subnet by settled score ─ask─> check: signed, exact, proven? ─> Inference
+//! model name or id, input ─> miners of its subnet by score and wait ─ask─> check: signed, exact, proven? ─> Inference
 //!                                              └── any failure: the next miner
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use assay_inference::{Engine as _, EngineError, ExactEngine, class_of};
 use assay_ledger::{
@@ -13,7 +16,7 @@ use assay_ledger::{
     records::{MinerRecord, ModelRecord},
 };
 use assay_primitives::{
-    AccountId, Hash32, Keypair, ModelId, Signed,
+    AccountId, Amount, Hash32, Keypair, ModelId, Signed,
     receipt::{Blob, ReceiptProof},
     task::{Input, Request, Response},
 };
@@ -24,11 +27,14 @@ use tokio::sync::Semaphore;
 use super::{
     Asker, ChainView, Models, RoleError, RoleMetrics, Snapshot,
     check::{Finding, check, check_compact},
+    choice::Book,
 };
 use crate::net::{Ask, Reply};
 
 /// Answers checked at once.
 const CHECKS: usize = 2;
+/// What a second of waiting is worth: something, where nothing else has a price.
+const SECOND: Amount = Amount(1);
 
 /// Asks miners for callers. Clones share everything.
 #[derive(Clone)]
@@ -39,6 +45,7 @@ struct Inner {
     asker: Arc<dyn Asker>,
     key: Keypair,
     models: Models,
+    book: Mutex<Book>,
     checks: Semaphore,
     metrics: RoleMetrics,
 }
@@ -146,7 +153,7 @@ impl Gateway {
     /// A gateway that signs requests with `key`, whose account must be a validator's or hold the miners' floor.
     pub fn new(chain: Arc<dyn ChainView>, asker: Arc<dyn Asker>, key: Keypair, metrics: RoleMetrics) -> Self {
         let checks = Semaphore::new(CHECKS);
-        Self(Arc::new(Inner { chain, asker, key, models: Models::default(), checks, metrics }))
+        Self(Arc::new(Inner { chain, asker, key, models: Models::default(), book: Mutex::default(), checks, metrics }))
     }
 
     /// Runs a model, by name or id, on an input in the model's own units (for the digits: pixels 0..=16). The receipt is by
@@ -193,13 +200,19 @@ impl Inner {
         Ok((record, engine))
     }
 
-    /// Miners by settled score, the best first; equal ones in random order, so that they share the load.
-    fn miners(&self, snapshot: &Snapshot, record: &ModelRecord) -> Result<Vec<MinerRecord>, InferError> {
+    /// Miners of a model's subnet that can be asked, in random order: equal ones share the load. Exact answers are free.
+    fn miners(&self, snapshot: &Snapshot, record: &ModelRecord) -> Result<Vec<(MinerRecord, Amount)>, InferError> {
         let mut miners = query::miners(&**snapshot, record.subnet)?;
         miners.retain(|m| m.retired.is_none() && !m.endpoint.peer_id.is_empty());
         miners.shuffle(&mut OsRng);
-        miners.sort_by_key(|m| std::cmp::Reverse(m.score));
-        if miners.is_empty() { Err(InferError::NoMiner { subnet: record.subnet }) } else { Ok(miners) }
+        if miners.is_empty() {
+            return Err(InferError::NoMiner { subnet: record.subnet });
+        }
+        Ok(miners.into_iter().map(|miner| (miner, Amount::ZERO)).collect())
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn infer(
@@ -223,22 +236,30 @@ impl Inner {
         let deadline = Duration::from_millis(query::params(&*snapshot)?.latency_zero_ms);
         // Held no longer: while miners work the chain goes on.
         drop(snapshot);
-        let mut tried = Vec::new();
-        for miner in miners {
+        let mut tried: Vec<(AccountId, String)> = Vec::new();
+        loop {
+            let asked = tried.iter().map(|(miner, _)| *miner).collect();
+            let chosen = self.book().choose(&miners, &asked, SECOND).cloned();
+            let Some(miner) = chosen else { return Err(InferError::AllFailed { tried }) };
             let epoch = query::chain(&*self.chain.snapshot()?)?.epoch;
-            match self.ask(&miner, &question, input.clone(), epoch, deadline).await {
+            let since = Instant::now();
+            let busy = Busy::with(self, miner.operator);
+            let answered = self.ask(&miner, &question, input.clone(), epoch, deadline).await;
+            drop(busy);
+            match answered {
                 Ok(inference) => {
+                    self.book().first(&miner.operator, since.elapsed());
                     self.metrics.gateway_answers.inc();
                     return Ok(inference);
                 }
                 Err(reason) => {
+                    self.book().failed(&miner.operator);
                     self.metrics.gateway_rejections.inc();
                     tracing::info!(miner = %miner.operator, reason, "a miner's reply is not handed out; trying the next");
                     tried.push((miner.operator, reason));
                 }
             }
         }
-        Err(InferError::AllFailed { tried })
     }
 
     async fn ask(
@@ -271,6 +292,25 @@ impl Inner {
         let (response, outputs, proof) = checked.await.map_err(|e| e.to_string())??;
         let (class, outline) = (class_of(&outputs), engine.model().outline().to_bytes());
         Ok(Inference { class, outputs, request, response, proof, outline })
+    }
+}
+
+/// A miner that is being asked, until this is dropped: also if whoever wanted the answer has gone.
+struct Busy<'a> {
+    gateway: &'a Inner,
+    miner: AccountId,
+}
+
+impl<'a> Busy<'a> {
+    fn with(gateway: &'a Inner, miner: AccountId) -> Self {
+        gateway.book().asked(&miner);
+        Self { gateway, miner }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.gateway.book().ended(&self.miner);
     }
 }
 

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::super::lanes::Level;
 use super::*;
+use crate::llm::{lanes::Level, threads::Threads};
 
 fn noise(seed: u64, n: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

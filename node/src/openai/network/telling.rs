@@ -36,10 +36,14 @@ const SILENCE: Duration = Duration::from_secs(20);
 const MOST_BESIDE: usize = 3;
 /// Miners that may fail one answer, at most.
 const MOST_FAILURES: usize = 8;
-/// How long an answer waits for a miner that is not busy, and for one that is to be paid first.
-const QUEUED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(8));
-/// Pauses between asking busy miners, the first and the longest: each is twice the one before.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
+/// How long an answer waits for a miner that is not busy.
+const BUSY: Duration = Duration::from_secs(30);
+/// How long it waits for miners of which all are to be paid first.
+const UNPAID: Duration = Duration::from_secs(8);
+/// The first pause between asking busy miners; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 /// Pause before those are asked again that could not be reached: one that has just been started is there in a moment.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Miners that must deny a beginning before it is called false.
@@ -248,13 +252,15 @@ impl Told {
         let (mut pause, mut found) = (AGAIN, false);
         if self.reasons.values().any(|(code, _)| busy(*code)) {
             let queued = match self.queued.take() {
-                None => {
-                    Queued { since: Instant::now(), pause: PAUSES.0, _place: self.telling.network.0.measures.queue()? }
-                }
-                Some(queued) => Queued { pause: PAUSES.1.min(queued.pause * 2), ..queued },
+                None => Queued {
+                    since: Instant::now(),
+                    pause: FIRST_PAUSE,
+                    _place: self.telling.network.0.measures.queue()?,
+                },
+                Some(queued) => Queued { pause: LONGEST_PAUSE.min(queued.pause * 2), ..queued },
             };
             let unpaid = self.reasons.values().all(|(code, _)| *code == RefusalCode::PaymentDue);
-            if queued.since.elapsed() > if unpaid { QUEUED.1 } else { QUEUED.0 } {
+            if queued.since.elapsed() > if unpaid { UNPAID } else { BUSY } {
                 return None;
             }
             pause = queued.pause;

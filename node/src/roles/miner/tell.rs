@@ -86,6 +86,7 @@ impl Miner {
         let (told, recorded) = tokio::join!(self.stream(inbound, text, answer), self.record(body));
         // Without one, whoever asked is gone; nothing was signed.
         let (Some(Told { output, usage }), ()) = (told?, recorded?) else { return Ok(()) };
+        self.metrics.miner_texts.observe(&usage);
         let cost = tariff.map(|tariff| tariff.of(text.prompt.len() as u64, output.tokens.len() as u64));
         let response = Box::new(self.sign(request, Output::Text(output), None));
         let cached = u32::try_from(usage.cached).unwrap_or(u32::MAX);

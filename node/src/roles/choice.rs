@@ -18,13 +18,13 @@ const GOOD: f64 = 0.5;
 
 /// What this gateway has seen of the miners.
 #[derive(Debug, Default)]
-pub(super) struct Book(BTreeMap<AccountId, Seen>);
+pub(crate) struct Book(BTreeMap<AccountId, Seen>);
 
 #[derive(Debug)]
 struct Seen {
-    /// Texts that it is telling us.
-    telling: u32,
-    /// To the first token, as a moving average.
+    /// Answers that it is giving us.
+    answering: u32,
+    /// To the first token, or the whole of what comes at once, as a moving average.
     first: Duration,
     /// Between frames, as a moving average.
     gap: Duration,
@@ -33,7 +33,7 @@ struct Seen {
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { telling: 0, first: UNKNOWN, gap: Duration::ZERO, failed: None }
+        Self { answering: 0, first: UNKNOWN, gap: Duration::ZERO, failed: None }
     }
 }
 
@@ -49,7 +49,7 @@ impl Book {
 
     /// The best of these to ask now, of which none was tried, each with what its answer would cost; `None` if there is none
     /// left. `second` is what a second of waiting is worth.
-    pub(super) fn choose<'a>(
+    pub(crate) fn choose<'a>(
         &mut self,
         miners: &'a [(MinerRecord, Amount)],
         tried: &BTreeSet<AccountId>,
@@ -60,8 +60,8 @@ impl Book {
             let seen = self.seen(&miner.operator);
             let avoided = seen.failed.is_some_and(|at| at.elapsed() < AVOIDED);
             let poor = miner.score.to_f64() < best * GOOD;
-            // What one more text would wait, roughly: for its own first token, and for those before it.
-            let wait = seen.first.as_secs_f64() * f64::from(seen.telling + 1);
+            // What one more would wait, roughly: for its own first token, and for those before it.
+            let wait = seen.first.as_secs_f64() * f64::from(seen.answering + 1);
             let cost = price.0 as f64 + wait * second.0.max(1) as f64;
             (avoided, poor, cost / miner.score.to_f64().max(0.01))
         };
@@ -70,36 +70,36 @@ impl Book {
         ranked.min_by(|(a, _), (b, _)| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))).map(|(_, m)| m)
     }
 
-    /// A miner was asked for a text.
-    pub(super) fn asked(&mut self, miner: &AccountId) {
-        self.seen(miner).telling += 1;
+    /// A miner was asked.
+    pub(crate) fn asked(&mut self, miner: &AccountId) {
+        self.seen(miner).answering += 1;
     }
 
     /// It has ended, well or not, or is listened to no longer.
-    pub(super) fn ended(&mut self, miner: &AccountId) {
+    pub(crate) fn ended(&mut self, miner: &AccountId) {
         let seen = self.seen(miner);
-        seen.telling = seen.telling.saturating_sub(1);
+        seen.answering = seen.answering.saturating_sub(1);
     }
 
-    /// Its first token came after so long.
-    pub(super) fn first(&mut self, miner: &AccountId, took: Duration) {
+    /// Its first token came after so long, or all of an answer that comes at once.
+    pub(crate) fn first(&mut self, miner: &AccountId, took: Duration) {
         let seen = self.seen(miner);
         (seen.first, seen.failed) = (average(seen.first, took), None);
     }
 
     /// A further frame came after so long.
-    pub(super) fn gap(&mut self, miner: &AccountId, took: Duration) {
+    pub(crate) fn gap(&mut self, miner: &AccountId, took: Duration) {
         let seen = self.seen(miner);
         seen.gap = average(seen.gap, took);
     }
 
     /// What it told was wrong, or it told nothing.
-    pub(super) fn failed(&mut self, miner: &AccountId) {
+    pub(crate) fn failed(&mut self, miner: &AccountId) {
         self.seen(miner).failed = Some(Instant::now());
     }
 
     /// How long its silence is nothing to worry about: `least`, or several times what is usual for it.
-    pub(super) fn patience(&mut self, miner: &AccountId, begun: bool, least: Duration) -> Duration {
+    pub(crate) fn patience(&mut self, miner: &AccountId, begun: bool, least: Duration) -> Duration {
         let seen = self.seen(miner);
         least.max(if begun { seen.gap * 8 } else { seen.first * 4 })
     }

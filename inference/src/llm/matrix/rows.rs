@@ -1,0 +1,201 @@
+//! Rows of activations as products take them, and panels of results as they give them.
+
+use super::BLOCK;
+use crate::llm::{
+    lanes::{Kernel, LANES, Lanes},
+    threads::Threads,
+};
+
+/// Thirty-two activations in eight bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Quants {
+    pub(super) q: [[i8; 4]; BLOCK / 4],
+    pub(super) scale: f32,
+    /// Of each half.
+    pub(super) sums: [i32; 2],
+}
+
+impl Quants {
+    pub(super) fn of(values: &[f32; BLOCK]) -> Self {
+        let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let scale = largest / 127.0;
+        let inverse = if scale > 0.0 { 127.0 / largest } else { 0.0 };
+        let mut q = [[0i8; 4]; BLOCK / 4];
+        let mut sums = [0; 2];
+        for (i, v) in values.iter().enumerate() {
+            let rounded = (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+            q[i / 4][i % 4] = rounded;
+            sums[i / 16] += i32::from(rounded);
+        }
+        Self { q, scale, sums }
+    }
+
+    pub(super) fn sum(&self) -> i32 {
+        self.sums[0] + self.sums[1]
+    }
+}
+
+/// Rows of activations, as a product takes them: `[rows][width]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    pub(super) floats: Vec<f32>,
+    pub(super) quants: Vec<Quants>,
+}
+
+impl Rows {
+    /// Makes room for `rows x width`.
+    pub(crate) fn reset(&mut self, rows: usize, width: usize) {
+        (self.rows, self.width) = (rows, width);
+        self.floats.clear();
+        self.floats.resize(rows * width, 0.0);
+        self.quants.clear();
+    }
+
+    /// Rows.
+    pub(crate) fn count(&self) -> usize {
+        self.rows
+    }
+
+    /// Values in a row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// All values.
+    pub(crate) fn floats(&self) -> &[f32] {
+        &self.floats
+    }
+
+    /// All values, to fill.
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
+        &mut self.floats
+    }
+
+    /// Whether [`Rows::quantise`] was called on the values that are there.
+    pub(super) fn has_quants(&self) -> bool {
+        self.quants.len() * BLOCK == self.rows * self.width
+    }
+
+    /// Some of the rows, as floats.
+    pub(crate) fn chosen(&self, rows: &[usize]) -> Self {
+        let floats = rows.iter().flat_map(|r| &self.floats[r * self.width..][..self.width]).copied().collect();
+        Self { rows: rows.len(), width: self.width, floats, quants: Vec::new() }
+    }
+
+    /// Rounds the values to eight bits if that is what the next product needs.
+    pub(crate) fn quantise_if(&mut self, threads: &Threads, needed: bool) {
+        if needed {
+            self.quantise(threads);
+        }
+    }
+
+    /// Rounds the values to eight bits, for products with quantised matrices.
+    ///
+    /// # Panics
+    /// If the width is no multiple of [`BLOCK`].
+    pub(crate) fn quantise(&mut self, threads: &Threads) {
+        assert!(self.width.is_multiple_of(BLOCK), "rows of a quantised product come in blocks");
+        self.quants.resize(self.rows * self.width / BLOCK, Quants::default());
+        let level = threads.level();
+        let floats = self.floats.as_chunks::<BLOCK>().0;
+        // A row of a small model is not worth a thread.
+        let piece = 64;
+        threads.each(&mut self.quants, piece, |at, out| {
+            let from = &floats[at * piece..][..out.len()];
+            level.run(Quantise { from, out });
+        });
+    }
+}
+
+struct Quantise<'a> {
+    from: &'a [[f32; BLOCK]],
+    out: &'a mut [Quants],
+}
+
+impl Kernel for Quantise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with<L: Lanes>(self, _: L) {
+        for (from, out) in self.from.iter().zip(self.out) {
+            *out = Quants::of(from);
+        }
+    }
+}
+
+/// Results of products: `[width / 16][rows][16]`; lanes beyond the width hold zeros.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Panels {
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    pub(super) values: Vec<f32>,
+}
+
+impl Panels {
+    /// Makes room for `rows x width` zeros.
+    pub(crate) fn reset(&mut self, rows: usize, width: usize) {
+        (self.rows, self.width) = (rows, width);
+        self.values.clear();
+        self.values.resize(rows * width.div_ceil(LANES) * LANES, 0.0);
+    }
+
+    /// Rows.
+    pub(crate) fn count(&self) -> usize {
+        self.rows
+    }
+
+    /// Values in a row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Sixteen values of a row.
+    #[inline(always)]
+    pub(crate) fn lanes(&self, row: usize, panel: usize) -> &[f32; LANES] {
+        let at = (panel * self.rows + row) * LANES;
+        self.values[at..at + LANES].try_into().expect("sixteen values")
+    }
+
+    /// Sixteen values of a row, to change.
+    #[inline(always)]
+    pub(crate) fn lanes_mut(&mut self, row: usize, panel: usize) -> &mut [f32; LANES] {
+        let at = (panel * self.rows + row) * LANES;
+        (&mut self.values[at..at + LANES]).try_into().expect("sixteen values")
+    }
+
+    /// All values.
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The same values, row by row.
+    pub(crate) fn rows(&self) -> Rows {
+        let mut rows = Rows::default();
+        rows.reset(self.rows, self.width);
+        for (row, to) in rows.floats.chunks_exact_mut(self.width).enumerate() {
+            self.read(row, 0, to);
+        }
+        rows
+    }
+
+    /// One value.
+    pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
+        self.lanes(row, column / LANES)[column % LANES]
+    }
+
+    /// Copies a row's values from `first` on.
+    pub(crate) fn read(&self, row: usize, first: usize, to: &mut [f32]) {
+        for (i, to) in to.iter_mut().enumerate() {
+            *to = self.at(row, first + i);
+        }
+    }
+
+    /// Sets a row's values.
+    pub(crate) fn write(&mut self, row: usize, from: &[f32]) {
+        for (panel, from) in from.chunks(LANES).enumerate() {
+            self.lanes_mut(row, panel)[..from.len()].copy_from_slice(from);
+        }
+    }
+}
