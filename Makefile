@@ -110,7 +110,8 @@ test-load: build ## 200 clients of a gateway for five minutes; 429 is all they m
 	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
 	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
 	cargo build --locked --workspace --example load_gateway
-	$(OPENAI)/venv/bin/python tests/openai/load.py --assay $(ASSAY) --client $(dir $(ASSAY))examples/load_gateway
+	$(OPENAI)/venv/bin/python tests/openai/load.py --assay $(ASSAY) --client $(dir $(ASSAY))examples/load_gateway \
+	  --write docs/benchmarks.md
 
 measure-batches: setup ## What batches and threads are worth: throughput of the genesis model and of the digit CNN.
 	cargo run --quiet --locked --workspace --example measure_batches

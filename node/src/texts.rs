@@ -27,7 +27,7 @@ use assay_primitives::{
     text::{Draw, Ending, Form, NotFinite, Real, TextInput},
 };
 
-pub use engines::write_metrics;
+pub use engines::{Model, write_metrics};
 pub use files::{FileError, check_files, keep, keep_bytes, kept};
 pub use look::{Look, Verdict, look};
 

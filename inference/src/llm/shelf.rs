@@ -157,8 +157,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = |part| format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{part}.weight");
         let zeros = |shape: (usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-        let tensors = [(name("A"), zeros((2, 160))), (name("B"), zeros((160, 2)))].into_iter().collect();
-        candle_core::safetensors::save::<String>(&tensors, folder.path().join("adapter_model.safetensors")).unwrap();
+        let tensors: std::collections::HashMap<String, Tensor> =
+            [(name("A"), zeros((2, 160))), (name("B"), zeros((160, 2)))].into_iter().collect();
+        candle_core::safetensors::save(&tensors, folder.path().join("adapter_model.safetensors")).unwrap();
         let config = json!({ "r": 2, "lora_alpha": 2 }).to_string();
         std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
         folder

@@ -28,16 +28,13 @@ use prometheus_client::{
 };
 
 use super::{backend::Chunk, keys::Caller, usage as used};
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Model {
-    model_name: String,
-}
+use crate::texts::Model;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
-    model_name: String,
     finished_reason: &'static str,
+    #[prometheus(flatten)]
+    model: Model,
 }
 
 type Times = Family<Model, Histogram, fn() -> Histogram>;
@@ -115,7 +112,7 @@ impl ApiMetrics {
         prompt: usize,
         chunks: BoxStream<'static, Chunk>,
     ) -> BoxStream<'static, Chunk> {
-        let model = Model { model_name: model.to_owned() };
+        let model = Model::named(model);
         self.waiting.get_or_create(&model).inc();
         let now = Instant::now();
         let (metrics, caller) = (self.clone(), caller.clone());
@@ -202,7 +199,7 @@ impl Watched {
     }
 
     fn end(&self, finished_reason: &'static str) {
-        let ended = Ended { model_name: self.model.model_name.clone(), finished_reason };
+        let ended = Ended { model: self.model.clone(), finished_reason };
         self.metrics.ended.get_or_create(&ended).inc();
     }
 }

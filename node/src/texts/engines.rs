@@ -11,9 +11,17 @@ use prometheus_client::{
     registry::Registry,
 };
 
+/// The label of a model's metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Model {
+pub struct Model {
     model_name: String,
+}
+
+impl Model {
+    /// Of a name, whatever it is: the encoder writes it as it comes.
+    pub fn named(name: &str) -> Self {
+        Self { model_name: name.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n") }
+    }
 }
 
 /// Writes the metrics of engines, each under its model's name, to the end of a text in Prometheus' form, without the mark of
@@ -40,8 +48,8 @@ pub fn write_metrics<'a>(text: &mut String, engines: impl IntoIterator<Item = (S
         ("assay_engine_running", "Sequences of which each step computes some", |c| &c.running, Family::default()),
     ];
     let used = Level::default();
-    for (model_name, counters) in engines {
-        let model = Model { model_name };
+    for (name, counters) in engines {
+        let model = Model::named(&name);
         let read = |what: &AtomicUsize| what.load(Ordering::Relaxed) as u64;
         for (_, _, of, family) in &counts {
             family.get_or_create(&model).inc_by(read(of(counters)));

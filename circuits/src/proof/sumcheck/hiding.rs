@@ -221,7 +221,7 @@ impl ProofSystem for SumcheckHiding {
         let plain = super::Sumcheck::estimate(relations);
         Estimate {
             setup_s: 10.0 * plain.setup_s,
-            prove_s: 1.7 * plain.prove_s,
+            prove_s: 1.3 * plain.prove_s,
             verify_s: 5.0 * plain.verify_s,
             memory_mib: 2.0 * plain.memory_mib,
             proof_bytes: 5 * plain.proof_bytes,
