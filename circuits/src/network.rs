@@ -108,6 +108,11 @@ pub enum Function {
     Not,
     /// Towards zero, as a cast to an integer does.
     Truncate,
+    /// Whole numbers modulo a power of two, from `low` to `high`, as a type of few bits keeps them.
+    Wrap {
+        low: i32,
+        high: i32,
+    },
 }
 
 /// An operation. Operands have the same shape unless it is said otherwise.

@@ -169,6 +169,22 @@ pub enum QuantiseError {
         /// Expected and found.
         reason: String,
     },
+    /// The integer graph has little in common with the floats.
+    #[error(
+        "the integers do not follow the floats: their outputs hold as much noise as signal on the samples (cosine {cosine:.3}), \
+         and node '{node}' ({operation}) keeps the least, {sqnr_db:.1} dB; a network whose numbers differ so much in size has to \
+         normalise them"
+    )]
+    Unlike {
+        /// Mean cosine of the outputs.
+        cosine: f64,
+        /// The ONNX node with the least signal to noise.
+        node: String,
+        /// Its operation.
+        operation: String,
+        /// Its signal to noise, in decibels.
+        sqnr_db: f64,
+    },
     /// The integer graph names the same class as the floats too rarely.
     #[error(
         "the integers name the class that the floats name on {found:.4} of the samples, less than {expected:.4}; calibrate \

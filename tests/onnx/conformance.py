@@ -212,7 +212,12 @@ def document(names, every, modes):
     ]
     for title, group in groups:
         lines.append(f"| {title} | " + " | ".join(percent(*share(group, m)) for m in modes) + " |")
-    lines += ["", "## Operations", "", "What each comes down to, in the operations of `circuits/src/network.rs`, and what of it is refused.", ""]
+    lines += [
+        "", "## Operations", "",
+        "What each comes down to, in the operations of `circuits/src/network.rs`, and what of it is refused. Whole numbers are exact: types of up to "
+        "16 bits wrap round as ONNX's do, and what is looked up, compared or joined must fit 16 bits and is refused by its node where it does not.",
+        "",
+    ]
     if proved:
         missing = unproved(every)
         of_all = [r["proof"] for r in every if r["integer"][0] == "passed"]

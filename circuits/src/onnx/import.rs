@@ -11,7 +11,7 @@ use super::{
     proto::{GraphProto, NodeProto, TensorShapeProto, ValueInfoProto},
     short, tensor,
 };
-use crate::network::{Kind, Network, ValueId};
+use crate::network::{Function, Kind, Network, ValueId};
 
 /// Reads a graph whose operators are of this version.
 pub(super) fn import(graph: &GraphProto, opset: i64, options: &Options<'_>) -> Result<Network, OnnxError> {
@@ -213,6 +213,7 @@ fn step<'a>(
         call.finish()?;
         Ok(results)
     });
+    let results = results.and_then(|results| kept(builder, node, results));
     let results = builder.afforded().and(results).map_err(|reason| refuse(node, reason))?;
     for (at, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
         let Some(&id) = results.get(at) else {
@@ -228,6 +229,29 @@ fn step<'a>(
         names.insert(name, id);
     }
     Ok(())
+}
+
+/// Operations whose results may leave their operands' type, which ONNX then wraps round.
+const WRAPPING: [&str; 12] =
+    ["Abs", "Add", "Cast", "CastLike", "Div", "Gemm", "MatMul", "Mul", "Neg", "Pow", "Sub", "Sum"];
+
+/// Results as types of up to 16 bits keep them. Wider ones hold whatever can be computed here.
+fn kept(builder: &mut Builder, node: &NodeProto, results: Vec<ValueId>) -> Result<Vec<ValueId>, String> {
+    if !WRAPPING.contains(&node.op_type.as_str()) {
+        return Ok(results);
+    }
+    let mut kept = Vec::with_capacity(results.len());
+    for id in results {
+        let element = builder.element(id);
+        kept.push(match element.range() {
+            Some((low, high)) if element.bits() <= 16 => {
+                let wrap = Function::Wrap { low: low as i32, high: high as i32 };
+                builder.unary(wrap, id)?
+            }
+            _ => id,
+        });
+    }
+    Ok(kept)
 }
 
 /// Leaves out what no output needs, and numbers the rest anew.

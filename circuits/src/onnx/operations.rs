@@ -84,7 +84,6 @@ use structure as s;
 
 const FUNCTION: &str = "one function";
 const WIRE: &str = "wire";
-const FITS: &str = "numbers must fit the type: wrapping round is not modelled";
 
 /// All operations that are read, sorted by name.
 pub const SUPPORTED: &[Supported] = &[
@@ -100,7 +99,7 @@ pub const SUPPORTED: &[Supported] = &[
         7,
         e::cast,
         "wire, or truncation to integers, or whether it is 0",
-        "integers under 8 bits, 8-bit and 4-bit floats, strings; numbers must fit the type",
+        "integers under 8 bits, 8-bit and 4-bit floats, strings",
     ),
     row("CastLike", 15, e::cast, "as Cast", "as Cast"),
     row("Ceil", 7, e::function, FUNCTION, ""),
@@ -148,7 +147,7 @@ pub const SUPPORTED: &[Supported] = &[
     row("MaxPool", 7, pool::max_pool, "wire, largest", "the positions as second output; a window in padding alone"),
     row("Min", 7, e::several, "smaller", ""),
     row("Mish", 18, e::function, FUNCTION, ""),
-    row("Mul", 7, e::arithmetic, "product", FITS),
+    row("Mul", 7, e::arithmetic, "product", ""),
     row("Neg", 7, e::negate, "product with -1", ""),
     row("Not", 7, e::function, FUNCTION, ""),
     row("Or", 7, e::logic, "larger", ""),
@@ -209,7 +208,7 @@ pub const SUPPORTED: &[Supported] = &[
     row("Split", 7, s::split, WIRE, "sizes that depend on the input"),
     row("Sqrt", 7, e::function, FUNCTION, ""),
     row("Squeeze", 7, s::squeeze, WIRE, "axes that depend on the input"),
-    row("Sub", 7, e::arithmetic, "difference", FITS),
+    row("Sub", 7, e::arithmetic, "difference", ""),
     row("Sum", 7, e::several, "sum", ""),
     row("Tanh", 7, e::function, FUNCTION, ""),
     row("ThresholdedRelu", 10, e::function, FUNCTION, ""),

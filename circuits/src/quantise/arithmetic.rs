@@ -150,14 +150,7 @@ impl Quantiser<'_> {
         }
         let factor = data[0];
         if data.iter().any(|value| *value != factor) {
-            let y = self.act(x)?;
-            let reach = data.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
-            let whole = reach <= FINE && data.iter().all(|value| value.fract() == 0.0);
-            let scale = if whole { 1.0 } else { power_above(reach / FINE) };
-            let constant = self.known_at(id, data, scale)?;
-            let inputs = [y.tensor, constant.tensor];
-            let found = self.builder.push(Step::Mul, &inputs, self.shape(id), y.scale * scale)?;
-            return Ok(self.given(id, found));
+            return self.multiplied_each(id, x, data);
         }
         let y = self.uniform(x)?;
         let found = if factor == 0.0 {
@@ -172,17 +165,44 @@ impl Quantiser<'_> {
         Ok(self.given(id, found))
     }
 
+    /// `x * data` of several numbers; those beyond 16 bits, or too small for them beside the others, in two parts.
+    fn multiplied_each(&mut self, id: ValueId, x: ValueId, data: &[f64]) -> Result<Form, QuantiseError> {
+        const PART: f64 = 32768.0;
+        let y = self.act(x)?;
+        let reach = data.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        let least = data.iter().filter(|value| **value != 0.0).fold(reach, |least: f64, value| least.min(value.abs()));
+        let whole = data.iter().all(|value| value.fract() == 0.0);
+        let scale = if whole && reach <= FINE { 1.0 } else { power_above(reach / FINE) };
+        let shape = self.shape(id);
+        if scale == 1.0 && whole || least >= 64.0 * scale {
+            let constant = self.known_at(id, data, scale)?;
+            let found = self.builder.push(Step::Mul, &[y.tensor, constant.tensor], shape, y.scale * scale)?;
+            return Ok(self.given(id, found));
+        }
+        // With room for what the upper part is rounded up by.
+        let fine = if whole && reach <= FINE * PART { 1.0 } else { power_above(reach / (FINE - 16.0)) / PART };
+        let steps: Vec<f64> = data.iter().map(|value| (value / fine).round()).collect();
+        let upper: Vec<f64> = steps.iter().map(|step| (step / PART).round()).collect();
+        let lower: Vec<f64> = steps.iter().zip(&upper).map(|(step, upper)| step - upper * PART).collect();
+        let mut parts = Vec::with_capacity(2);
+        for part in [upper, lower] {
+            let constant = self.known_at(id, &part, 1.0)?;
+            parts.push(
+                self.builder.push(Step::Mul, &[y.tensor, constant.tensor], shape.clone(), y.scale * fine)?.tensor,
+            );
+        }
+        let found = self.builder.linear(&[(PART as i64, parts[0]), (1, parts[1])], 0, y.scale * fine)?;
+        Ok(self.given(id, found))
+    }
+
     /// Acts of one scale: of values that meet in one tensor.
     pub(super) fn alike(&mut self, id: ValueId, ids: &[ValueId]) -> Result<Vec<Scaled>, QuantiseError> {
+        self.fits(id)?;
         let mut acts = Vec::with_capacity(ids.len());
         for &value in ids {
             acts.push(if self.known(value)?.is_some() { None } else { Some(self.act(value)?) });
         }
-        let scales = || acts.iter().flatten().map(|x| x.scale);
-        let scale = match self.plan.group(id).scale {
-            Some(scale) if scales().all(|found| found <= scale) => scale,
-            _ => scales().fold(0.0, f64::max),
-        };
+        let scale = self.meeting_scale(id, ids, &acts)?;
         let mut found = Vec::with_capacity(ids.len());
         for (&value, act) in ids.iter().zip(acts) {
             found.push(match (act, self.known(value)?) {
@@ -194,12 +214,43 @@ impl Quantiser<'_> {
         Ok(found)
     }
 
-    /// An act at another, coarser scale.
+    /// The scale in which all of these are: their own if they have one in which numbers that are known are exact, else that
+    /// of what they become.
+    fn meeting_scale(&self, id: ValueId, ids: &[ValueId], acts: &[Option<Scaled>]) -> Result<f64, QuantiseError> {
+        let own = acts.iter().flatten().map(|x| x.scale);
+        let (finest, coarsest) = (own.clone().fold(f64::INFINITY, f64::min), own.fold(0.0, f64::max));
+        let group = self.plan.group(id);
+        let wanted = group.scale.unwrap_or_else(|| power_above(group.reach / group.levels));
+        if finest == coarsest {
+            let mut kept = true;
+            for &value in ids {
+                if let Some(data) = self.known(value)? {
+                    let exact = |v: &f64| (v / finest).fract() == 0.0 || finest <= wanted;
+                    kept &= data.iter().all(|v| exact(v) && v.abs() <= FINE * finest);
+                }
+            }
+            if kept {
+                return Ok(finest);
+            }
+        }
+        if group.scale.is_some() || !finest.is_finite() {
+            return Ok(wanted);
+        }
+        // No finer than the finest of them: nothing is gained by it.
+        let known = |sum: bool, value: &ValueId| Ok::<_, QuantiseError>(sum || self.known(*value)?.is_some());
+        Ok(if ids.iter().try_fold(false, known)? { wanted } else { wanted.max(finest) })
+    }
+
+    /// An act at another scale.
     pub(super) fn at_scale(&mut self, x: Scaled, scale: f64) -> Result<Scaled, QuantiseError> {
         if x.scale == scale {
             return Ok(x);
         }
-        let ratio = Ratio::near(x.scale / scale, EXACT).ok_or_else(|| self.too_far())?;
+        let times = x.scale / scale;
+        if times.fract() == 0.0 && times * self.builder.reach(x.tensor) as f64 <= FINE {
+            return self.builder.linear(&[(times as i64, x.tensor)], 0, scale);
+        }
+        let ratio = Ratio::near(times, EXACT).ok_or_else(|| self.too_far())?;
         self.builder.rescale(x.tensor, ratio, (-32767, 32767), scale)
     }
 }

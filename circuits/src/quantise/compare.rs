@@ -1,57 +1,106 @@
 //! Comparisons, choices and extremes: acts of one scale.
 
-use std::sync::Arc;
-
 use super::{
     QuantiseError,
     builder::Scaled,
     form::{Form, Quantiser},
     plan::FINE,
+    rescale::power_above,
 };
 use crate::{
     graph::{Op as Step, Wire},
     network::ValueId,
 };
 
+/// What a known number between two steps becomes.
+#[derive(Clone, Copy)]
+enum Between {
+    Above,
+    Below,
+    Nearest,
+    /// None that an act can be.
+    Nowhere,
+}
+
+impl Between {
+    fn of(self, exact: f64) -> f64 {
+        match self {
+            Self::Above => exact.ceil(),
+            Self::Below => exact.floor(),
+            Self::Nearest => exact.round(),
+            Self::Nowhere => -FINE - 1.0,
+        }
+    }
+}
+
 impl Quantiser<'_> {
-    /// Two acts of one scale. Known numbers that lie between two steps become what `between` makes of them.
-    fn pair(&mut self, a: ValueId, b: ValueId, between: [fn(f64) -> f64; 2]) -> Result<[Scaled; 2], QuantiseError> {
-        let beside = |this: &mut Self, data: Arc<[f64]>, id: ValueId, scale: f64, between: fn(f64) -> f64| {
-            let steps = data.iter().map(|value| {
-                let exact = value / scale;
-                let near = exact.round();
-                let step = if (exact - near).abs() < 1e-6 { near } else { between(exact) };
-                step.clamp(-FINE - 1.0, FINE) as i64
-            });
-            let steps: Vec<i64> = steps.collect();
-            this.builder.spread(&this.shape(id), &steps, scale)
-        };
+    /// Two acts of one scale, of which the first is greater where `a` is greater than `b`. Known numbers that lie between two
+    /// steps become what `between` makes of them.
+    fn pair(&mut self, a: ValueId, b: ValueId, between: [Between; 2]) -> Result<[Scaled; 2], QuantiseError> {
         match (self.known(a)?, self.known(b)?) {
             (None, Some(data)) => {
-                let x = self.act(a)?;
-                Ok([x, beside(self, data, b, x.scale, between[1])?])
+                let (x, y, turned) = self.beside(a, b, &data, between[1])?;
+                Ok(if turned { [y, x] } else { [x, y] })
             }
             (Some(data), None) => {
-                let x = self.act(b)?;
-                Ok([beside(self, data, a, x.scale, between[0])?, x])
+                let (x, y, turned) = self.beside(b, a, &data, between[0])?;
+                Ok(if turned { [x, y] } else { [y, x] })
             }
             _ => {
                 let (x, y) = (self.act(a)?, self.act(b)?);
-                let scale = x.scale.max(y.scale);
+                // The finer of the two, as far as both have room in it.
+                let room = |x: &Scaled| self.builder.reach(x.tensor) as f64 * x.scale / FINE;
+                let needed = room(&x).max(room(&y));
+                let finer = x.scale.min(y.scale);
+                let scale = if finer >= needed { finer } else { power_above(needed).min(x.scale.max(y.scale)) };
                 Ok([self.at_scale(x, scale)?, self.at_scale(y, scale)?])
             }
         }
     }
 
+    /// The act of `id`, and known numbers in its steps; both negated, which turns their order round, where the last says so.
+    fn beside(
+        &mut self,
+        id: ValueId,
+        known: ValueId,
+        data: &[f64],
+        between: Between,
+    ) -> Result<(Scaled, Scaled, bool), QuantiseError> {
+        let mut x = self.act(id)?;
+        let step = |value: &f64| {
+            let exact = value / x.scale;
+            let near = exact.round();
+            if (exact - near).abs() < 1e-6 { near } else { between.of(exact) }
+        };
+        let mut steps: Vec<f64> = data.iter().map(step).collect();
+        // An act is nowhere -32768, which stands for all that is below; 32767 stands for what is above where no act is that.
+        let above = steps.iter().any(|step| *step > FINE) && self.builder.reach(x.tensor) as f64 >= FINE;
+        if above {
+            if steps.iter().any(|step| *step < -FINE) {
+                let most = FINE * x.scale;
+                return Err(self
+                    .builder
+                    .refuse(format!("numbers beyond {most} to both sides are compared with those within")));
+            }
+            x = self.builder.linear(&[(-1, x.tensor)], 0, x.scale)?;
+            steps.iter_mut().for_each(|step| *step = -*step);
+        }
+        let steps: Vec<i64> = steps.into_iter().map(|step| step.clamp(-FINE - 1.0, FINE) as i64).collect();
+        let y = self.builder.spread(&self.shape(known), &steps, x.scale)?;
+        Ok((x, y, above))
+    }
+
     pub(super) fn greater(&mut self, id: ValueId, a: ValueId, b: ValueId) -> Result<Form, QuantiseError> {
         // A whole x is greater than 2.5 where it is greater than 2, and less where it is less than 3.
-        let [x, y] = self.pair(a, b, [f64::ceil, f64::floor])?;
+        let [x, y] = self.pair(a, b, [Between::Above, Between::Below])?;
         let found = self.builder.push(Step::Greater, &[x.tensor, y.tensor], self.shape(id), 1.0)?;
         Ok(self.given(id, found))
     }
 
     pub(super) fn equal(&mut self, id: ValueId, a: ValueId, b: ValueId) -> Result<Form, QuantiseError> {
-        let [x, y] = self.pair(a, b, [f64::round, f64::round])?;
+        // A whole x is nowhere 2.5.
+        let between = |id: ValueId, this: &Self| if this.plan.whole[id] { Between::Nowhere } else { Between::Nearest };
+        let [x, y] = self.pair(a, b, [between(b, self), between(a, self)])?;
         let shape = self.shape(id);
         let above = self.builder.push(Step::Greater, &[x.tensor, y.tensor], shape.clone(), 1.0)?;
         let below = self.builder.push(Step::Greater, &[y.tensor, x.tensor], shape, 1.0)?;

@@ -130,7 +130,13 @@ impl Quantiser<'_> {
             Kind::Truth => (0, 1),
             Kind::Integer | Kind::Real => {
                 let (low, high) = seen.covered();
-                (((low / scale).floor() as i64).max(-limit), ((high / scale).ceil() as i64).min(limit))
+                // No room beyond what its type holds.
+                let (least, most) = value.range.unwrap_or((i64::MIN, u64::MAX));
+                let most = i64::try_from(most).unwrap_or(i64::MAX);
+                (
+                    ((low / scale).floor() as i64).max(-limit).max(least),
+                    ((high / scale).ceil() as i64).min(limit).min(most),
+                )
             }
         };
         self.plan.settle(id, scale);
@@ -143,9 +149,22 @@ impl Quantiser<'_> {
     fn output(&mut self, id: ValueId) -> Result<(), QuantiseError> {
         self.builder.node.clone_from(&self.network.values[id].name);
         self.builder.source = "output".into();
-        let mut found = if self.plan.whole[id] { self.uniform(id)? } else { self.act(id)? };
+        let mut found = match self.known(id)? {
+            // In as many bits as an output has.
+            Some(data) if self.plan.whole[id] && data.iter().all(|value| value.abs() <= f64::from(i32::MAX)) => {
+                let steps: Vec<i64> = data.iter().map(|value| *value as i64).collect();
+                self.builder.spread(&self.shape(id), &steps, 1.0)?
+            }
+            _ if self.plan.whole[id] => self.uniform(id)?,
+            _ => self.act(id)?,
+        };
         if self.builder.reach(found.tensor) > i64::from(i32::MAX) {
             found = self.act(id)?;
+        }
+        if self.network.values[id].kind == Kind::Integer && found.scale != 1.0 {
+            let reason =
+                format!("whole numbers up to {}; an output holds those up to {}", self.seen[id].reach(), i32::MAX);
+            return Err(self.builder.refuse(reason));
         }
         let stored = f64::from(f32::from_bits(self.builder.graph.tensors[found.tensor as usize].scale));
         let computed = self.builder.graph.nodes.iter().any(|node| node.output == found.tensor);
@@ -282,6 +301,8 @@ impl Quantiser<'_> {
             return Ok(found);
         }
         const FREE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
+        let given = matches!(self.form(id)?, Form::Known(_))
+            || matches!(self.form(id)?, Form::Tensor(x) if self.builder.is_act(x.tensor));
         let found = match self.form(id)?.clone() {
             Form::Known(data) => self.known_act(id, &data)?,
             Form::Tensor(x) => self.round(id, x, FREE)?,
@@ -295,7 +316,11 @@ impl Quantiser<'_> {
             },
         };
         self.acts[id] = Some(found);
-        self.plan.settle(id, found.scale);
+        if given {
+            self.plan.settle_if_fit(id, found.scale);
+        } else {
+            self.plan.settle(id, found.scale);
+        }
         Ok(found)
     }
 
@@ -315,10 +340,15 @@ impl Quantiser<'_> {
         self.known_at(id, data, scale)
     }
 
-    /// A known value in steps of this scale, clamped to an act.
+    /// A known value as an act in steps of this scale.
     pub(super) fn known_at(&mut self, id: ValueId, data: &[f64], scale: f64) -> Result<Scaled, QuantiseError> {
-        let steps: Vec<i64> =
-            data.iter().map(|value| (value / scale).round().clamp(-32767.0, 32767.0) as i64).collect();
+        // Scales that are powers of two are rounded up but for so much.
+        let most = if scale == 1.0 { FINE } else { FINE * (1.0 + 1.0 / 2048.0) };
+        if let Some(value) = data.iter().find(|value| (*value / scale).round().abs() > most) {
+            let reach = FINE * scale;
+            return Err(self.builder.refuse(format!("{value} stands beside numbers that reach {reach} at most")));
+        }
+        let steps: Vec<i64> = data.iter().map(|value| (value / scale).round().clamp(-FINE, FINE) as i64).collect();
         self.builder.spread(&self.shape(id), &steps, scale)
     }
 }

@@ -12,7 +12,7 @@ use crate::network::{Function, ValueId};
 impl Quantiser<'_> {
     /// A function that is not a clamp.
     pub(super) fn function(&mut self, id: ValueId, function: Function, x: ValueId) -> Result<Form, QuantiseError> {
-        use Function::{Ceil, Floor, Not, Power, Reciprocal, Round, Sqrt, Truncate};
+        use Function::{Ceil, Floor, Not, Power, Reciprocal, Round, Sqrt, Truncate, Wrap};
         let whole = self.plan.whole[x];
         match function {
             Floor | Ceil | Round | Truncate if whole => {
@@ -24,6 +24,7 @@ impl Quantiser<'_> {
                 let found = self.builder.linear(&[(-1, found.tensor)], 1, 1.0)?;
                 return Ok(self.given(id, found));
             }
+            Wrap { low, high } => return self.wrapped(id, x, (i64::from(low), i64::from(high))),
             Power { exponent: 1.0 } => {
                 let found = self.uniform(x)?;
                 return Ok(self.given(id, found));
@@ -45,6 +46,38 @@ impl Quantiser<'_> {
         }
         let x = self.act(x)?;
         let found = self.table(id, function, x)?;
+        Ok(self.given(id, found))
+    }
+
+    /// Whole numbers modulo `high - low + 1`, a power of two.
+    fn wrapped(&mut self, id: ValueId, x: ValueId, (low, high): (i64, i64)) -> Result<Form, QuantiseError> {
+        let mut found = self.uniform(x)?;
+        let (least, most) = self.builder.bounds(found.tensor);
+        if low <= least && most <= high {
+            return Ok(self.given(id, found));
+        }
+        let modulus = high - low + 1;
+        if !self.builder.is_act(found.tensor) {
+            let quotient = self.builder.reach(found.tensor) / modulus;
+            let signed_16 = (low, high) == (-32768, 32767);
+            if modulus > 256 && !signed_16 || quotient >= 32767 {
+                return Err(self.builder.refuse(format!(
+                    "its numbers reach {} before they are wrapped round to {low}..={high}; expected at most 32767",
+                    self.builder.reach(found.tensor)
+                )));
+            }
+            // What is left of it above or below the nearest multiple.
+            let ratio = Ratio { multiplier: 1, shift: modulus.trailing_zeros() as u8 };
+            let nearest = self.builder.rescale(found.tensor, ratio, (-32767, 32767), modulus as f64)?;
+            let left = self.builder.linear(&[(1, found.tensor), (-modulus, nearest.tensor)], 0, 1.0)?;
+            if signed_16 {
+                return Ok(self.given(id, left));
+            }
+            let half = (modulus / 2) as i16;
+            found = self.builder.rescale(left.tensor, Ratio::ONE, (-half, half), 1.0)?;
+        }
+        let name = format!("wrapped round to {low}..={high}");
+        let found = self.builder.lookup(&name, found.tensor, 1.0, |q| ((q - low).rem_euclid(modulus) + low) as i16)?;
         Ok(self.given(id, found))
     }
 

@@ -108,6 +108,10 @@ impl Quantiser<'_> {
             return Ok(Form::Layer(self.layers.len() - 1));
         }
         let w = self.act(b)?;
+        if !real && w.scale != 1.0 {
+            let reason = format!("whole weights up to {}; expected at most 32767", self.seen[b].reach());
+            return Err(self.builder.refuse(reason));
+        }
         let step = geometry.map_or(Step::MatMul, Step::Conv);
         let found = self.builder.push(step, &[x.tensor, w.tensor], output, x.scale * w.scale)?;
         self.place(id, found, None);

@@ -48,29 +48,23 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(network: &Network, seen: &[Seen], options: &Options) -> Self {
         let count = network.values.len();
-        let mut union = Union((0..count).collect());
         let mut uses = vec![0; count];
         let mut fine = vec![false; count];
         let known = known(network);
+        let whole = whole(network, seen);
+        network.nodes.iter().flat_map(|node| &node.inputs).for_each(|&id| uses[id] += 1);
+        network.outputs.iter().for_each(|&id| uses[id] += 1);
+        let mut union = joined(network, seen, &known, &whole, &uses);
         for node in &network.nodes {
-            node.inputs.iter().for_each(|&id| uses[id] += 1);
-            let mut join = |ids: &[ValueId]| {
-                let alike =
-                    |id: &&ValueId| !known[**id] && network.values[**id].kind == network.values[node.output].kind;
-                ids.iter().filter(alike).for_each(|&id| union.join(id, node.output));
-            };
             match &node.op {
-                Op::Wire(Wire { fan_in: 1, .. }) | Op::Max | Op::Min | Op::ReduceMax => join(&node.inputs),
+                Op::Wire(Wire { fan_in: 1, .. }) | Op::Max | Op::Min | Op::ReduceMax => {}
                 // Of two activations neither is rounded to few bits unless that was asked for.
                 Op::MatMul | Op::Conv(_) if known[node.inputs[1]] || options.precision == Precision::Bits8 => {}
                 _ if passes(&node.op, &node.inputs, &known) => {}
                 _ => node.inputs.iter().for_each(|&id| fine[id] = true),
             }
         }
-        network.outputs.iter().for_each(|&id| {
-            uses[id] += 1;
-            fine[id] = true;
-        });
+        network.outputs.iter().for_each(|&id| fine[id] = true);
         // What only passes through must be as fine as what it becomes.
         loop {
             let mut changed = false;
@@ -88,7 +82,6 @@ impl Plan {
                 break;
             }
         }
-        let whole = whole(network, seen);
         let nonnegative = nonnegative(network, seen);
         let group_of: Vec<usize> = (0..count).map(|id| union.find(id)).collect();
         let mut members: Vec<Vec<ValueId>> = vec![Vec::new(); count];
@@ -131,6 +124,60 @@ impl Plan {
     pub(super) fn settle(&mut self, value: ValueId, scale: f64) {
         self.groups[self.group_of[value]].scale.get_or_insert(scale);
     }
+
+    /// The same with a scale that was not chosen for the group: others may need more room, or more precision.
+    pub(super) fn settle_if_fit(&mut self, value: ValueId, scale: f64) {
+        let group = self.group(value);
+        // Two bits of sixteen are to spare for not rounding again where values meet.
+        let spare = if group.levels == FINE { 4.0 } else { 1.0 };
+        let most = spare * power_above(group.reach / group.levels);
+        if scale <= most && scale * FINE * (1.0 + 1.0 / 4096.0) >= group.reach {
+            self.settle(value, scale);
+        }
+    }
+}
+
+/// Which values share a scale: those that are moved, and those that meet where none of them loses by it.
+fn joined(network: &Network, seen: &[Seen], known: &[bool], whole: &[bool], uses: &[usize]) -> Union {
+    let count = network.values.len();
+    let mut union = Union((0..count).collect());
+    let alike = |id: ValueId, output: ValueId| !known[id] && network.values[id].kind == network.values[output].kind;
+    let mut meetings = Vec::new();
+    for node in &network.nodes {
+        match (&node.op, &node.inputs[..]) {
+            (Op::Wire(Wire { fan_in: 1, .. }) | Op::ReduceMax, &[id]) if alike(id, node.output) => {
+                union.join(id, node.output);
+            }
+            (Op::Wire(Wire { fan_in: 1, .. }) | Op::Max | Op::Min, _) => meetings.push(node),
+            _ => {}
+        }
+    }
+    // By group: how far it reaches, and how many read it that do more than move it.
+    let (mut reach, mut readers) = (vec![0.0_f64; count], vec![0; count]);
+    for id in 0..count {
+        let root = union.find(id);
+        reach[root] = reach[root].max(seen[id].reach());
+        readers[root] += uses[id];
+    }
+    for node in &network.nodes {
+        if let (Op::Wire(Wire { fan_in: 1, .. }) | Op::ReduceMax, &[id]) = (&node.op, &node.inputs[..]) {
+            readers[union.find(id)] -= 1;
+        }
+    }
+    for node in meetings {
+        for &id in node.inputs.iter().filter(|&&id| alike(id, node.output)) {
+            let (root, output) = (union.find(id), union.find(node.output));
+            // Whole numbers keep a scale of 1, and what is small beside the others would be left few steps for its other readers.
+            let keeps = whole[id] != whole[node.output];
+            if root == output || keeps || (readers[root] > 1 && 2.0 * reach[root] < reach[output]) {
+                continue;
+            }
+            union.join(root, output);
+            let both = union.find(root);
+            (reach[both], readers[both]) = (reach[root].max(reach[output]), readers[root] - 1 + readers[output]);
+        }
+    }
+    union
 }
 
 /// Range and levels of an activation that only linear layers read: the fewest bits that keep the signal.
@@ -166,13 +213,13 @@ fn whole(network: &Network, seen: &[Seen]) -> Vec<bool> {
         whole[*id] |= data.iter().all(|value| value.fract() == 0.0);
     }
     for node in &network.nodes {
-        use Function::{Abs, Ceil, Floor, Not, Round, Sign, Truncate};
+        use Function::{Abs, Ceil, Floor, Not, Round, Sign, Truncate, Wrap};
         let small = seen[node.output].reach() <= FINE;
         let all = node.inputs.iter().all(|&id| whole[id]);
         whole[node.output] |= match &node.op {
             Op::ArgMax | Op::Greater | Op::Equal => true,
             Op::Unary(Floor | Ceil | Round | Truncate | Sign | Not) => small,
-            Op::Unary(Abs) => small && all,
+            Op::Unary(Abs | Wrap { .. }) => small && all,
             Op::Unary(function) => small && all && clamp_of(*function) == Some((0.0, f64::INFINITY)),
             Op::Select => small && node.inputs[1..].iter().all(|&id| whole[id]),
             Op::Div | Op::Conv(_) | Op::MatMul => false,
@@ -196,6 +243,7 @@ fn nonnegative(network: &Network, seen: &[Seen]) -> Vec<bool> {
             Op::Max => node.inputs.iter().any(|&id| found[id]),
             Op::ArgMax | Op::Greater | Op::Equal => true,
             Op::Unary(Abs | Exp | HardSigmoid { .. } | Not | Sigmoid | Softplus | Sqrt) => true,
+            Op::Unary(Function::Wrap { low, .. }) => *low >= 0,
             Op::Unary(function) => clamp_of(*function).is_some_and(|(low, _)| low >= 0.0),
             Op::Select => node.inputs[1..].iter().all(|&id| found[id]),
             Op::Sub => false,

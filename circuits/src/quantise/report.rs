@@ -126,7 +126,7 @@ pub(super) fn measure(
     let layers = places.iter().filter_map(|(&value, place)| {
         let (name, operation, step) = match producers[value].map(|at| &network.nodes[at]) {
             Some(node) => match &node.op {
-                Op::Wire(wire) if wire.fan_in == 1 => return None,
+                Op::Wire(wire) if wire.fan_in == 1 && node.inputs.len() == 1 => return None,
                 op => (node.name.clone(), node.source.clone(), step_name(op, place.layer)),
             },
             None => (network.values[value].name.clone(), "input".into(), "Input".into()),
@@ -140,6 +140,13 @@ pub(super) fn measure(
         .zip(layers)
         .collect();
     layers.sort_by_key(|(at, _)| at.map_or(0, |at| at + 1));
+    let cosine = outputs.cosine / evaluated.len() as f64;
+    if outputs.signal > 0.0 && outputs.noise >= outputs.signal {
+        let worst = layers.iter().map(|(_, layer)| layer).min_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+        let (node, operation, sqnr_db) =
+            worst.map_or_else(Default::default, |l| (l.name.clone(), l.operation.clone(), l.sqnr_db));
+        return Err(QuantiseError::Unlike { cosine, node, operation, sqnr_db });
+    }
     Ok(Report {
         samples: evaluated.len(),
         precision: options.precision.to_string(),
@@ -147,14 +154,16 @@ pub(super) fn measure(
         top1_agreement: share(outputs.same, outputs.rows),
         max_error: outputs.max,
         mean_error: outputs.sum / outputs.values.max(1) as f64,
-        cosine: outputs.cosine / evaluated.len() as f64,
+        cosine,
         layers: layers.into_iter().map(|(_, layer)| layer).collect(),
     })
 }
 
 /// Whether a value only moves others.
 fn is_move(network: &Network, producers: &[Option<usize>], value: usize) -> bool {
-    producers[value].is_some_and(|at| matches!(&network.nodes[at].op, Op::Wire(wire) if wire.fan_in == 1))
+    producers[value]
+        .map(|at| &network.nodes[at])
+        .is_some_and(|node| matches!(&node.op, Op::Wire(wire) if wire.fan_in == 1 && node.inputs.len() == 1))
 }
 
 fn share(part: u64, all: u64) -> f64 {
@@ -164,6 +173,7 @@ fn share(part: u64, all: u64) -> f64 {
 /// What is done, with the linear layer whose rounding it is part of.
 fn step_name(op: &Op, layer: Option<&str>) -> String {
     let own = match op {
+        Op::Wire(wire) if wire.fan_in == 1 => "Join".into(),
         Op::Wire(_) => "Sum".into(),
         Op::Unary(Function::LeakyRelu { slope: 0.0 }) => "Relu".into(),
         Op::Unary(function) => {
@@ -227,6 +237,8 @@ struct Outputs {
     sum: f64,
     values: u64,
     cosine: f64,
+    signal: f64,
+    noise: f64,
 }
 
 impl Outputs {
@@ -246,6 +258,8 @@ impl Outputs {
             self.max = self.max.max((want - got).abs());
             self.sum += (want - got).abs();
             self.values += 1;
+            self.signal += want * want;
+            self.noise += (want - got) * (want - got);
             dot += want * got;
             norms[0] += want * want;
             norms[1] += got * got;

@@ -5,7 +5,7 @@ use super::{
     builder::Scaled,
     form::{Quantiser, power_limit},
     plan::FINE,
-    rescale::Ratio,
+    rescale::{Ratio, power_above},
 };
 use crate::network::ValueId;
 
@@ -52,13 +52,31 @@ impl Quantiser<'_> {
 
     /// An act within bounds: a table, where its interval is not within them already.
     fn clamp_act(&mut self, id: ValueId, x: Scaled, (low, high): (f64, f64)) -> Result<Scaled, QuantiseError> {
-        let (low, high) = (steps(low, x.scale), steps(high, x.scale));
         let (least, most) = self.builder.bounds(x.tensor);
-        if low <= least && most <= high {
+        if low <= least as f64 * x.scale && most as f64 * x.scale <= high {
             return Ok(x);
         }
-        let name = format!("clamp to {low}..={high}");
-        let found = self.builder.lookup(&name, x.tensor, x.scale, |q| q.clamp(low, high) as i16)?;
+        let reach = (least as f64 * x.scale).clamp(low, high).abs().max((most as f64 * x.scale).clamp(low, high).abs());
+        // A bound between two steps needs finer ones, unless there are so many that it does not show.
+        let exact = |bound: f64| {
+            let steps = bound / x.scale;
+            steps.abs() >= 64.0 || (steps - steps.round()).abs() < 1e-3
+        };
+        let group = self.plan.group(id);
+        let scale = match (exact(low) && exact(high) && reach <= FINE * x.scale, group.scale) {
+            (true, _) => x.scale,
+            (false, Some(scale)) if scale * FINE >= reach => scale,
+            (false, _) if reach > FINE * x.scale => power_above(reach / FINE),
+            (false, _) => x.scale.min(power_above(reach.max(x.scale) / FINE)),
+        };
+        let found = if scale == x.scale {
+            let (low, high) = (steps(low, scale), steps(high, scale));
+            self.builder.lookup(&format!("clamp to {low}..={high}"), x.tensor, scale, |q| q.clamp(low, high) as i16)?
+        } else {
+            let clamped = |q: i64| (q as f64 * x.scale).clamp(low, high) / scale;
+            let name = format!("clamp to {low}..={high}, steps of {:e} to steps of {scale:e}", x.scale);
+            self.builder.lookup(&name, x.tensor, scale, |q| clamped(q).round().clamp(-FINE, FINE) as i16)?
+        };
         self.place(id, found, None);
         Ok(found)
     }

@@ -1,6 +1,7 @@
 //! Quantised networks against their floats.
 
 mod layers;
+mod meetings;
 mod operations;
 mod refusals;
 
