@@ -116,9 +116,12 @@ impl Examined {
         }
         let judge = |key: &[u8]| {
             let provenance = compact::provenance(&model.outline(), key).map_err(ModelFault::Key)?;
-            if provenance == Provenance::Dev
-                && compact::dev_keys(&model).map_err(ModelFault::Key)?.verifier_key() != key
-            {
+            // Keys that anybody can make again bind nobody, and say so.
+            let known = match provenance {
+                Provenance::Dev => compact::dev_keys(&model).map_err(ModelFault::Key)?.verifier_key() == key,
+                ceremony => !ceremony.is_single_party(),
+            };
+            if !known {
                 return Err(ModelFault::SingleParty);
             }
             Ok(Hash32::digest(key))

@@ -294,7 +294,7 @@ fn run(
         output,
     };
     let provenance = checks.check("proof", || prove(receipt, &record, &committed, &binding))?;
-    if provenance == Some(Provenance::Dev) {
+    if provenance.is_some_and(Provenance::is_single_party) {
         if demands.ceremony {
             checks.check("ceremony", || Err::<((), String), _>(SINGLE_PARTY.into()))?;
         }

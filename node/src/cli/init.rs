@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use eyre::{bail, eyre};
+use eyre::{WrapErr as _, bail, eyre};
 use serde_json::json;
 
 use super::global::{Global, pairs};
@@ -91,6 +91,10 @@ pub(super) fn run(global: &Global, command: &Init) -> eyre::Result<()> {
     let Some(dir) = &global.home else { bail!("init makes a folder: say which with --home DIR") };
     // Everything that can be wrong with the arguments is found before anything is written.
     let spec = command.chain_spec.as_deref().map(home::read_spec).transpose()?;
+    if let (Some(spec), Some(path)) = (&spec, &command.chain_spec) {
+        // What no node could start from is found out now.
+        assay_ledger::genesis::genesis(spec).wrap_err_with(|| format!("{}", path.display()))?;
+    }
     let (ports, peers) = (command.ports()?, command.peers()?);
     let accounts = home::prepare_keys(dir, command.keys.as_deref())?;
     let Some(spec) = spec else {

@@ -228,6 +228,8 @@ fn new(global: &Global, command: &New) -> eyre::Result<()> {
         spec.params.set(name, *value).map_err(|e| eyre!("--param: {e}"))?;
     }
     spec.check()?;
+    // What no node would start from is not written.
+    assay_ledger::genesis::genesis(&spec)?;
 
     if let Err(error) = write(out, &keys, &spec, &fresh, faucet.as_ref()) {
         if makes_keys {

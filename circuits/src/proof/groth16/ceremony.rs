@@ -21,7 +21,7 @@ mod powers;
 mod second;
 mod transcript;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ark_ff::PrimeField;
 
@@ -40,6 +40,9 @@ use crate::{
     proof::{ProofSystem as _, SetupError},
     relation::Relations,
 };
+
+/// Parties of different names that each phase needs: one that made all of a phase could forge proofs.
+pub const LEAST_PARTIES: u32 = 2;
 
 /// Longest name of a contributor, in bytes.
 pub const LONGEST_NAME: usize = 64;
@@ -60,6 +63,12 @@ pub enum CeremonyError {
     /// No circuit.
     #[error(transparent)]
     Circuit(#[from] SetupError),
+    /// A name that cannot stand in a list.
+    #[error("{reason}")]
+    Name {
+        /// Expected and found.
+        reason: String,
+    },
     /// Bytes that are no transcript.
     #[error("not a transcript of a ceremony: {reason}")]
     Malformed {
@@ -98,7 +107,7 @@ pub struct Summary {
     pub second: Option<Vec<String>>,
     /// Hash of the transcript.
     pub transcript: [u8; 32],
-    /// BLAKE3 hash of the verifier's key that it gives, as bytes; none until both phases have a contribution.
+    /// BLAKE3 hash of the verifier's key that it gives, as bytes; none until both phases have [`LEAST_PARTIES`].
     pub verifier_key: Option<[u8; 32]>,
 }
 
@@ -114,9 +123,9 @@ pub fn start(relations: &Arc<Relations>, weights: &[Vec<i64>]) -> Result<Vec<u8>
 /// Contributes to the phase the transcript is in. `entropy` is mixed with the system's randomness and may be empty.
 ///
 /// # Errors
-/// [`CeremonyError::Malformed`], [`CeremonyError::Randomness`].
+/// [`CeremonyError::Name`], [`CeremonyError::Malformed`], [`CeremonyError::Randomness`].
 pub fn contribute(transcript: &[u8], name: &str, entropy: &[u8]) -> Result<Vec<u8>, CeremonyError> {
-    check_name(name).map_err(|reason| CeremonyError::Malformed { reason })?;
+    check_name(name).map_err(|reason| CeremonyError::Name { reason })?;
     let mut transcript = Transcript::from_bytes(transcript)?;
     if transcript.is_full() {
         return Err(CeremonyError::OutOfTurn { reason: "the phase has 1,024 contributions, the most" });
@@ -137,13 +146,13 @@ pub fn contribute(transcript: &[u8], name: &str, entropy: &[u8]) -> Result<Vec<u
         None => {
             let secrets = [secret()?, secret()?, secret()?];
             transcript.powers.multiply(secrets);
-            let shares = Share::all(&digest, &secrets, &transcript.powers.heads());
+            let shares = Share::all(&digest, name, &secrets, &transcript.powers.heads());
             transcript.first.push(Contribution { name: name.into(), shares });
         }
         Some(second) => {
             let secrets = [secret()?];
             second.multiply(secrets[0]);
-            let shares = Share::all(&digest, &secrets, &[second.delta_1]);
+            let shares = Share::all(&digest, name, &secrets, &[second.delta_1]);
             second.contributions.push(Contribution { name: name.into(), shares });
         }
     }
@@ -179,14 +188,17 @@ pub fn verify(relations: &Arc<Relations>, weights: &[Vec<i64>], transcript: &[u8
 /// Checks everything and makes the keys.
 ///
 /// # Errors
-/// As [`verify`]; [`CeremonyError::OutOfTurn`] when a phase has no contribution.
+/// As [`verify`]; [`CeremonyError::OutOfTurn`] when a phase has fewer than [`LEAST_PARTIES`].
 pub fn finish(
     relations: &Arc<Relations>,
     weights: &[Vec<i64>],
     transcript: &[u8],
 ) -> Result<(ProverKey, VerifierKey), CeremonyError> {
     let (_, keys) = check(relations, weights, transcript)?;
-    keys.ok_or(CeremonyError::OutOfTurn { reason: "the second phase has no contribution yet" })
+    keys.ok_or(CeremonyError::OutOfTurn {
+        reason: "each of the two phases needs contributions of two parties at least, by name: who made all of one alone could forge \
+                 proofs",
+    })
 }
 
 /// What a transcript that holds says, and the keys that it gives once both phases have a contribution.
@@ -202,11 +214,12 @@ fn check(
     let Some(second) = &transcript.second else { return Ok((summary, None)) };
     let initial = Initial::new(&circuit.system, &transcript.powers);
     second.verify(&transcript.digest_first(), &initial)?;
-    if second.contributions.is_empty() {
+    let parties = |list: &[Contribution]| list.iter().map(|c| &c.name).collect::<BTreeSet<_>>().len();
+    let fewest = parties(&transcript.first).min(parties(&second.contributions));
+    let contributors = u32::try_from(fewest).expect("a transcript has at most 1,024 contributions");
+    if contributors < LEAST_PARTIES {
         return Ok((summary, None));
     }
-    let fewest = transcript.first.len().min(second.contributions.len());
-    let contributors = u32::try_from(fewest).expect("a transcript has at most 1,024 contributions");
     let key = second.key(initial, &transcript.powers);
     let (prover, verifier) = pair(circuit, key, Provenance::Ceremony { transcript: hash, contributors });
     summary.verifier_key = Some(*blake3::hash(&Groth16::verifier_key_to_bytes(&verifier)).as_bytes());

@@ -29,9 +29,19 @@ pub enum Provenance {
     Ceremony {
         /// Hash of the transcript.
         transcript: [u8; 32],
-        /// Those who contributed to the fewer-attended of both phases.
+        /// Parties, by name, that contributed to the fewer-attended of both phases.
         contributors: u32,
     },
+}
+
+impl Provenance {
+    /// Whether one party could forge proofs.
+    pub fn is_single_party(self) -> bool {
+        match self {
+            Self::Dev => true,
+            Self::Ceremony { contributors, .. } => contributors < super::ceremony::LEAST_PARTIES,
+        }
+    }
 }
 
 /// What a prover keeps for a model. Holds the weights.

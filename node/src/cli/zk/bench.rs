@@ -178,7 +178,8 @@ impl Distance {
         }
     }
 
-    fn warning(&self) -> Option<String> {
+    /// What an answer that is far from the float network's is told with.
+    pub(super) fn warning(&self) -> Option<String> {
         let Self { most, largest } = *self;
         if most.is_infinite() {
             return Some(

@@ -128,8 +128,11 @@ fn contribute(global: &Global, command: &Contribute) -> eyre::Result<()> {
     ensure!(!command.out.exists(), "{} exists already and is never overwritten", command.out.display());
     let bar = global.progress("contributing");
     let before = files::read(&command.transcript)?;
-    let after = ceremony::contribute(&before, &command.name, command.entropy.as_bytes())
-        .wrap_err_with(|| format!("{}", command.transcript.display()))?;
+    let after = ceremony::contribute(&before, &command.name, command.entropy.as_bytes());
+    let after = match after {
+        Err(error @ ceremony::CeremonyError::Name { .. }) => return Err(error).wrap_err("--name"),
+        after => after.wrap_err_with(|| format!("{}", command.transcript.display()))?,
+    };
     files::write_secret(&command.out, &after)?;
     bar.finish_and_clear();
     global.show(&json!({ "transcript": command.out, "name": command.name, "bytes": after.len() }), || {
@@ -160,24 +163,35 @@ fn verify(global: &Global, command: &Check) -> eyre::Result<bool> {
     let nobody = found.as_ref().is_ok_and(|s| s.first.is_empty());
     let nobody = nobody.then(|| "nobody has contributed yet".to_owned());
     let reason = found.as_ref().err().map(ToString::to_string).or(nobody);
-    let names: Vec<String> =
-        found.as_ref().map(|s| s.first.iter().chain(s.second.iter().flatten()).cloned().collect()).unwrap_or_default();
-    let key = found.ok().and_then(|s| s.verifier_key).map(Hash32);
+    let key = found.as_ref().ok().and_then(|s| s.verifier_key).map(Hash32);
+    let (first, second) = found.map(|s| (s.first, s.second)).unwrap_or_default();
     let value = json!({
-        "verified": reason.is_none(), "contributors": names, "reason": reason, "model_id": model.id(), "key": key,
+        "verified": reason.is_none(), "first_phase": first, "second_phase": second, "reason": reason,
+        "model_id": model.id(), "key": key,
     });
     global.show(&value, || match &reason {
         None => {
-            let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-            let distinct = names.iter().collect::<BTreeSet<_>>().len();
-            let who = format!("the transcript holds: {} contributions ({})", names.len(), quoted.join(", "));
-            let distinct = if distinct < names.len() { format!(", {distinct} by name") } else { String::new() };
-            let key = key.map_or("none yet: both phases need a contribution".into(), |key| key.to_string());
-            format!("{who}{distinct}\nthe verifier's key that it gives: {key}")
+            let second = second.as_deref().map_or_else(|| "not begun: specialise the transcript".into(), phase);
+            let least = ceremony::LEAST_PARTIES;
+            let none = || format!("none yet: each phase needs {least} parties, or one could forge proofs");
+            pairs([
+                ("the transcript", "holds".into()),
+                ("first phase", phase(&first)),
+                ("second phase", second),
+                ("the verifier's key that it gives", key.map_or_else(none, |key| key.to_string())),
+            ])
         }
         Some(reason) => format!("REFUSED: {reason}"),
     });
     Ok(reason.is_none())
+}
+
+/// Who contributed to a phase, in words.
+fn phase(names: &[String]) -> String {
+    let parties = names.iter().collect::<BTreeSet<_>>().len();
+    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    let by_name = if parties < names.len() { format!(" by {parties} names") } else { String::new() };
+    format!("{} contributions{by_name}: {}", names.len(), quoted.join(", "))
 }
 
 /// The hash of the key at a path that another ceremony gave for this circuit, if such a one lies there.

@@ -174,8 +174,9 @@ pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
     write_output(output, &outputs)?;
     let distance = Distance::find(global, &network, &values, &outputs)?;
     let error = distance.as_ref().map(|distance| distance.most);
-    global
-        .show(&json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error }), || words(&outputs));
+    let warning = distance.as_ref().and_then(Distance::warning);
+    let value = json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error, "warning": warning });
+    global.show(&value, || words(&outputs));
     distance.iter().for_each(|distance| distance.tell(global));
     Ok(())
 }
@@ -274,7 +275,7 @@ impl Keyed for Groth16 {
         } else {
             files::write(&public, &bytes)?;
         }
-        let dev = matches!(verifier.provenance(), groth16::Provenance::Dev);
+        let dev = verifier.provenance().is_single_party();
         let secret = model.outline().commitments().systems().secret;
         let said = [(secret, SECRET_CONSTANTS), (dev, DEV_KEYS)].into_iter().filter(|(said, _)| *said);
         let said: Vec<&str> = said.map(|(_, text)| text).collect();
@@ -334,7 +335,8 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     let distance = Distance::find(global, &folder.network(model), &values, &outputs)?;
     let error = distance.as_ref().map(|distance| distance.most);
     let mut value = figures.to_json(model.id(), &outputs, proof.len(), key.len(), None, error);
-    value["warning"] = json!(keys.warning);
+    let said: Vec<String> = keys.warning.iter().cloned().chain(distance.as_ref().and_then(Distance::warning)).collect();
+    value["warning"] = json!((!said.is_empty()).then(|| said.join("; ")));
     value["proof"] = json!(command.out);
     let left = S::proofs_left(&keys.prover)?;
     value["proofs_left"] = json!(left);
@@ -381,7 +383,7 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
         System::SumcheckHiding => verify_with::<SumcheckHiding>(global, command, proof, |_| Ok(None)),
         System::Halo2 => verify_with::<Halo2>(global, command, proof, |_| Ok(None)),
         System::Groth16 => verify_with::<Groth16>(global, command, proof, |key| {
-            let dev = matches!(key.provenance(), groth16::Provenance::Dev);
+            let dev = key.provenance().is_single_party();
             ensure!(!(dev && command.require_ceremony), "{DEV_KEYS}");
             Ok(dev.then_some(DEV_KEYS))
         }),

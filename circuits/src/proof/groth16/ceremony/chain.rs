@@ -29,12 +29,12 @@ pub(super) struct Contribution {
 
 impl Share {
     /// The shares of a contribution on top of all that the digest covers.
-    pub(super) fn all(digest: &[u8; 32], secrets: &[Fr], after: &[G1Affine]) -> Vec<Self> {
+    pub(super) fn all(digest: &[u8; 32], name: &str, secrets: &[Fr], after: &[G1Affine]) -> Vec<Self> {
         let shares = secrets.iter().zip(after).enumerate();
         shares
             .map(|(at, (secret, after))| {
                 let factor = (G2Affine::generator() * secret).into_affine();
-                let proof = (challenge(digest, at, after, &factor) * secret).into_affine();
+                let proof = (challenge(digest, name, at, after, &factor) * secret).into_affine();
                 Self { after: *after, factor, proof }
             })
             .collect()
@@ -74,7 +74,7 @@ pub(super) fn verify(
     let one = G2Affine::generator();
     for contribution in contributions {
         for (at, (share, number)) in contribution.shares.iter().zip(&mut before).enumerate() {
-            let challenge = challenge(&digest, at, &share.after, &share.factor);
+            let challenge = challenge(&digest, &contribution.name, at, &share.after, &share.factor);
             if !same(*number, share.factor, share.after, one) || !same(challenge, share.factor, share.proof, one) {
                 return Err(invalid(format!(
                     "{}'s contribution {at} does not follow from what was before",
@@ -96,10 +96,12 @@ pub(super) fn same(a: G1Affine, b: G2Affine, c: G1Affine, d: G2Affine) -> bool {
     Bn254::multi_pairing([a, -c], [b, d]).0 == ark_ff::Field::ONE
 }
 
-/// A point that nobody knows the logarithm of.
-fn challenge(digest: &[u8; 32], at: usize, after: &G1Affine, factor: &G2Affine) -> G1Affine {
-    let mut hash = blake3::Hasher::new_derive_key("assay groth16 ceremony challenge 1");
+/// A point that nobody knows the logarithm of. It depends on the name too: another than its maker's spoils a contribution.
+fn challenge(digest: &[u8; 32], name: &str, at: usize, after: &G1Affine, factor: &G2Affine) -> G1Affine {
+    let mut hash = blake3::Hasher::new_derive_key("assay groth16 ceremony challenge 2");
     let mut bytes = digest.to_vec();
+    bytes.extend_from_slice(&(name.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(name.as_bytes());
     bytes.extend_from_slice(&(at as u64).to_le_bytes());
     point(after, &mut bytes);
     point(factor, &mut bytes);

@@ -102,13 +102,31 @@ fn steps_out_of_turn_are_refused() {
         let found = specialise(&held.relations, weights, &held.steps[step]);
         assert!(matches!(found, Err(CeremonyError::OutOfTurn { .. })), "specialise after {step}");
     }
-    for step in 0..4 {
+    for step in 0..5 {
         let found = finish(&held.relations, weights, &held.steps[step]);
         assert!(matches!(found, Err(CeremonyError::OutOfTurn { .. })), "finish after {step}");
     }
     for name in ["", " ", "Ada, Grace", "\u{1b}[2K", &"x".repeat(65)] {
         assert!(contribute(&held.steps[0], name, b"").is_err(), "{name:?}");
     }
+}
+
+#[test]
+fn a_phase_of_one_party_gives_no_keys_and_nobody_takes_anothers_name() {
+    let held = held();
+    let weights = &held.hand.weights;
+    let again = contribute(&held.steps[4], "Emmy", b"").expect("a contribution");
+    assert!(matches!(finish(&held.relations, weights, &again), Err(CeremonyError::OutOfTurn { .. })));
+    let early = specialise(&held.relations, weights, &held.steps[1]).expect("the second phase");
+    let early = contribute(&contribute(&early, "Emmy", b"").expect("one"), "Sofja", b"").expect("another");
+    assert_eq!(verify(&held.relations, weights, &early).expect("it holds").verifier_key, None);
+    assert!(matches!(finish(&held.relations, weights, &early), Err(CeremonyError::OutOfTurn { .. })));
+    let mut renamed = held.last();
+    renamed.first[1].name = "Mary".into();
+    held.refuses("a name in the first phase", &renamed);
+    let mut renamed = held.last();
+    renamed.second.as_mut().expect("it has begun").contributions[1].name = "Mary".into();
+    held.refuses("the last name", &renamed);
 }
 
 #[test]
