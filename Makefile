@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance test-openai test-kills test-load inspect-models measure-batches parity bench-llm measure-verification
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches parity bench-llm measure-verification
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -63,6 +63,11 @@ onnx-conformance: setup ## Run and prove ONNX's own node tests and write docs/on
 	cargo build --locked --workspace --example onnx_node
 	$(CONFORMANCE)/venv/bin/python tests/onnx/conformance.py --prove --work $(CONFORMANCE)/models --write docs/onnx.md \
 	  --example $(dir $(ASSAY))examples/onnx_node
+
+onnx-random: build ## Quantise SEEDS_ONNX (1000) random graphs of many operations, and compare them with ONNX's reference (needs python3 and PyPI).
+	@[ -x $(CONFORMANCE)/venv/bin/python ] || python3 -m venv $(CONFORMANCE)/venv
+	@$(CONFORMANCE)/venv/bin/pip install -q -r tests/onnx/requirements.txt
+	$(CONFORMANCE)/venv/bin/python tests/onnx/random_graphs.py --assay $(ASSAY) --seeds $(or $(SEEDS_ONNX),1000)
 
 # Python with the peer to compare with, and plots.
 BENCH_ZK := $(or $(CARGO_TARGET_DIR),target)/bench-zk

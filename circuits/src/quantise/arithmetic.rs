@@ -196,22 +196,46 @@ impl Quantiser<'_> {
     }
 
     /// Acts of one scale: of values that meet in one tensor.
-    pub(super) fn alike(&mut self, id: ValueId, ids: &[ValueId]) -> Result<Vec<Scaled>, QuantiseError> {
+    ///
+    /// Known numbers beyond them all are refused, or kept at their end where only `nearer` ones show: the lesser of two, say.
+    pub(super) fn alike(&mut self, id: ValueId, ids: &[ValueId], nearer: bool) -> Result<Vec<Scaled>, QuantiseError> {
         self.fits(id)?;
         let mut acts = Vec::with_capacity(ids.len());
         for &value in ids {
-            acts.push(if self.known(value)?.is_some() { None } else { Some(self.act(value)?) });
+            let rounded_here = self.known(value)?.is_some() || self.wide_apart(id, value)?.is_some();
+            acts.push(if rounded_here { None } else { Some(self.act(value)?) });
         }
         let scale = self.meeting_scale(id, ids, &acts)?;
         let mut found = Vec::with_capacity(ids.len());
         for (&value, act) in ids.iter().zip(acts) {
-            found.push(match (act, self.known(value)?) {
-                (Some(x), _) => self.at_scale(x, scale)?,
-                (None, Some(data)) => self.known_at(value, &data, scale)?,
-                (None, None) => return Err(self.too_far()),
+            found.push(match (act, self.known(value)?, self.wide_apart(id, value)?) {
+                (Some(x), ..) => self.at_scale(x, scale)?,
+                (None, Some(data), _) if nearer => {
+                    let end = FINE * scale;
+                    self.known_at(value, &data.iter().map(|v| v.clamp(-end, end)).collect::<Vec<_>>(), scale)?
+                }
+                (None, Some(data), _) => self.known_at(value, &data, scale)?,
+                (None, None, Some(wide)) => {
+                    let ratio = Ratio::near(wide.scale / scale, EXACT).ok_or_else(|| self.too_far())?;
+                    self.builder.rescale(wide.tensor, ratio, (-32767, 32767), scale)?
+                }
+                (None, None, None) => return Err(self.too_far()),
             });
         }
         Ok(found)
+    }
+
+    /// The wide tensor of a value that has no act yet, and whose own scale is not that of `id`, which it meets others in: it is
+    /// rounded once, to that.
+    fn wide_apart(&self, id: ValueId, value: ValueId) -> Result<Option<Scaled>, QuantiseError> {
+        Ok(match *self.form(value)? {
+            Form::Tensor(x)
+                if self.acts[value].is_none() && !self.builder.is_act(x.tensor) && !self.plan.together(id, value) =>
+            {
+                Some(x)
+            }
+            _ => None,
+        })
     }
 
     /// The scale in which all of these are: their own if they have one in which numbers that are known are exact, else that
@@ -223,6 +247,9 @@ impl Quantiser<'_> {
         let wanted = group.scale.unwrap_or_else(|| power_above(group.reach / group.levels));
         if finest == coarsest {
             let mut kept = true;
+            for &value in ids {
+                kept &= self.wide_apart(id, value)?.is_none();
+            }
             for &value in ids {
                 if let Some(data) = self.known(value)? {
                     let exact = |v: &f64| (v / finest).fract() == 0.0 || finest <= wanted;
@@ -236,9 +263,8 @@ impl Quantiser<'_> {
         if group.scale.is_some() || !finest.is_finite() {
             return Ok(wanted);
         }
-        // No finer than the finest of them: nothing is gained by it.
-        let known = |sum: bool, value: &ValueId| Ok::<_, QuantiseError>(sum || self.known(*value)?.is_some());
-        Ok(if ids.iter().try_fold(false, known)? { wanted } else { wanted.max(finest) })
+        // No finer than the finest of them, where that is all there is: nothing is gained by it.
+        Ok(if acts.iter().all(Option::is_some) { wanted.max(finest) } else { wanted })
     }
 
     /// An act at another scale.

@@ -117,7 +117,7 @@ impl Quantiser<'_> {
     ) -> Result<Form, QuantiseError> {
         if let Some(mask) = self.known(condition)? {
             // Which is taken is known: no more than a wire.
-            let sources = self.alike(id, &[yes, no])?;
+            let sources = self.alike(id, &[yes, no], false)?;
             let count = mask.len() as u32;
             let entries = (0..count).map(|at| if mask[at as usize] == 0.0 { count + at } else { at });
             let wire = Wire::gather(entries.collect());
@@ -162,7 +162,7 @@ impl Quantiser<'_> {
                 return self.clamped(x, low, high);
             }
         }
-        let pair = self.alike(id, &[a, b])?;
+        let pair = self.alike(id, &[a, b], true)?;
         let scale = pair[0].scale;
         let mut tensors = [pair[0].tensor, pair[1].tensor];
         if !larger {

@@ -263,7 +263,7 @@ impl Quantiser<'_> {
             };
             sources.push(x);
         } else {
-            sources = self.alike(id, ins)?;
+            sources = self.alike(id, ins, false)?;
         }
         let scale = sources[0].scale;
         let tensors: Vec<u32> = sources.iter().map(|source| source.tensor).collect();
@@ -288,8 +288,9 @@ impl Quantiser<'_> {
     pub(super) fn clamped(&self, x: ValueId, low: f64, high: f64) -> Result<Form, QuantiseError> {
         Ok(match *self.form(x)? {
             Form::Clamped { of, low: before, high: until } => {
-                let within = |bound: f64| bound.max(before).min(until);
-                Form::Clamped { of, low: within(low), high: within(high) }
+                // What is outside of the later bounds altogether is at the nearer one of them.
+                let within = |bound: f64| bound.max(low).min(high);
+                Form::Clamped { of, low: within(before), high: within(until) }
             }
             _ => Form::Clamped { of: x, low, high },
         })
@@ -301,8 +302,16 @@ impl Quantiser<'_> {
             return Ok(found);
         }
         const FREE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
-        let given = matches!(self.form(id)?, Form::Known(_))
-            || matches!(self.form(id)?, Form::Tensor(x) if self.builder.is_act(x.tensor));
+        // A scale that was there before, and was not chosen for this value's group.
+        let inherited = match *self.form(id)? {
+            Form::Tensor(x) => Some(x),
+            Form::Clamped { of, .. } => match *self.form(of)? {
+                Form::Tensor(x) => Some(x),
+                _ => None,
+            },
+            Form::Known(_) | Form::Layer(_) => None,
+        };
+        let known = matches!(self.form(id)?, Form::Known(_));
         let found = match self.form(id)?.clone() {
             Form::Known(data) => self.known_act(id, &data)?,
             Form::Tensor(x) => self.round(id, x, FREE)?,
@@ -316,8 +325,9 @@ impl Quantiser<'_> {
             },
         };
         self.acts[id] = Some(found);
-        if given {
-            self.plan.settle_if_fit(id, found.scale);
+        let inherited = inherited.filter(|x| self.builder.is_act(x.tensor) && x.scale == found.scale);
+        if known || inherited.is_some() {
+            self.plan.settle_if_fine(id, found.scale);
         } else {
             self.plan.settle(id, found.scale);
         }

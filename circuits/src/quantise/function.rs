@@ -12,7 +12,7 @@ use crate::network::{Function, ValueId};
 impl Quantiser<'_> {
     /// A function that is not a clamp.
     pub(super) fn function(&mut self, id: ValueId, function: Function, x: ValueId) -> Result<Form, QuantiseError> {
-        use Function::{Ceil, Floor, Not, Power, Reciprocal, Round, Sqrt, Truncate, Wrap};
+        use Function::{Abs, Ceil, Celu, Elu, Floor, LeakyRelu, Not, Power, Reciprocal, Round, Sqrt, Truncate, Wrap};
         let whole = self.plan.whole[x];
         match function {
             Floor | Ceil | Round | Truncate if whole => {
@@ -45,6 +45,11 @@ impl Quantiser<'_> {
             }
         }
         let x = self.act(x)?;
+        // What these do to negative numbers does not show where there are none.
+        if matches!(function, Abs | LeakyRelu { .. } | Elu { .. } | Celu { .. }) && self.builder.bounds(x.tensor).0 >= 0
+        {
+            return Ok(self.given(id, x));
+        }
         let found = self.table(id, function, x)?;
         Ok(self.given(id, found))
     }

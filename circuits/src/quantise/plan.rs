@@ -120,18 +120,25 @@ impl Plan {
         &self.groups[self.group_of[value]]
     }
 
-    /// Gives a value's group its scale, if it has none.
-    pub(super) fn settle(&mut self, value: ValueId, scale: f64) {
-        self.groups[self.group_of[value]].scale.get_or_insert(scale);
+    /// Whether two values share a scale.
+    pub(super) fn together(&self, a: ValueId, b: ValueId) -> bool {
+        self.group_of[a] == self.group_of[b]
     }
 
-    /// The same with a scale that was not chosen for the group: others may need more room, or more precision.
-    pub(super) fn settle_if_fit(&mut self, value: ValueId, scale: f64) {
+    /// Gives a value's group its scale, if it has none and all of it has room in it.
+    pub(super) fn settle(&mut self, value: ValueId, scale: f64) {
+        let group = &mut self.groups[self.group_of[value]];
+        if scale * FINE * (1.0 + 1.0 / 4096.0) >= group.reach {
+            group.scale.get_or_insert(scale);
+        }
+    }
+
+    /// The same with a scale that was not chosen for the group: others may need more precision.
+    pub(super) fn settle_if_fine(&mut self, value: ValueId, scale: f64) {
         let group = self.group(value);
         // Two bits of sixteen are to spare for not rounding again where values meet.
         let spare = if group.levels == FINE { 4.0 } else { 1.0 };
-        let most = spare * power_above(group.reach / group.levels);
-        if scale <= most && scale * FINE * (1.0 + 1.0 / 4096.0) >= group.reach {
+        if scale <= spare * power_above(group.reach / group.levels) {
             self.settle(value, scale);
         }
     }
@@ -169,7 +176,10 @@ fn joined(network: &Network, seen: &[Seen], known: &[bool], whole: &[bool], uses
             let (root, output) = (union.find(id), union.find(node.output));
             // Whole numbers keep a scale of 1, and what is small beside the others would be left few steps for its other readers.
             let keeps = whole[id] != whole[node.output];
-            if root == output || keeps || (readers[root] > 1 && 2.0 * reach[root] < reach[output]) {
+            let small = readers[root] > 1 && 2.0 * reach[root] < reach[output];
+            // Of a large one the smaller of two may show nothing.
+            let large = matches!(node.op, Op::Max | Op::Min) && reach[root] > 2.0 * seen[node.output].reach();
+            if root == output || keeps || small || large {
                 continue;
             }
             union.join(root, output);

@@ -67,7 +67,7 @@ impl Quantiser<'_> {
             (true, _) => x.scale,
             (false, Some(scale)) if scale * FINE >= reach => scale,
             (false, _) if reach > FINE * x.scale => power_above(reach / FINE),
-            (false, _) => x.scale.min(power_above(reach.max(x.scale) / FINE)),
+            (false, _) => x.scale.min(power_above(reach.max(group.reach) / FINE)),
         };
         let found = if scale == x.scale {
             let (low, high) = (steps(low, scale), steps(high, scale));

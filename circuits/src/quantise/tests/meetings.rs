@@ -167,3 +167,56 @@ fn whole_numbers_wrap_round_as_their_type_does() {
         assert!(errors(&network, &compiled, &others).iter().all(|(share, _)| *share == 0.0), "{low}..={high}");
     }
 }
+
+#[test]
+fn the_lesser_of_a_large_and_a_small_one_has_the_small_ones_steps() {
+    let bounds = Numbers(3).many(30, -2.0, 2.0);
+    for (op, sign) in [(Op::Min, 1.0), (Op::Max, -1.0)] {
+        for square in [false, true] {
+            let mut net = Net::default();
+            let x = net.input(&[30]);
+            let large = if square { net.op(Op::Mul, &[x, x]) } else { net.unary(Function::Abs, x) };
+            let large = net.scaled(large, 1000.0 * sign);
+            let bounds = net.constant(&[30], &bounds);
+            let y = net.op(op.clone(), &[large, bounds]);
+            // Near 0 the large one is as fine as its own steps.
+            within(&net.of(&[y]), Precision::Auto, (-3.0, 3.0), 0.05);
+        }
+    }
+}
+
+#[test]
+fn clamps_that_have_nothing_in_common_give_the_later_ones_bound() {
+    for (first, second, given) in [((-2.8, -2.2), (-1.3, 1.4), -1.3), ((1.5, 3.0), (-1.0, 0.5), 0.5)] {
+        let mut net = Net::default();
+        let x = net.input(&[8]);
+        let y = net.unary(Function::Clip { low: first.0, high: first.1 }, x);
+        let z = net.unary(Function::Clip { low: second.0, high: second.1 }, y);
+        let network = net.of(&[z]);
+        assert!(network.evaluate(&[vec![0.7; 8]]).unwrap()[0].iter().all(|v| *v == given));
+        within(&network, Precision::Auto, (-4.0, 4.0), 0.001);
+    }
+}
+
+#[test]
+fn a_clamp_that_does_nothing_leaves_what_it_meets_its_steps() {
+    let mut net = Net::default();
+    let x = net.input(&[40]);
+    let whole = net.positive(x);
+    let same = net.unary(Function::Clip { low: -1.9, high: 1.1 }, whole);
+    let bounds = net.constant(&[40], &Numbers(4).many(40, -1.0, 2.0));
+    let y = net.op(Op::Max, &[same, bounds]);
+    let z = net.unary(Function::LeakyRelu { slope: 0.1 }, whole);
+    let z = net.unary(Function::Floor, z);
+    within(&net.of(&[y, z]), Precision::Auto, (-3.0, 3.0), 0.001);
+}
+
+#[test]
+fn the_greater_of_a_clamped_one_and_itself_is_not_cut_off() {
+    let mut net = Net::default();
+    let x = net.input(&[40]);
+    let large = net.scaled(x, 100.0);
+    let small = net.unary(Function::Clip { low: -0.58, high: 2.03 }, large);
+    let y = net.op(Op::Max, &[small, large]);
+    within(&net.of(&[y]), Precision::Auto, (-3.0, 3.0), 0.02);
+}
