@@ -43,7 +43,7 @@ def memory(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
-def work(pid):
+def processor(pid):
     """Processor seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -84,13 +84,13 @@ def main():
 
             watching = threading.Thread(target=watch)
             watching.start()
-            before = {name: work(process.pid) for name, process in network.running.items()}
+            before = {name: processor(process.pid) for name, process in network.running.items()}
             command = [args.client, "--url", url, "--model", "gloss", "--clients", args.clients, "--seconds", args.seconds]
             done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
             stop.set()
             watching.join()
             seen, counts = json.loads(done.stdout), overhead(url)
-            used = {name: work(process.pid) - before[name] for name, process in network.running.items()}
+            used = {name: processor(process.pid) - before[name] for name, process in network.running.items()}
             alive = all(process.poll() is None for process in network.running.values())
         finally:
             network.stop()
@@ -99,7 +99,7 @@ def main():
     within = next(count for bound, count in counts if bound >= 0.01) / counts[-1][1]
     cores = {name: seconds / args.seconds for name, seconds in used.items()}
     rows = [
-        (f"answers, of 4 tokens at most, to {args.clients} clients in {args.seconds} s",
+        (f"answers, of 32 tokens at most, to {args.clients} clients in {args.seconds} s",
          f"{seen['answers']:,}, {seen['answers'] / args.seconds:.0f} a second"),
         ("told 429", f"{seen['busy']:,}"),
         ("other errors", str(seen["other"] or "none")),
