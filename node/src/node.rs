@@ -43,7 +43,7 @@ use crate::{
     roles::{self, Answerer, Asker, ChainView, Gateway, MinerConfig, RoleMetrics, ValidatorConfig},
     rpc::{self, Identity, RpcBackend},
     store::Store,
-    texts::Texts,
+    texts::{self, Texts},
     web::Tls,
 };
 
@@ -223,7 +223,8 @@ impl Node {
         node.task("mempool upkeep", gossip::sweep(node.shared.clone(), committed.subscribe(), stop.clone()));
         let me = home.operator.account();
         node.task("metrics of blocks", chain_metrics.watch(me, committed.subscribe(), stop.clone()));
-        node.task("upkeep of models", sweep(texts, stop.clone()));
+        let sweeping = texts::sweep(texts.shelf().clone(), SWEEP, stop.clone());
+        node.task("upkeep of models", async move { Ok(sweeping.await?) });
         if options.role == Role::Validator {
             let reporter = home.operator.clone();
             node.task("evidence", gossip::report(node.shared.clone(), reporter, misbehaviour, stop.clone()));
@@ -390,16 +391,6 @@ async fn start_engine(home: &Home, role: Role, chain: Chain) -> eyre::Result<Eng
         max_block_bytes,
     };
     Ok(bft::start(config, chain).await?)
-}
-
-/// Lets go of language models that nobody asks for, until `stop`.
-async fn sweep(texts: Texts, stop: CancellationToken) -> eyre::Result<()> {
-    while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
-        let texts = texts.clone();
-        // An engine's thread is waited for.
-        tokio::task::spawn_blocking(move || texts.sweep()).await?;
-    }
-    Ok(())
 }
 
 /// Ends when the engine dies, or stops it when the node stops.

@@ -138,10 +138,27 @@ impl Texts {
         self.shelf.all_loaded()
     }
 
-    /// Lets go of models that nobody uses.
-    pub fn sweep(&self) {
-        self.shelf.sweep();
+    /// Where they lie once they are loaded.
+    pub fn shelf(&self) -> &LlmShelf {
+        &self.shelf
     }
+}
+
+/// Lets go of models that nobody asks for, looking every so often until `stop`.
+///
+/// # Errors
+/// If a look panicked.
+pub async fn sweep(
+    shelf: LlmShelf,
+    every: Duration,
+    stop: tokio_util::sync::CancellationToken,
+) -> Result<(), tokio::task::JoinError> {
+    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+        let shelf = shelf.clone();
+        // An engine's thread is waited for.
+        tokio::task::spawn_blocking(move || shelf.sweep()).await?;
+    }
+    Ok(())
 }
 
 /// How tokens are drawn, as an engine has it.

@@ -32,6 +32,7 @@ def parse():
     parser.add_argument("--client", type=Path, required=True, help="the example load_gateway")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--max-tokens", type=int, default=32, help="tokens of an answer at most")
     parser.add_argument("--miners", type=int, default=2)
     parser.add_argument("--base-port", type=int, default=28600, help="first of the ports that are taken")
     parser.add_argument("--write", type=Path, help="the file whose section on this is to be written anew")
@@ -85,7 +86,8 @@ def main():
             watching = threading.Thread(target=watch)
             watching.start()
             before = {name: processor(process.pid) for name, process in network.running.items()}
-            command = [args.client, "--url", url, "--model", "gloss", "--clients", args.clients, "--seconds", args.seconds]
+            command = [args.client, "--url", url, "--model", "gloss", "--clients", args.clients, "--seconds", args.seconds,
+                       "--max-tokens", args.max_tokens]
             done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
             stop.set()
             watching.join()
@@ -99,7 +101,7 @@ def main():
     within = next(count for bound, count in counts if bound >= 0.01) / counts[-1][1]
     cores = {name: seconds / args.seconds for name, seconds in used.items()}
     rows = [
-        (f"answers, of 32 tokens at most, to {args.clients} clients in {args.seconds} s",
+        (f"answers, of {args.max_tokens} tokens at most, to {args.clients} clients in {args.seconds} s",
          f"{seen['answers']:,}, {seen['answers'] / args.seconds:.0f} a second"),
         ("told 429", f"{seen['busy']:,}"),
         ("other errors", str(seen["other"] or "none")),

@@ -25,6 +25,7 @@ use crate::{
         keys::Keys,
         server::{self, ServerOptions},
     },
+    texts,
     web::Tls,
 };
 
@@ -191,16 +192,6 @@ fn load_all(global: &Global, command: &Serve, shelf: &LlmShelf) -> eyre::Result<
     Ok((local, names))
 }
 
-/// Lets go of models that nobody asks for, until `stop`.
-async fn sweep(shelf: LlmShelf, keep_alive: Duration, stop: CancellationToken) -> eyre::Result<()> {
-    let every = (keep_alive / 4).clamp(Duration::from_millis(250), Duration::from_secs(60));
-    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
-        let shelf = shelf.clone();
-        tokio::task::spawn_blocking(move || shelf.sweep()).await?;
-    }
-    Ok(())
-}
-
 pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> {
     let keep_alive = command.keep_alive.map(Duration::from_secs);
     let shelf = LlmShelf::new(command.loading.options(), keep_alive);
@@ -215,7 +206,10 @@ pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> 
     let (stop, book) = (CancellationToken::new(), options.keys.book().clone());
     let server = server::serve(command.listen, Arc::new(local), &options)?;
     let keeping = tokio::spawn(book.keep(stop.clone()));
-    let sweeping = keep_alive.map(|keep_alive| tokio::spawn(sweep(shelf, keep_alive, stop.clone())));
+    let sweeping = keep_alive.map(|keep_alive| {
+        let every = (keep_alive / 4).clamp(Duration::from_millis(250), Duration::from_secs(60));
+        tokio::spawn(texts::sweep(shelf, every, stop.clone()))
+    });
     let base = format!("{scheme}://{}/v1", server.local_addr());
     global.show(&json!({ "base_url": base, "models": names }), || {
         pairs([("base URL", base.clone()), ("models", names.join(", "))])
