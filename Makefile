@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-mechanism simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches parity bench-llm measure-verification
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches parity bench-llm measure-verification
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -82,6 +82,12 @@ bench-zk: build $(PYTHON) ## Prove the same networks with assay and with EZKL, a
 
 bench-zk-scale: build $(PYTHON) ## Measure proving time over width, depth and batch, and plot it.
 	$(PYTHON) tests/zk/scale.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md --plot docs/images/zk-scale.svg
+
+bench-zk-estimates: build $(PYTHON) ## Hold what `assay zk estimate` says to what proving takes, within a factor of two.
+	$(PYTHON) tests/zk/estimates.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md
+
+bench-zk-batch: setup ## Prove a digit with every system, and verify 50 proofs at once.
+	cargo run --quiet --locked --workspace --example prove_digits
 
 MECHANISM := $(or $(CARGO_TARGET_DIR),target)/mechanism
 NUMPY := $(MECHANISM)/venv/bin/python
