@@ -87,7 +87,8 @@ bench-zk-estimates: build $(PYTHON) ## Hold what `assay zk estimate` says to wha
 	$(PYTHON) tests/zk/estimates.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md
 
 bench-zk-batch: setup ## Prove a digit with every system, and verify 50 proofs at once.
-	cargo run --quiet --locked --workspace --example prove_digits
+	cargo build --quiet --locked --workspace --example prove_digits
+	$(dir $(ASSAY))examples/prove_digits
 
 MECHANISM := $(or $(CARGO_TARGET_DIR),target)/mechanism
 NUMPY := $(MECHANISM)/venv/bin/python
@@ -125,7 +126,8 @@ test-load: build ## 200 clients of a gateway for five minutes; 429 is all they m
 	  --write docs/benchmarks.md
 
 measure-batches: setup ## What batches and threads are worth: throughput of the genesis model and of the digit CNN.
-	cargo run --quiet --locked --workspace --example measure_batches
+	cargo build --quiet --locked --workspace --example measure_batches
+	$(dir $(ASSAY))examples/measure_batches
 
 inspect-models: build ## Make 20 models and 20 broken ones, and hold `assay model inspect` to what it says (needs python3 and PyPI).
 	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
@@ -149,7 +151,8 @@ bench-llm: build $(LLM)/venv/bin/python ## Serve the same GGUF file with assay a
 	  --write docs/benchmarks.md
 
 measure-verification: ## Count honest texts that are rejected, and lies that are believed.
-	cargo run --locked --workspace --example measure_verification
+	cargo build --quiet --locked --workspace --example measure_verification
+	$(dir $(ASSAY))examples/measure_verification
 
 exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
 	ASSAY_EXACTNESS=full cargo test --locked --workspace --test pipeline exactness -- --nocapture --test-threads=1
