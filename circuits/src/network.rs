@@ -108,10 +108,10 @@ pub enum Function {
     Not,
     /// Towards zero, as a cast to an integer does.
     Truncate,
-    /// Whole numbers modulo a power of two, from `low` to `high`, as a type of few bits keeps them.
+    /// Whole numbers modulo a power of two, from `low` to `high`, as an integer type keeps them.
     Wrap {
-        low: i32,
-        high: i32,
+        low: f64,
+        high: f64,
     },
 }
 

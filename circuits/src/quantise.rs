@@ -39,7 +39,7 @@ use std::{fmt, str::FromStr};
 
 pub(crate) use calibrate::MAX_SAMPLES;
 pub use calibrate::Told;
-pub use report::{LayerReport, Report};
+pub use report::{LayerReport, OutputReport, Report};
 
 use crate::{graph::Graph, network::Network};
 
@@ -171,13 +171,13 @@ pub enum QuantiseError {
     },
     /// The integer graph has little in common with the floats.
     #[error(
-        "the integers do not follow the floats: their outputs hold as much noise as signal on the samples (cosine {cosine:.3}), \
+        "the integers do not follow the floats: output '{output}' holds as much noise as signal on the samples, \
          and node '{node}' ({operation}) keeps the least, {sqnr_db:.1} dB; a network whose numbers differ so much in size has to \
          normalise them"
     )]
     Unlike {
-        /// Mean cosine of the outputs.
-        cosine: f64,
+        /// The output.
+        output: String,
         /// The ONNX node with the least signal to noise.
         node: String,
         /// Its operation.

@@ -214,8 +214,9 @@ def document(names, every, modes):
         lines.append(f"| {title} | " + " | ".join(percent(*share(group, m)) for m in modes) + " |")
     lines += [
         "", "## Operations", "",
-        "What each comes down to, in the operations of `circuits/src/network.rs`, and what of it is refused. Whole numbers are exact: types of up to "
-        "16 bits wrap round as ONNX's do, and what is looked up, compared or joined must fit 16 bits and is refused by its node where it does not.",
+        "What each comes down to, in the operations of `circuits/src/network.rs`, and what of it is refused. Whole numbers are exact: `int8`, `uint8` and "
+        "`int16` wrap round as ONNX's do; wider types without a sign must stay within their range on the samples, and what is looked up, compared or "
+        "joined within 16 bits; a node is refused by name where it does not.",
         "",
     ]
     if proved:

@@ -46,10 +46,7 @@ impl Function {
             Self::Cos => libm::cos(x),
             Self::Not => f64::from(x == 0.0),
             Self::Truncate => x.trunc(),
-            Self::Wrap { low, high } => {
-                let (low, high) = (f64::from(low), f64::from(high));
-                (x - low).rem_euclid(high - low + 1.0) + low
-            }
+            Self::Wrap { low, high } => (x - low).rem_euclid(high - low + 1.0) + low,
         }
     }
 }
@@ -103,10 +100,10 @@ mod tests {
         near(F::Not, 0.0, 1.0);
         near(F::Truncate, -2.7, -2.0);
         for (x, y) in [(300.0, 44.0), (-1.0, 255.0), (255.0, 255.0), (0.0, 0.0), (-513.0, 255.0)] {
-            near(F::Wrap { low: 0, high: 255 }, x, y);
+            near(F::Wrap { low: 0.0, high: 255.0 }, x, y);
         }
         for (x, y) in [(128.0, -128.0), (-129.0, 127.0), (-128.0, -128.0), (144.0, -112.0)] {
-            near(F::Wrap { low: -128, high: 127 }, x, y);
+            near(F::Wrap { low: -128.0, high: 127.0 }, x, y);
         }
     }
 }

@@ -235,7 +235,7 @@ fn step<'a>(
 const WRAPPING: [&str; 12] =
     ["Abs", "Add", "Cast", "CastLike", "Div", "Gemm", "MatMul", "Mul", "Neg", "Pow", "Sub", "Sum"];
 
-/// Results as types of up to 16 bits keep them. Wider ones hold whatever can be computed here.
+/// Results as types of up to 16 bits and those without a sign keep them. Wider ones with a sign hold whatever can be computed here.
 fn kept(builder: &mut Builder, node: &NodeProto, results: Vec<ValueId>) -> Result<Vec<ValueId>, String> {
     if !WRAPPING.contains(&node.op_type.as_str()) {
         return Ok(results);
@@ -244,9 +244,8 @@ fn kept(builder: &mut Builder, node: &NodeProto, results: Vec<ValueId>) -> Resul
     for id in results {
         let element = builder.element(id);
         kept.push(match element.range() {
-            Some((low, high)) if element.bits() <= 16 => {
-                let wrap = Function::Wrap { low: low as i32, high: high as i32 };
-                builder.unary(wrap, id)?
+            Some((low, high)) if element.bits() <= 16 || low == 0.0 => {
+                builder.unary(Function::Wrap { low, high }, id)?
             }
             _ => id,
         });

@@ -24,7 +24,8 @@ impl Quantiser<'_> {
                 let found = self.builder.linear(&[(-1, found.tensor)], 1, 1.0)?;
                 return Ok(self.given(id, found));
             }
-            Wrap { low, high } => return self.wrapped(id, x, (i64::from(low), i64::from(high))),
+            Wrap { low, high } if high > FINE => return self.kept(id, x, (low, high)),
+            Wrap { low, high } => return self.wrapped(id, x, (low as i64, high as i64)),
             Power { exponent: 1.0 } => {
                 let found = self.uniform(x)?;
                 return Ok(self.given(id, found));
@@ -54,6 +55,19 @@ impl Quantiser<'_> {
         Ok(self.given(id, found))
     }
 
+    /// Whole numbers of a type that wraps round to more than an act holds: they must stay within it on the samples.
+    fn kept(&mut self, id: ValueId, x: ValueId, (low, high): (f64, f64)) -> Result<Form, QuantiseError> {
+        if !self.seen_within(x, low, high) {
+            return Err(self.builder.refuse(format!(
+                "its numbers go from {} to {} on the samples, and its type wraps them round to {low}..={high}, which reaches further \
+                 than the 32767 that is held here; expected numbers that stay within the type",
+                self.seen[x].low, self.seen[x].high
+            )));
+        }
+        let found = self.uniform(x)?;
+        Ok(self.given(id, found))
+    }
+
     /// Whole numbers modulo `high - low + 1`, a power of two.
     fn wrapped(&mut self, id: ValueId, x: ValueId, (low, high): (i64, i64)) -> Result<Form, QuantiseError> {
         let mut found = self.uniform(x)?;
@@ -65,7 +79,7 @@ impl Quantiser<'_> {
         if !self.builder.is_act(found.tensor) {
             let quotient = self.builder.reach(found.tensor) / modulus;
             let signed_16 = (low, high) == (-32768, 32767);
-            if modulus > 256 && !signed_16 || quotient >= 32767 {
+            if quotient >= 32767 {
                 return Err(self.builder.refuse(format!(
                     "its numbers reach {} before they are wrapped round to {low}..={high}; expected at most 32767",
                     self.builder.reach(found.tensor)

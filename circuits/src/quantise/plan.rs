@@ -253,7 +253,7 @@ fn nonnegative(network: &Network, seen: &[Seen]) -> Vec<bool> {
             Op::Max => node.inputs.iter().any(|&id| found[id]),
             Op::ArgMax | Op::Greater | Op::Equal => true,
             Op::Unary(Abs | Exp | HardSigmoid { .. } | Not | Sigmoid | Softplus | Sqrt) => true,
-            Op::Unary(Function::Wrap { low, .. }) => *low >= 0,
+            Op::Unary(Function::Wrap { low, .. }) => *low >= 0.0,
             Op::Unary(function) => clamp_of(*function).is_some_and(|(low, _)| low >= 0.0),
             Op::Select => node.inputs[1..].iter().all(|&id| found[id]),
             Op::Sub => false,

@@ -34,9 +34,23 @@ pub struct Report {
     pub mean_error: f64,
     /// Mean over the samples of the cosine between all outputs as one vector, -1 to 1.
     pub cosine: f64,
+    /// Each output by itself.
+    pub outputs: Vec<OutputReport>,
     /// What was computed, in order.
     pub layers: Vec<LayerReport>,
 }
+
+/// How one output compares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// Its name in the network.
+    pub name: String,
+    /// Signal to quantisation noise, in decibels; 200 where there is none.
+    pub sqnr_db: f64,
+}
+
+/// Signal to noise below which an output is off by a tenth and more.
+const POOR_DB: f64 = 20.0;
 
 /// One value of the network and its integers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -141,11 +155,13 @@ pub(super) fn measure(
         .collect();
     layers.sort_by_key(|(at, _)| at.map_or(0, |at| at + 1));
     let cosine = outputs.cosine / evaluated.len() as f64;
-    if outputs.signal > 0.0 && outputs.noise >= outputs.signal {
+    let lost = outputs.power.iter().position(|&[signal, noise]| signal > 0.0 && noise >= signal);
+    if let Some(lost) = lost {
+        let output = network.values[network.outputs[lost]].name.clone();
         let worst = layers.iter().map(|(_, layer)| layer).min_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
         let (node, operation, sqnr_db) =
             worst.map_or_else(Default::default, |l| (l.name.clone(), l.operation.clone(), l.sqnr_db));
-        return Err(QuantiseError::Unlike { cosine, node, operation, sqnr_db });
+        return Err(QuantiseError::Unlike { output, node, operation, sqnr_db });
     }
     Ok(Report {
         samples: evaluated.len(),
@@ -155,6 +171,15 @@ pub(super) fn measure(
         max_error: outputs.max,
         mean_error: outputs.sum / outputs.values.max(1) as f64,
         cosine,
+        outputs: network
+            .outputs
+            .iter()
+            .zip(&outputs.power)
+            .map(|(&id, &[signal, noise])| OutputReport {
+                name: network.values[id].name.clone(),
+                sqnr_db: decibels(signal, noise),
+            })
+            .collect(),
         layers: layers.into_iter().map(|(_, layer)| layer).collect(),
     })
 }
@@ -237,8 +262,8 @@ struct Outputs {
     sum: f64,
     values: u64,
     cosine: f64,
-    signal: f64,
-    noise: f64,
+    /// Of each output: squares of what the floats are, and of what the integers differ by.
+    power: Vec<[f64; 2]>,
 }
 
 impl Outputs {
@@ -253,13 +278,16 @@ impl Outputs {
                 self.rows += 1;
             }
         }
+        self.power.resize(pairs.len(), [0.0; 2]);
         let (mut dot, mut norms) = (0.0, [0.0; 2]);
-        for (want, got) in pairs.iter().flat_map(|(want, got)| want.iter().zip(got)) {
+        let numbers =
+            pairs.iter().enumerate().flat_map(|(at, (want, got))| want.iter().zip(got).map(move |(w, g)| (at, w, g)));
+        for (at, want, got) in numbers {
             self.max = self.max.max((want - got).abs());
             self.sum += (want - got).abs();
             self.values += 1;
-            self.signal += want * want;
-            self.noise += (want - got) * (want - got);
+            self.power[at][0] += want * want;
+            self.power[at][1] += (want - got) * (want - got);
             dot += want * got;
             norms[0] += want * want;
             norms[1] += got * got;
@@ -273,6 +301,19 @@ impl Outputs {
 }
 
 impl Report {
+    /// What is to be said of outputs that the integers follow badly; `None` if all are well.
+    pub fn warning(&self) -> Option<String> {
+        let poor = self.outputs.iter().filter(|output| output.sqnr_db < POOR_DB);
+        let poor: Vec<String> = poor.map(|o| format!("'{}' keeps {:.1} dB", o.name, o.sqnr_db)).collect();
+        (!poor.is_empty()).then(|| {
+            format!(
+                "on the samples, of the outputs {} of signal over noise, where {POOR_DB} dB are a tenth off: the table tells where it is \
+                 lost; --precision 16 may keep more",
+                poor.join(", ")
+            )
+        })
+    }
+
     /// The signal to noise of each layer as a bar chart.
     pub fn to_svg(&self) -> String {
         svg::draw(self)
@@ -285,6 +326,10 @@ impl fmt::Display for Report {
         writeln!(f, "top-1 agreement {:.2} %", 100.0 * self.top1_agreement)?;
         writeln!(f, "error           {:.3e} at most, {:.3e} on average", self.max_error, self.mean_error)?;
         writeln!(f, "cosine          {:.6}", self.cosine)?;
+        if self.outputs.len() > 1 {
+            let each: Vec<String> = self.outputs.iter().map(|o| format!("{} {:.1} dB", o.name, o.sqnr_db)).collect();
+            writeln!(f, "outputs         {}", each.join(", "))?;
+        }
         let short = |text: &str| match text.char_indices().nth(27) {
             Some((end, _)) => format!("{}…", &text[..end]),
             None => text.to_owned(),

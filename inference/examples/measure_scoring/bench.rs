@@ -40,7 +40,7 @@ impl Remembering {
                     );
                 }
             }
-            println!("{} vectors remembered", known.len());
+            eprintln!("{} vectors remembered", known.len());
         }
         Ok(Self(Arc::new(Inner { model, known: Mutex::new(known) })))
     }

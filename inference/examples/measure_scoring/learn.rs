@@ -97,10 +97,10 @@ pub(crate) fn learn(lessons: &Lessons<'_>, embedder: &Remembering, lm: Option<&L
     let edited: Vec<(String, String)> = climbed.iter().map(|c| (c.start.clone(), c.end.clone())).collect();
     let fluency = Fluency::train(&texts, &edited, FluencyTraining { seed: SEED, bits: 18, rounds: 3 })
         .ok_or("too few texts to learn fluency from")?;
-    println!("fluency: {} texts, {:.0} s", texts.len(), started.elapsed().as_secs_f64());
+    eprintln!("fluency: {} texts, {:.0} s", texts.len(), started.elapsed().as_secs_f64());
     let started = std::time::Instant::now();
     let known = vectors(items, embedder, &mut rng)?;
-    println!("embeddings of {} items, {:.0} s", items.len(), started.elapsed().as_secs_f64());
+    eprintln!("embeddings of {} items, {:.0} s", items.len(), started.elapsed().as_secs_f64());
     let started = std::time::Instant::now();
     let mut pairs = Vec::new();
     for v in &known {
@@ -119,7 +119,7 @@ pub(crate) fn learn(lessons: &Lessons<'_>, embedder: &Remembering, lm: Option<&L
     }
     let training = HeadTraining { seed: SEED, members: 4, rounds: 6, decay: 1e-3 };
     let mut head = RewardHead::train(&pairs, training).ok_or("no pairs to learn rewards from")?;
-    println!("head: {} pairs, {:.0} s", pairs.len(), started.elapsed().as_secs_f64());
+    eprintln!("head: {} pairs, {:.0} s", pairs.len(), started.elapsed().as_secs_f64());
     let fresh = vectors(others, embedder, &mut rng)?;
     let reward = |p: &[f32], a: &[f32]| head.reward(p, a).unwrap_or(f64::MIN);
     let honest: Vec<f64> = fresh.iter().map(|v| reward(&v.prompt, &v.truth)).collect();
@@ -132,7 +132,7 @@ pub(crate) fn learn(lessons: &Lessons<'_>, embedder: &Remembering, lm: Option<&L
         .collect();
     head.calibration = Calibration::fit(&honest, &bad, USUAL).ok_or("the head prefers bad answers")?;
     let calibrations = calibrations(&fresh, others, embedder, lm)?;
-    println!("calibrations: head {:?}\n  fluency {:?}\n  {calibrations:?}", head.calibration, fluency.calibration);
+    eprintln!("calibrations: head {:?}\n  fluency {:?}\n  {calibrations:?}", head.calibration, fluency.calibration);
     Ok(Trained { fluency, head, calibrations })
 }
 

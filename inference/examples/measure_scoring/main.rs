@@ -94,7 +94,7 @@ fn main() -> Result<()> {
     let training: Vec<Item> = owned(kept.iter().step_by(step).copied().collect());
     let calibration: Vec<Item> =
         owned(kept.iter().skip(1).step_by(step * 5).filter(|i| !i.transparent).copied().collect());
-    println!(
+    eprintln!(
         "{} items, of them {} held out; {} to train on, {} to calibrate on",
         dictionary.items.len(),
         held_out.len(),
@@ -126,9 +126,9 @@ fn main() -> Result<()> {
     scores.print("Nothing known of the answer, method `weighted`");
     save()?;
     for case in scores.refused_of(&open).take(arguments.show) {
-        println!("refused: {} {}", case.task.prompt, case.truth);
+        eprintln!("refused: {} {}", case.task.prompt, case.truth);
     }
-    println!("judged in {:.0} s", started.elapsed().as_secs_f64());
+    eprintln!("judged in {:.0} s", started.elapsed().as_secs_f64());
     let known = table::known(&items);
     Scores::new(&judge(Method::Weighted), &known)?.print("Meaning known in other words, method `weighted`");
     println!("\n| method | all pairs | first of all | worst attack |\n|---|---|---|---|");
@@ -181,7 +181,7 @@ fn train(
                     climbed.push(Climbed { prompt, truth, start: start.clone(), end: found.text });
                 }
             }
-            println!("round {round}: {} climbed answers to learn from", climbed.len());
+            eprintln!("round {round}: {} climbed answers to learn from", climbed.len());
         }
         trained = Some(scorers);
     }
@@ -272,7 +272,7 @@ fn climbs(
 ) -> Result<()> {
     let knowledge = knowledge(dictionary);
     let by_prompt: BTreeMap<String, &Item> = items.iter().map(|i| (i.prompt(), i)).collect();
-    println!("\nclimbs with {QUERIES} queries, {title}");
+    println!("\nClimbs with {QUERIES} queries, {title}:\n");
     println!(
         "| start | climbs | before | after | gain | gained 0.05 or more | above the true answer before, after |\n|---|---|---|---|---|---|---|"
     );
@@ -298,7 +298,7 @@ fn climbs(
             above(&|c| c.after.to_f64())
         );
         for (climb, truth) in all.iter().take(arguments.show) {
-            println!(
+            eprintln!(
                 "  {:.2} -> {:.2} (truth {truth:.2}): {}",
                 climb.before.to_f64(),
                 climb.after.to_f64(),

@@ -130,7 +130,7 @@ impl Scores {
         let mean = |scores: &[Score]| scores.iter().map(|s| s.to_f64()).sum::<f64>() / scores.len().max(1) as f64;
         let truth: Vec<Score> = self.0.iter().map(|(t, _)| *t).collect();
         println!(
-            "\n{title}: {} items, mean score of the true answer {:.3}, {} refused",
+            "\n{title}: {} items, mean score of the true answer {:.3}, {} refused\n",
             truth.len(),
             mean(&truth),
             self.refused()
@@ -144,7 +144,7 @@ impl Scores {
             println!("| {name}{note} | {pairs} | {share:.1} % | {ties} | {:.3} |", mean(&scores));
         }
         println!(
-            "all pairs: {:.1} %; true answer first of all: {:.1} %",
+            "\nAll pairs: {:.1} %; true answer first of all: {:.1} %",
             100.0 * self.accuracy(),
             100.0 * self.first()
         );

@@ -44,6 +44,9 @@ pub struct TextAsk {
     pub resume: Vec<u32>,
     /// Log-probabilities wanted with each token: of it, and of so many of the likeliest.
     pub logprobs: Option<u8>,
+    /// Milliseconds for which tokens after the first may wait for more, to come in one frame: each frame costs both sides more than
+    /// its tokens do.
+    pub together_ms: u16,
 }
 
 /// A token's log-probability, beside the likeliest ones'.

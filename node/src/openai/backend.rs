@@ -58,6 +58,8 @@ pub struct TextRequest {
     pub form: Option<(Grammar, Constraint)>,
     /// Higher goes first.
     pub priority: i32,
+    /// Whether its client reads it as it comes.
+    pub stream: bool,
     /// When its client asked for it.
     pub arrived: Instant,
 }

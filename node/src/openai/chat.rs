@@ -59,6 +59,7 @@ pub(super) async fn serve(serving: &Serving, request: ChatRequest) -> Result<Res
             logprobs: wanted.logprobs,
             form: form.clone(),
             priority: serving.caller.priority(),
+            stream: wanted.stream,
             arrived: serving.arrived,
         })
     })

@@ -66,6 +66,7 @@ pub(super) async fn serve(serving: &Serving, request: CompletionRequest) -> Resu
             logprobs: wanted.logprobs,
             form: None,
             priority: serving.caller.priority(),
+            stream: wanted.stream,
             arrived: serving.arrived,
         })
     })

@@ -252,6 +252,7 @@ impl Backend for Network {
             text,
             logprobs: request.logprobs.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
             receipt: name.clone(),
+            together_ms: if request.stream { telling::SMOOTH_MS } else { telling::WHOLE_MS },
             arrived: request.arrived,
             pieces,
         };

@@ -120,16 +120,20 @@ pub fn start(relations: &Arc<Relations>, weights: &[Vec<i64>]) -> Result<Vec<u8>
     Ok(Transcript::start(&circuit).to_bytes())
 }
 
-/// Contributes to the phase the transcript is in. `entropy` is mixed with the system's randomness and may be empty.
+/// Contributes to the phase the transcript is in, after checking what others contributed: a secret on top of what does not hold
+/// would be wasted. That the second phase is about the circuit's points is for [`verify`], which has the circuit. `entropy` is mixed
+/// with the system's randomness and may be empty.
 ///
 /// # Errors
-/// [`CeremonyError::Name`], [`CeremonyError::Malformed`], [`CeremonyError::Randomness`].
+/// [`CeremonyError::Name`], [`CeremonyError::Malformed`], [`CeremonyError::Invalid`], [`CeremonyError::Randomness`].
 pub fn contribute(transcript: &[u8], name: &str, entropy: &[u8]) -> Result<Vec<u8>, CeremonyError> {
     check_name(name).map_err(|reason| CeremonyError::Name { reason })?;
     let mut transcript = Transcript::from_bytes(transcript)?;
     if transcript.is_full() {
         return Err(CeremonyError::OutOfTurn { reason: "the phase has 1,024 contributions, the most" });
     }
+    transcript.verify_first()?;
+    transcript.second.as_ref().map_or(Ok(()), |second| second.verify_chain(&transcript.digest_first()))?;
     let digest = transcript.digest();
     let secret = || -> Result<ark_bn254::Fr, CeremonyError> {
         let fresh = random().map_err(|reason| CeremonyError::Randomness { reason })?;

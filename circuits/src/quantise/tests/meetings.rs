@@ -151,7 +151,7 @@ fn outputs_of_more_noise_than_signal_are_refused_with_the_node_that_loses_it() {
 
 #[test]
 fn whole_numbers_wrap_round_as_their_type_does() {
-    for (low, high) in [(0, 255), (-128, 127), (-32768, 32767)] {
+    for (low, high) in [(0.0, 255.0), (-128.0, 127.0), (-32768.0, 32767.0)] {
         let mut net = Net::default();
         let (a, b) = (net.input_of(&[30], Kind::Integer), net.input_of(&[30], Kind::Integer));
         let sum = net.node(Op::Add, &[a, b], &[30], Kind::Integer);
@@ -160,12 +160,62 @@ fn whole_numbers_wrap_round_as_their_type_does() {
         let sum = net.node(wrap.clone(), &[sum], &[30], Kind::Integer);
         let product = net.node(wrap, &[product], &[30], Kind::Integer);
         let outputs = [sum, product];
-        let network = net.of(&outputs[..if high < 1000 { 2 } else { 1 }]);
-        let (least, most) = (f64::from(low).max(-200.0), f64::from(high).min(255.0));
+        let network = net.of(&outputs[..if high < 1000.0 { 2 } else { 1 }]);
+        let (least, most) = (low.max(-200.0), high.min(255.0));
         let compiled = quantise(&network, &samples(&network, 40, 1, least, most), &Options::default()).unwrap();
         let others = samples(&network, 40, 2, least, most);
         assert!(errors(&network, &compiled, &others).iter().all(|(share, _)| *share == 0.0), "{low}..={high}");
     }
+}
+
+#[test]
+fn whole_numbers_of_wide_types_without_a_sign_are_exact_or_refused() {
+    for high in [65_535.0, 4_294_967_295.0, 18_446_744_073_709_551_615.0] {
+        let mut net = Net::default();
+        let (a, b) = (net.input_of(&[30], Kind::Integer), net.input_of(&[30], Kind::Integer));
+        let difference = net.node(Op::Sub, &[a, b], &[30], Kind::Integer);
+        let y = net.node(Op::Unary(Function::Wrap { low: 0.0, high }), &[difference], &[30], Kind::Integer);
+        let network = net.of(&[y]);
+        let both = |a: f64, b: f64| vec![vec![a; 30], vec![b; 30]];
+        let compiled = quantise(&network, &[both(9.0, 2.0), both(100.0, 5.0)], &Options::default()).unwrap();
+        assert!(errors(&network, &compiled, &[both(50.0, 3.0)]).iter().all(|(share, _)| *share == 0.0));
+        let error = quantise(&network, &[both(9.0, 2.0), both(3.0, 5.0)], &Options::default()).unwrap_err();
+        assert!(error.to_string().contains("from -2 to 7 on the samples"), "{error}");
+    }
+}
+
+#[test]
+fn an_output_that_keeps_little_is_told_of_by_name() {
+    let mut net = Net::default();
+    let x = net.input(&[3]);
+    // Steps of the joined tensor are about a tenth of what the small half holds.
+    let small = net.scaled(x, 1.0 / 4000.0);
+    let both = net.joined(x, small);
+    let rows = net.reshape(both, &[1, 1, 6]);
+    let mut weights = [0.0; 18];
+    (0..3).for_each(|at| weights[(at + 3) * 3 + at] = 1.0);
+    let y = net.dense(rows, &weights, &[0.0; 3]);
+    let network = net.of(&[x, y]);
+    let report = quantise(&network, &samples(&network, 20, 1, -1.0, 1.0), &Options::default()).unwrap().report;
+    let [first, second] = &report.outputs[..] else { panic!("{:?}", report.outputs) };
+    assert!(first.sqnr_db > 40.0 && second.sqnr_db < 20.0, "{:?}", report.outputs);
+    assert!(report.warning().unwrap().contains(&format!("'{}' keeps", second.name)));
+}
+
+#[test]
+fn outputs_are_judged_each_by_its_own_size() {
+    let mut net = Net::default();
+    let x = net.input(&[3]);
+    let large = net.scaled(x, 100_000.0);
+    let both = net.joined(x, large);
+    let rows = net.reshape(both, &[1, 1, 6]);
+    let mut weights = [0.0; 18];
+    (0..3).for_each(|at| weights[at * 3 + at] = 1.0);
+    let y = net.dense(rows, &weights, &[0.0; 3]);
+    // The large output is as good as the integers get; that says nothing of the small one.
+    let network = net.of(&[large, y]);
+    let error = quantise(&network, &samples(&network, 20, 1, -1.0, 1.0), &Options::default()).unwrap_err();
+    assert!(matches!(&error, QuantiseError::Unlike { .. }), "{error}");
 }
 
 #[test]

@@ -140,58 +140,63 @@ impl Figures {
 pub(super) struct Distance {
     /// The largest difference: infinite where the float network gives no number.
     pub(super) most: f64,
-    /// The largest magnitude among the float network's outputs.
-    largest: f64,
+    /// Of the output that is off by the largest share: its number, difference and largest magnitude.
+    worst: (usize, f64, f64),
+    /// Outputs there are.
+    count: usize,
 }
 
 impl Distance {
-    /// Differences above this share of the largest output are told in words.
+    /// Differences above this share of an output's largest number are told in words.
     const NOTABLE: f64 = 0.1;
 
-    /// `None` without the float network, which is told.
+    /// The reason instead, without the float network.
     pub(super) fn find(
-        global: &Global,
         network: &eyre::Result<Network>,
         values: &[Vec<f64>],
         outputs: &[Vec<f64>],
-    ) -> eyre::Result<Option<Self>> {
-        match network {
-            Ok(network) => Ok(Some(Self::between(&network.evaluate(values)?, outputs))),
-            Err(why) => {
-                global.warn(format!("not compared with the float network: {why:#}"));
-                Ok(None)
-            }
-        }
+    ) -> eyre::Result<Result<Self, String>> {
+        Ok(match network {
+            Ok(network) => Ok(Self::between(&network.evaluate(values)?, outputs)),
+            Err(why) => Err(format!("not compared with the float network: {why:#}")),
+        })
     }
 
     fn between(float: &[Vec<f64>], outputs: &[Vec<f64>]) -> Self {
-        let pairs = float.iter().flatten().zip(outputs.iter().flatten());
-        let differences = pairs.map(|(a, b)| if a.is_finite() { (a - b).abs() } else { f64::INFINITY });
-        let magnitudes = float.iter().flatten().map(|v| v.abs());
-        Self { most: differences.fold(0.0, f64::max), largest: magnitudes.fold(0.0, f64::max) }
-    }
-
-    /// Warns of an answer that is far from the float network's.
-    pub(super) fn tell(&self, global: &Global) {
-        if let Some(warning) = self.warning() {
-            global.warn(warning);
-        }
+        let off = |(a, b): (&f64, &f64)| if a.is_finite() { (a - b).abs() } else { f64::INFINITY };
+        let one = |(at, (float, output)): (usize, (&Vec<f64>, &Vec<f64>))| {
+            let largest = float.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+            (at, float.iter().zip(output).map(off).fold(0.0, f64::max), largest)
+        };
+        let all: Vec<_> = float.iter().zip(outputs).enumerate().map(one).collect();
+        let share = |&(_, most, largest): &(usize, f64, f64)| if most > 0.0 { most / largest } else { 0.0 };
+        let worst = all.iter().copied().max_by(|a, b| share(a).total_cmp(&share(b))).unwrap_or_default();
+        Self { most: all.iter().map(|(_, most, _)| *most).fold(0.0, f64::max), worst, count: all.len() }
     }
 
     /// What an answer that is far from the float network's is told with.
-    pub(super) fn warning(&self) -> Option<String> {
-        let Self { most, largest } = *self;
-        if most.is_infinite() {
+    fn warning(&self) -> Option<String> {
+        let (at, most, largest) = self.worst;
+        if self.most.is_infinite() {
             return Some(
                 "the float network gives no finite output for this input: what the integers give means nothing".into(),
             );
         }
+        let which = if self.count > 1 { format!("output {at}") } else { "the output".into() };
         (most > Self::NOTABLE * largest).then(|| {
             format!(
-                "the output is up to {most:.4} off the float network's, whose largest is {largest:.4}: compile with --precision 16 \
+                "{which} is up to {most:.4} off the float network's, whose largest is {largest:.4}: compile with --precision 16 \
                  or with samples that are more like this input; the model's report tells what each tensor loses"
             )
         })
+    }
+}
+
+/// What is to be said of an answer: that it is far from the float network's, or could not be compared.
+pub(super) fn warning(distance: &Result<Distance, String>) -> Option<String> {
+    match distance {
+        Ok(distance) => distance.warning(),
+        Err(reason) => Some(reason.clone()),
     }
 }
 
@@ -234,8 +239,8 @@ fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()>
     bar.finish_and_clear();
     let (proof, outputs) = last.expect("at least one run");
     let outputs = outline.dequantise_outputs(&outputs);
-    let distance = Distance::find(global, &network, &values, &outputs)?;
-    let error = distance.as_ref().map(|distance| distance.most);
+    let distance = Distance::find(&network, &values, &outputs)?;
+    let error = distance.as_ref().ok().map(|distance| distance.most);
     let key = S::verifier_key_to_bytes(&verifier).len();
     let prover_key = S::prover_key_bytes(&prover);
     let value = figures.to_json(model.id(), &outputs, proof.len(), key, prover_key, error);
@@ -258,7 +263,9 @@ fn measure<S: ProofSystem>(global: &Global, command: &Bench) -> eyre::Result<()>
             ("error", error.map_or("unknown".into(), |e| format!("{e:.4} at most, against the float network"))),
         ])
     });
-    distance.iter().for_each(|distance| distance.tell(global));
+    if let Some(warning) = warning(&distance) {
+        global.warn(warning);
+    }
     Ok(())
 }
 
@@ -274,6 +281,10 @@ mod tests {
         assert_eq!(said([1.1, -2.1]), None);
         assert!(said([1.0, -2.5]).unwrap().contains("up to 0.5000 off"));
         assert!(said([0.0, 0.0]).unwrap().contains("up to 2.0000 off"));
+        // A small output is judged by its own size, not by a large one's beside it.
+        let two = Distance::between(&[vec![1000.0], vec![0.1, 0.9]], &[vec![1000.5], vec![0.5, 0.5]]);
+        assert!(two.warning().unwrap().starts_with("output 1 is up to 0.4000 off"));
+        assert_eq!(two.most, 0.5);
         for float in [[f64::NAN, -2.0], [1.0, f64::NEG_INFINITY]] {
             assert!(said(float).unwrap().contains("no finite output"));
         }

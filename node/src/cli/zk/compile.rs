@@ -77,7 +77,7 @@ pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
     bar.finish_and_clear();
     let value = json!({
         "model_id": model.id(), "out": command.out, "model_bytes": bytes.len(), "outline_bytes": outline.to_bytes().len(),
-        "secret": command.secret, "report": report,
+        "secret": command.secret, "report": report, "warning": report.warning(),
     });
     global.show(&value, || {
         let mut lines = pairs([
@@ -88,6 +88,9 @@ pub(super) fn run(global: &Global, command: &Compile) -> eyre::Result<()> {
         lines.push_str(&report.to_string());
         lines
     });
+    if let Some(warning) = report.warning() {
+        global.warn(warning);
+    }
     global.hint(format!("prove with it: assay zk prove {} --input INPUT.json --out PROOF", command.out.display()));
     if command.secret {
         global.hint(format!(

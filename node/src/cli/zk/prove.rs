@@ -28,7 +28,7 @@ use serde_json::json;
 
 use super::{
     super::global::{Global, pairs},
-    bench::{Distance, Figures},
+    bench::{Distance, Figures, warning},
     files::{self, Folder, Loaded, Quantising, System},
 };
 
@@ -172,12 +172,14 @@ pub(super) fn run(global: &Global, command: &Run) -> eyre::Result<()> {
     let (values, inputs) = one_input(&command.input, &outline)?;
     let outputs = outline.dequantise_outputs(&model.run(&inputs)?);
     write_output(output, &outputs)?;
-    let distance = Distance::find(global, &network, &values, &outputs)?;
-    let error = distance.as_ref().map(|distance| distance.most);
-    let warning = distance.as_ref().and_then(Distance::warning);
+    let distance = Distance::find(&network, &values, &outputs)?;
+    let error = distance.as_ref().ok().map(|distance| distance.most);
+    let warning = warning(&distance);
     let value = json!({ "model_id": model.id(), "output": outputs, "max_abs_err_vs_float": error, "warning": warning });
     global.show(&value, || words(&outputs));
-    distance.iter().for_each(|distance| distance.tell(global));
+    if let Some(warning) = warning {
+        global.warn(warning);
+    }
     Ok(())
 }
 
@@ -332,10 +334,10 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
     }
     let outputs = outline.dequantise_outputs(&outputs);
     write_output(command.output.as_deref(), &outputs)?;
-    let distance = Distance::find(global, &folder.network(model), &values, &outputs)?;
-    let error = distance.as_ref().map(|distance| distance.most);
+    let distance = Distance::find(&folder.network(model), &values, &outputs)?;
+    let error = distance.as_ref().ok().map(|distance| distance.most);
     let mut value = figures.to_json(model.id(), &outputs, proof.len(), key.len(), None, error);
-    let said: Vec<String> = keys.warning.iter().cloned().chain(distance.as_ref().and_then(Distance::warning)).collect();
+    let said: Vec<String> = keys.warning.iter().cloned().chain(warning(&distance)).collect();
     value["warning"] = json!((!said.is_empty()).then(|| said.join("; ")));
     value["proof"] = json!(command.out);
     let left = S::proofs_left(&keys.prover)?;
@@ -353,7 +355,9 @@ fn prove_with<S: Keyed>(global: &Global, command: &Prove, folder: &Folder, model
             ),
         ])
     });
-    distance.iter().for_each(|distance| distance.tell(global));
+    if let Some(warning) = warning(&distance) {
+        global.warn(warning);
+    }
     Ok(())
 }
 

@@ -49,6 +49,11 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Miners that must deny a beginning before it is called false.
 const DENIALS: usize = 2;
 
+/// Tokens of an answer that is read as it comes may wait so long for more: nobody reads faster.
+pub(super) const SMOOTH_MS: u16 = 40;
+/// Those of an answer that is given as a whole; not so long that the miner seems silent, and little is lost with it.
+pub(super) const WHOLE_MS: u16 = 200;
+
 /// An answer to be told.
 pub(super) struct Telling {
     pub(super) network: Network,
@@ -58,6 +63,8 @@ pub(super) struct Telling {
     pub(super) logprobs: Option<u8>,
     /// The name of its receipt.
     pub(super) receipt: String,
+    /// For how long its tokens may wait for more.
+    pub(super) together_ms: u16,
     /// When its client asked for it.
     pub(super) arrived: Instant,
     pub(super) pieces: mpsc::Sender<Chunk>,
@@ -189,7 +196,7 @@ impl Told {
     /// Asks the next miner, if there is one that can be asked now.
     async fn ask_now(&mut self) -> Result<Option<Attempt>, ApiError> {
         loop {
-            let Telling { network, record, text, logprobs, .. } = &self.telling;
+            let Telling { network, record, text, logprobs, together_ms, .. } = &self.telling;
             let inner = &network.0;
             if self.failures >= MOST_FAILURES {
                 return Ok(None);
@@ -223,7 +230,8 @@ impl Told {
             let request = Signed::new(body, &inner.chain.genesis(), &inner.config.key);
             // The last token is left to it: an answer is never resumed at its very end.
             let at = self.tokens.len().min(text.max_tokens.saturating_sub(1) as usize);
-            let ask = TextAsk { request: request.clone(), resume: self.tokens[..at].to_vec(), logprobs: *logprobs };
+            let (resume, logprobs, together_ms) = (self.tokens[..at].to_vec(), *logprobs, *together_ms);
+            let ask = TextAsk { request: request.clone(), resume, logprobs, together_ms };
             locked(&inner.book).asked(&miner.operator);
             tracing::debug!(miner = %miner.operator, tokens = at, "a miner is asked for a text");
             match inner.asker.tell(&miner.endpoint, ask).await {

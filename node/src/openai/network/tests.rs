@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 use assay_chain_spec::{GenesisSubnet, Params};
 use assay_inference::llm::{Sampling, Usage};
 use assay_ledger::{records::Tariff, tx::Action};
-use assay_primitives::{AccountId, Amount};
+use assay_primitives::{
+    AccountId, Amount, Signed,
+    task::{Input, Request},
+    text::TextInput,
+};
 
 use super::*;
 use crate::{
     genesis_model::{GLOSS, genesis_text_model},
-    net::{Frame, InboundText, RefusalCode},
+    net::{Frame, InboundText, RefusalCode, TextAsk},
     openai::backend::Chunk,
     roles::{
         Answerer, Miner, MinerConfig,
@@ -91,6 +95,7 @@ async fn tell(network: &Network) -> Result<(String, Usage, Amount), ApiError> {
         logprobs: None,
         form: None,
         priority: 0,
+        stream: false,
         arrived: Instant::now(),
     };
     let mut chunks = network.generate(&model, request).await?.chunks;
@@ -237,6 +242,55 @@ async fn a_client_does_not_notice_a_miner_that_falls_silent_or_goes_away() {
         }
         assert!(began.elapsed() < Duration::from_secs(20), "a silent miner holds nobody up for long");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_may_wait_come_together_and_are_the_same() {
+    const TOGETHER_MS: u16 = 400;
+    let bed = Bed::new();
+    let miner = bed.miner(10, Amount::asy(1)).await;
+    let model = bed.network().text_model("gloss").await.unwrap();
+    let input = TextInput {
+        prompt: model.codec.encode_as_is("What does \"river\" mean?").unwrap(),
+        max_tokens: 60,
+        draw: texts::draw(&Sampling { temperature: 0.0, ..Sampling::default() }).unwrap(),
+        stop: Vec::new(),
+        ignore_end: true,
+        form: None,
+    };
+    let mut told = Vec::new();
+    for (nonce, together_ms) in [(0, 0), (1, TOGETHER_MS)] {
+        let body = Request {
+            requester: key(PAYER).account(),
+            miner: key(10).account(),
+            subnet: WORDS,
+            model: GLOSS.committed().id(),
+            epoch: query::chain(&*bed.chain.view()).unwrap().epoch,
+            nonce: [nonce; 16],
+            input: Input::Text(input.clone()),
+        };
+        let request = Signed::new(body, &bed.chain.genesis(), &key(PAYER));
+        let ask = TextAsk { request, resume: Vec::new(), logprobs: None, together_ms };
+        let (inbound, mut said) = InboundText::loopback(ask);
+        let (miner, began) = (Arc::clone(&miner), Instant::now());
+        tokio::spawn(async move { miner.tell(inbound).await });
+        let (mut frames, mut tokens) = (0, Vec::new());
+        let response = loop {
+            match said.recv().await.expect("a text ends in its answer") {
+                Frame::Tokens(next) => tokens.extend(next.into_iter().map(|(token, _)| token)),
+                Frame::Done { response, .. } => break response,
+                Frame::Refused { reason, .. } => panic!("{reason}"),
+            }
+            frames += 1;
+        };
+        assert_eq!(response.body.output.text().unwrap().tokens, tokens);
+        assert_eq!(tokens.len(), 60);
+        // The first, those at each end of a wait, the last.
+        let waits = began.elapsed().as_millis() / u128::from(TOGETHER_MS);
+        assert!(together_ms == 0 || frames <= waits + 2, "{frames} frames in {waits} waits");
+        told.push(tokens);
+    }
+    assert_eq!(told[0], told[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,8 @@ const LIMIT: Duration = Duration::from_secs(600);
 const MAX_LOGPROBS: u8 = 20;
 /// Most tokens in one frame.
 const TOGETHER: usize = 64;
+/// For how long they may wait for each other, at most.
+const LONGEST_TOGETHER: Duration = Duration::from_millis(500);
 
 /// A refusal as it is told on a text's stream.
 pub(super) fn frame(reply: Reply) -> Frame {
@@ -126,23 +128,29 @@ impl Miner {
         Ok(i32::from(query::validator(&*view, requester)?.is_some_and(|v| !v.tombstoned)))
     }
 
-    /// Hands the tokens on as they come; `None` if whoever asked has gone.
+    /// Hands the tokens on as they come, or some together where whoever asked lets them wait; `None` if that one has gone.
     async fn stream(&self, inbound: &InboundText, text: &TextInput, mut answer: Answer) -> Result<Option<Told>, Reply> {
         let mut tokens = Vec::new();
         let mut unsaid = inbound.ask.resume.len();
         let mut pending = Vec::new();
+        let together = LONGEST_TOGETHER.min(Duration::from_millis(inbound.ask.together_ms.into()));
+        // The first token waits for nothing.
+        let mut due = tokio::time::Instant::now();
         loop {
             let event = match answer.ready() {
                 Some(event) => Some(event),
-                None => {
-                    if !pending.is_empty() && !inbound.say(Frame::Tokens(std::mem::take(&mut pending))).await {
-                        return Ok(None);
+                None => tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(due), if !pending.is_empty() => {
+                        if !inbound.say(Frame::Tokens(std::mem::take(&mut pending))).await {
+                            return Ok(None);
+                        }
+                        due = tokio::time::Instant::now() + together;
+                        continue;
                     }
-                    tokio::select! {
-                        event = answer.next() => event,
-                        () = inbound.closed() => return Ok(None),
-                    }
-                }
+                    event = answer.next() => event,
+                    () = inbound.closed() => return Ok(None),
+                },
             };
             match event {
                 Some(Event::Piece(piece)) => {

@@ -133,7 +133,7 @@ impl Bench {
             true => Unheard::Miner(error.to_string()),
             false => Unheard::Mine(error.to_string()),
         };
-        let ask = TextAsk { request: request.clone(), resume: Vec::new(), logprobs: None };
+        let ask = TextAsk { request: request.clone(), resume: Vec::new(), logprobs: None, together_ms: u16::MAX };
         let mut telling = self.asker.tell(&task.endpoint, ask).await.map_err(unheard)?;
         loop {
             match telling.recv().await {

@@ -77,8 +77,10 @@ pub(super) fn verify(
             let challenge = challenge(&digest, &contribution.name, at, &share.after, &share.factor);
             if !same(*number, share.factor, share.after, one) || !same(challenge, share.factor, share.proof, one) {
                 return Err(invalid(format!(
-                    "{}'s contribution {at} does not follow from what was before",
-                    contribution.name
+                    "{}'s contribution does not follow from what was before (its number {} of {})",
+                    contribution.name,
+                    at + 1,
+                    contribution.shares.len()
                 )));
             }
             *number = share.after;

@@ -93,13 +93,19 @@ impl Second {
         self.l = scaled::<G1Projective>(&self.l, |_| less);
     }
 
-    /// Checks the chain, and the points against the circuit's.
-    pub(super) fn verify(&self, digest: &[u8; 32], initial: &Initial) -> Result<(), CeremonyError> {
+    /// Checks the contributions, from the digest of the first phase on.
+    pub(super) fn verify_chain(&self, digest: &[u8; 32]) -> Result<(), CeremonyError> {
         let (one_1, one_2) = (G1Affine::generator(), G2Affine::generator());
         chain::verify(*digest, &self.contributions, &[one_1], &[self.delta_1])?;
         if !same(self.delta_1, one_2, one_1, self.delta_2) {
             return Err(invalid("delta differs between the groups"));
         }
+        Ok(())
+    }
+
+    /// Checks the contributions, and the points against the circuit's.
+    pub(super) fn verify(&self, digest: &[u8; 32], initial: &Initial) -> Result<(), CeremonyError> {
+        self.verify_chain(digest)?;
         if self.h.len() != initial.h.len() || self.l.len() != initial.l.len() {
             return Err(invalid("a circuit of another size"));
         }
@@ -108,7 +114,7 @@ impl Second {
             let (left, right) = scalars.split_at(h.len());
             (G1Projective::msm_bigint(h, left) + G1Projective::msm_bigint(l, right)).into_affine()
         };
-        if !same(sum(&self.h, &self.l), self.delta_2, sum(&initial.h, &initial.l), one_2) {
+        if !same(sum(&self.h, &self.l), self.delta_2, sum(&initial.h, &initial.l), G2Affine::generator()) {
             return Err(invalid("the points are not the circuit's over delta"));
         }
         Ok(())
