@@ -134,16 +134,21 @@ fn constants_that_fit_no_act_are_refused_by_the_nodes_name() {
     assert!(error.to_string().contains("at most 32767"), "{error}");
 }
 
+/// Two threes as one tensor, and three of its numbers again, from a place on.
+fn joined_and_parted(net: &mut Net, first: ValueId, second: ValueId, from: usize) -> ValueId {
+    let both = net.joined(first, second);
+    let rows = net.reshape(both, &[1, 1, 6]);
+    let mut weights = [0.0; 18];
+    (0..3).for_each(|at| weights[(at + from) * 3 + at] = 1.0);
+    net.dense(rows, &weights, &[0.0; 3])
+}
+
 #[test]
 fn outputs_of_more_noise_than_signal_are_refused_with_the_node_that_loses_it() {
     let mut net = Net::default();
     let x = net.input(&[3]);
     let large = net.scaled(x, 100_000.0);
-    let both = net.joined(x, large);
-    let rows = net.reshape(both, &[1, 1, 6]);
-    let mut weights = [0.0; 18];
-    (0..3).for_each(|at| weights[at * 3 + at] = 1.0);
-    let y = net.dense(rows, &weights, &[0.0; 3]);
+    let y = joined_and_parted(&mut net, x, large, 0);
     let network = net.of(&[y]);
     let error = quantise(&network, &samples(&network, 20, 1, -1.0, 1.0), &Options::default()).unwrap_err();
     assert!(matches!(&error, QuantiseError::Unlike { .. }), "{error}");
@@ -190,11 +195,7 @@ fn an_output_that_keeps_little_is_told_of_by_name() {
     let x = net.input(&[3]);
     // Steps of the joined tensor are about a tenth of what the small half holds.
     let small = net.scaled(x, 1.0 / 4000.0);
-    let both = net.joined(x, small);
-    let rows = net.reshape(both, &[1, 1, 6]);
-    let mut weights = [0.0; 18];
-    (0..3).for_each(|at| weights[(at + 3) * 3 + at] = 1.0);
-    let y = net.dense(rows, &weights, &[0.0; 3]);
+    let y = joined_and_parted(&mut net, x, small, 3);
     let network = net.of(&[x, y]);
     let report = quantise(&network, &samples(&network, 20, 1, -1.0, 1.0), &Options::default()).unwrap().report;
     let [first, second] = &report.outputs[..] else { panic!("{:?}", report.outputs) };
@@ -207,11 +208,7 @@ fn outputs_are_judged_each_by_its_own_size() {
     let mut net = Net::default();
     let x = net.input(&[3]);
     let large = net.scaled(x, 100_000.0);
-    let both = net.joined(x, large);
-    let rows = net.reshape(both, &[1, 1, 6]);
-    let mut weights = [0.0; 18];
-    (0..3).for_each(|at| weights[at * 3 + at] = 1.0);
-    let y = net.dense(rows, &weights, &[0.0; 3]);
+    let y = joined_and_parted(&mut net, x, large, 0);
     // The large output is as good as the integers get; that says nothing of the small one.
     let network = net.of(&[large, y]);
     let error = quantise(&network, &samples(&network, 20, 1, -1.0, 1.0), &Options::default()).unwrap_err();
