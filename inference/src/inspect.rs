@@ -95,6 +95,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
         InspectError { path: path.to_owned(), reason: within.map_or(reason.clone(), str::to_owned) }
     };
     let metadata = fs::metadata(path).map_err(|e| fail(e.to_string()))?;
+    llm::regular(path).map_err(|e| fail(e.to_string()))?;
     if metadata.is_dir() { folder(path) } else { file(path, metadata.len()) }.map_err(fail)
 }
 

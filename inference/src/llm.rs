@@ -59,6 +59,7 @@ pub use lanes::Level;
 pub use matrix::Form;
 pub use sampler::{Sampling, SamplingError};
 pub use shelf::LlmShelf;
+pub(crate) use source::regular;
 pub use source::{Format, LoadError};
 pub use speed::Speed;
 pub use survey::{Known, survey, tensor_forms};

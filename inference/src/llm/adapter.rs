@@ -1,6 +1,6 @@
 //! Low-rank adapters (LoRA; Hu et al., 2021): `y += scale * B (A x)` for the rows of the requests that ask for one.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 
@@ -59,16 +59,68 @@ impl Place {
 /// `adapter_config.json` of the `peft` library.
 #[derive(Deserialize)]
 struct AdapterConfig {
+    #[serde(default)]
+    peft_type: Option<String>,
     r: usize,
     lora_alpha: f32,
+    /// Ranks and alphas of some places, by the end of their names.
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, usize>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, f32>,
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
     use_dora: bool,
     #[serde(default)]
+    lora_bias: bool,
+    #[serde(default)]
     bias: Option<String>,
     #[serde(default)]
     modules_to_save: Option<Vec<String>>,
+}
+
+impl AdapterConfig {
+    fn check(&self) -> Result<(), String> {
+        if let Some(kind) = self.peft_type.as_ref().filter(|kind| *kind != "LORA") {
+            return Err(format!("expected `peft_type` LORA, found {kind}"));
+        }
+        let biased = self.lora_bias || self.bias.as_ref().is_some_and(|b| b != "none");
+        if self.use_dora || biased || self.modules_to_save.as_ref().is_some_and(|m| !m.is_empty()) {
+            return Err("only low-rank changes are supported: no DoRA, biases or saved modules".to_owned());
+        }
+        let ranks = [self.r].into_iter().chain(self.rank_pattern.values().copied());
+        let mut alphas = [self.lora_alpha].into_iter().chain(self.alpha_pattern.values().copied());
+        if ranks.into_iter().any(|r| !(1..=MAX_RANK).contains(&r)) || alphas.any(|alpha| !alpha.is_finite()) {
+            return Err(format!("`r` lies in 1 to {MAX_RANK} and `lora_alpha` is a number"));
+        }
+        let mut patterns = self.rank_pattern.keys().chain(self.alpha_pattern.keys());
+        match patterns.find(|p| !p.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c))) {
+            Some(pattern) => {
+                Err(format!("`{pattern}` in `rank_pattern` or `alpha_pattern`: expected the end of a name"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Rank and scale of a place.
+    fn of(&self, name: &str) -> Result<(usize, f32), String> {
+        let rank = own_of(&self.rank_pattern, name)?.unwrap_or(self.r);
+        let alpha = own_of(&self.alpha_pattern, name)?.unwrap_or(self.lora_alpha);
+        let rooted = if self.use_rslora { (rank as f32).sqrt() } else { rank as f32 };
+        Ok((rank, alpha / rooted))
+    }
+}
+
+/// What a pattern says of a name: the value of the key that it ends with, from a dot on.
+fn own_of<T: Copy + PartialEq>(pattern: &BTreeMap<String, T>, name: &str) -> Result<Option<T>, String> {
+    let fits = |key: &str| name.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let mut found = pattern.iter().filter(|(key, _)| fits(key)).map(|(_, value)| *value);
+    let first = found.next();
+    match found.any(|other| Some(other) != first) {
+        true => Err(format!("`rank_pattern` or `alpha_pattern` says two things of {name}")),
+        false => Ok(first),
+    }
 }
 
 /// The largest rank: beyond it a model of its own is the better way.
@@ -100,14 +152,7 @@ impl Adapter {
         let malformed = |reason: String| LoadError::Malformed { path: path.clone(), reason };
         let text = std::fs::read_to_string(&path).map_err(|source| LoadError::Io { path: path.clone(), source })?;
         let own: AdapterConfig = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
-        if own.use_dora || own.bias.is_some_and(|b| b != "none") || own.modules_to_save.is_some_and(|m| !m.is_empty()) {
-            return Err(malformed("only low-rank changes are supported: no DoRA, biases or saved modules".to_owned()));
-        }
-        if !(1..=MAX_RANK).contains(&own.r) || !own.lora_alpha.is_finite() {
-            return Err(malformed(format!("`r` lies in 1 to {MAX_RANK} and `lora_alpha` is a number")));
-        }
-        let rank = own.r as f32;
-        let scale = own.lora_alpha / if own.use_rslora { rank.sqrt() } else { rank };
+        own.check().map_err(malformed)?;
         let weights = folder.join("adapter_model.safetensors");
         let tensors = Tensors::open(vec![weights.clone()])?;
         let mut digest = blake3::Hasher::new();
@@ -125,10 +170,11 @@ impl Adapter {
                     continue;
                 }
                 let (outputs, inputs) = place.shape(config);
-                let a = tensors.matrix(&a_name, own.r, inputs, 0..own.r, None, Some(Form::F32))?;
-                let b: Vec<f32> = tensors.floats(&b_name, &[outputs, own.r])?.into_iter().map(|w| w * scale).collect();
+                let (rank, scale) = own.of(&name).map_err(malformed)?;
+                let a = tensors.matrix(&a_name, rank, inputs, 0..rank, None, Some(Form::F32))?;
+                let b: Vec<f32> = tensors.floats(&b_name, &[outputs, rank])?.into_iter().map(|w| w * scale).collect();
                 let weights = |source: MatrixError| LoadError::Weights { tensor: b_name.clone(), source };
-                let b = Matrix::from_floats(Form::F32, outputs, own.r, &b).map_err(weights)?;
+                let b = Matrix::from_floats(Form::F32, outputs, rank, &b).map_err(weights)?;
                 places[place as usize] = Some(LowRank { a, b });
                 used += 2;
             }

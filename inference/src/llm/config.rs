@@ -129,6 +129,8 @@ pub struct Config {
     pub activation: Activation,
     /// Whether queries and keys are normed by head.
     pub head_norms: bool,
+    /// Whether queries, keys and values must have biases.
+    pub biased: bool,
     /// Whether attention and feed-forward have norms after them too.
     pub post_norms: bool,
     /// Embeddings are multiplied by this.

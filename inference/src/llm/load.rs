@@ -63,6 +63,9 @@ pub(crate) fn network(source: &Source, form: Option<Form>, positions: usize) -> 
     let rotations = Rotations::new(&rope, rope.theta, true, divisors.as_deref(), positions);
     let local_rotations = rope.local_theta.map(|theta| Rotations::new(&rope, theta, false, None, positions));
     let norm = loader.norm(&norm)?;
+    // Old files keep what follows from the description, tied ones their output's matrix a second time.
+    let spare = |name: &str| name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight");
+    source.tensors.all_asked(spare)?;
     Ok(Network { embedding, layers, norm, output, rotations, local_rotations, config })
 }
 
@@ -144,6 +147,9 @@ impl Loader<'_> {
                 self.linear(&name("self_attn.v_proj", "attn_v"), kv, hidden, 0..kv, None)?,
             )
         };
+        if c.biased && [&query, &key, &value].iter().any(|linear| linear.bias.is_none()) {
+            return Err(LoadError::Missing(format!("{}.bias", name("self_attn.q_proj", "attn_q"))));
+        }
         let output = if family == Family::Phi2 { "self_attn.dense" } else { "self_attn.o_proj" };
         let output = self.linear(&name(output, "attn_output"), hidden, q, 0..hidden, None)?;
         let head_norms = if c.head_norms {

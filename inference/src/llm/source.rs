@@ -5,12 +5,15 @@
 //! error that names the tensor.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::BufReader,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use candle_core::quantized::{GgmlDType, gguf_file};
@@ -48,6 +51,17 @@ pub enum LoadError {
     /// A tensor that the description needs is not there.
     #[error("the tensor `{0}` is missing")]
     Missing(String),
+    /// Tensors are there that the description has no place for.
+    #[error(
+        "the tensor `{tensor}` belongs to no part of the network that the description tells of ({count} such tensors): are \
+         `num_hidden_layers` and the architecture what they should be?"
+    )]
+    Stray {
+        /// The first of them.
+        tensor: String,
+        /// How many there are.
+        count: usize,
+    },
     /// A tensor is of another shape than the description says.
     #[error("the tensor `{tensor}`: expected the shape {expected:?}, found {found:?}")]
     Shape {
@@ -200,6 +214,8 @@ pub(crate) struct Source {
 pub(crate) struct Tensors {
     pub(crate) files: Vec<(PathBuf, File)>,
     entries: BTreeMap<String, TensorEntry>,
+    /// Names of those that were asked for.
+    asked: Mutex<BTreeSet<String>>,
     /// In a survey nothing is read: shapes and forms are checked, and what matrices would take in memory is counted.
     surveyed: Option<AtomicU64>,
 }
@@ -213,12 +229,32 @@ pub(super) fn malformed(path: &Path, reason: impl ToString) -> LoadError {
     LoadError::Malformed { path: path.to_owned(), reason: reason.to_string() }
 }
 
+/// That a path is a file, or a folder of such: whoever opened a pipe would wait for ever.
+///
+/// # Errors
+/// [`LoadError`], naming what is neither.
+pub(crate) fn regular(path: &Path) -> Result<(), LoadError> {
+    let kind = std::fs::metadata(path).map_err(io(path))?;
+    if !kind.is_dir() {
+        return if kind.is_file() { Ok(()) } else { Err(malformed(path, "neither a file nor a folder")) };
+    }
+    for entry in std::fs::read_dir(path).map_err(io(path))? {
+        let path = entry.map_err(io(path))?.path();
+        // A link to nothing is missed where it is needed.
+        if std::fs::metadata(&path).is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
+            return Err(malformed(&path, "neither a file nor a folder"));
+        }
+    }
+    Ok(())
+}
+
 impl Source {
     /// Opens a GGUF file, or a folder as Hugging Face has it.
     ///
     /// # Errors
     /// [`LoadError`], saying which file and why.
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
+        regular(path)?;
         if path.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path) }
     }
 
@@ -255,7 +291,8 @@ impl Source {
         let vocabulary = embedding.shape.first().copied().unwrap_or(0);
         let tied = !tensors.contains_key("output.weight");
         let config = config::from_gguf(&content.metadata, vocabulary, tied)?;
-        let tensors = Tensors { files: vec![(path.to_owned(), file)], entries: tensors, surveyed: None };
+        let tensors =
+            Tensors { files: vec![(path.to_owned(), file)], entries: tensors, asked: Mutex::default(), surveyed: None };
         Ok(Self { format: Format::Gguf, config, tensors, metadata: content.metadata })
     }
 
@@ -290,7 +327,7 @@ impl Tensors {
             }
             files.push((path, file));
         }
-        Ok(Self { files, entries, surveyed: None })
+        Ok(Self { files, entries, asked: Mutex::default(), surveyed: None })
     }
 
     /// Reads no more: see [`Tensors::surveyed`].
@@ -313,6 +350,19 @@ impl Tensors {
         self.entries.contains_key(name)
     }
 
+    /// That every tensor was asked for but those that `spare` says may be there for nothing.
+    ///
+    /// # Errors
+    /// [`LoadError::Stray`].
+    pub(crate) fn all_asked(&self, spare: impl Fn(&str) -> bool) -> Result<(), LoadError> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stray = self.entries.keys().filter(|name| !asked.contains(*name) && !spare(name));
+        match stray.next() {
+            Some(first) => Err(LoadError::Stray { tensor: first.clone(), count: 1 + stray.count() }),
+            None => Ok(()),
+        }
+    }
+
     fn entry(&self, name: &str) -> Result<&TensorEntry, LoadError> {
         self.entries.get(name).ok_or_else(|| LoadError::Missing(name.to_owned()))
     }
@@ -320,6 +370,7 @@ impl Tensors {
     /// A tensor of a shape with how it is kept, and the bytes of one of its rows.
     fn expect(&self, name: &str, shape: &[usize]) -> Result<(&TensorEntry, Stored, usize), LoadError> {
         let entry = self.entry(name)?;
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         if entry.shape != shape {
             let (expected, found) = (shape.to_vec(), entry.shape.clone());
             return Err(LoadError::Shape { tensor: name.to_owned(), expected, found });

@@ -384,6 +384,48 @@ fn small_llama(window: Option<usize>) -> tempfile::TempDir {
 }
 
 #[test]
+fn a_description_that_lies_about_its_weights_is_refused() {
+    let case = |kind: &'static str, more: Value| Case {
+        name: kind,
+        config: common(kind, more),
+        qkv_bias: false,
+        head_norms: false,
+        post_norms: false,
+        tied: false,
+    };
+    let refusal = |kind: &'static str, more: Value, stray: &[&str]| {
+        let case = case(kind, more);
+        let mut shapes = shapes(&case, HEAD);
+        shapes.extend(stray.iter().map(|name| ((*name).to_owned(), vec![2])));
+        let folder = folder(&case.config, &shapes);
+        load::network(&Source::open(folder.path()).unwrap(), None, 1).map(drop).map_err(|e| e.to_string())
+    };
+    let head = json!({ "head_dim": HEAD });
+    refusal("llama", head.clone(), &["model.layers.0.self_attn.rotary_emb.inv_freq"]).unwrap();
+    let fewer = refusal("llama", json!({ "head_dim": HEAD, "num_hidden_layers": LAYERS - 1 }), &[]).unwrap_err();
+    assert!(fewer.contains("`model.layers.2.") && fewer.contains("9 such tensors"), "{fewer}");
+    let other = refusal("llama", head.clone(), &["vision.weight"]).unwrap_err();
+    assert!(other.contains("`vision.weight` belongs to no part"), "{other}");
+    for (kind, more) in [("qwen2", head), ("llama", json!({ "head_dim": HEAD, "attention_bias": true }))] {
+        let bare = refusal(kind, more, &[]).unwrap_err();
+        assert!(bare.contains("`model.layers.0.self_attn.q_proj.bias` is missing"), "{bare}");
+    }
+}
+
+#[test]
+fn what_is_neither_a_file_nor_a_folder_is_not_waited_for() {
+    let folder = small_llama(None);
+    regular(folder.path()).unwrap();
+    // A socket stands in a folder as a pipe does.
+    let socket = folder.path().join("generation_config.json");
+    let _held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in [folder.path(), &socket] {
+        let error = Source::open(path).unwrap_err().to_string();
+        assert!(error.contains("generation_config.json: neither a file nor a folder"), "{error}");
+    }
+}
+
+#[test]
 fn the_same_bits_token_by_token_in_chunks_and_on_any_lanes_and_threads() {
     let tokens = tokens(150);
     for (window, kv, form) in

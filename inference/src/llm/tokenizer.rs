@@ -42,6 +42,31 @@ fn bad(reason: impl ToString) -> LoadError {
     LoadError::Tokenizer(without_backtrace(&reason.to_string()))
 }
 
+/// The most by which a normalizer may lengthen a text: a short prompt must not fill the memory.
+const MOST_GROWTH: u64 = 64;
+
+/// How much longer a normalizer may make a text, at most.
+fn growth(normalizer: &serde_json::Value) -> Result<u64, LoadError> {
+    match normalizer["type"].as_str() {
+        Some("Sequence") => {
+            let parts = normalizer["normalizers"].as_array().map_or(&[][..], Vec::as_slice);
+            parts.iter().try_fold(1u64, |product, part| Ok(product.saturating_mul(growth(part)?)))
+        }
+        Some("Replace") => {
+            let pattern = &normalizer["pattern"];
+            let shortest = match (pattern["String"].as_str(), pattern["Regex"].as_str()) {
+                (Some(""), _) | (_, Some("")) => return Err(bad("its normalizer replaces nothing by something")),
+                (Some(text), _) => text.len(),
+                // What an expression matches may be one byte.
+                _ => 1,
+            };
+            let by = normalizer["content"].as_str().map_or(0, str::len);
+            Ok(by.div_ceil(shortest).max(1) as u64)
+        }
+        _ => Ok(1),
+    }
+}
+
 impl TextCodec {
     /// Reads the tokenizer of an opened model at `path`.
     ///
@@ -221,6 +246,12 @@ impl TextCodec {
             .map_err(bad)?;
         let text = tokenizer.to_string(false).map_err(bad)?;
         let value: serde_json::Value = serde_json::from_str(&text).map_err(bad)?;
+        let growth = growth(&value["normalizer"])?;
+        if growth > MOST_GROWTH {
+            return Err(bad(format!(
+                "its normalizer makes a text up to {growth} times as long; at most {MOST_GROWTH} is taken"
+            )));
+        }
         let bytes = llguidance::token_bytes_from_tokenizer_json(&value).map_err(bad)?;
         Ok(Self { tokenizer: Arc::new(tokenizer), template, bytes: Arc::new(bytes), bos, ends })
     }
@@ -327,4 +358,26 @@ fn sentence_pieces(metadata: &HashMap<String, Gguf>) -> Result<Tokenizer, LoadEr
     tokenizer.add_special_tokens(controls).map_err(bad)?;
     tokenizer.add_tokens(own).map_err(bad)?;
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_normalizer_may_not_blow_a_text_up() {
+        let replace = |pattern: serde_json::Value, content: &str| json!({ "type": "Replace", "pattern": pattern, "content": content });
+        let string = |text: &str| json!({ "String": text });
+        let sequence = |parts: &[serde_json::Value]| json!({ "type": "Sequence", "normalizers": parts });
+        assert_eq!(growth(&json!(null)).unwrap(), 1);
+        assert_eq!(growth(&replace(string(" "), "▁")).unwrap(), 3);
+        assert_eq!(growth(&replace(string("a"), &"a".repeat(100_000))).unwrap(), 100_000);
+        assert_eq!(growth(&replace(json!({ "Regex": " {2,}" }), "")).unwrap(), 1);
+        let twice = replace(string("a"), "aaaaaaaa");
+        assert_eq!(growth(&sequence(&[twice.clone(), sequence(&[twice])])).unwrap(), 64);
+        assert!(growth(&replace(string(""), "x")).is_err());
+    }
 }

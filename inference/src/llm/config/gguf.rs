@@ -122,6 +122,7 @@ pub(crate) fn from_gguf(metadata: &Metadata, vocabulary: usize, tied: bool) -> R
         },
         activation: if gemma || family == Family::Phi2 { Activation::GeluTanh } else { Activation::Silu },
         head_norms: matches!(family, Family::Qwen3 | Family::Gemma3),
+        biased: matches!(family, Family::Qwen2 | Family::Phi2),
         post_norms: matches!(family, Family::Gemma2 | Family::Gemma3),
         embedding_scale: if gemma { (hidden as f32).sqrt() } else { 1.0 },
         attention_scale: 1.0 / scale.sqrt(),

@@ -91,6 +91,26 @@ fn an_adapter_gives_the_logits_of_weights_that_were_changed() {
 }
 
 #[test]
+fn a_place_may_have_an_alpha_of_its_own() {
+    let model = small_llama(None);
+    let network = network(model.path(), None);
+    let mut parts = parts(1);
+    let mut config = described();
+    config["alpha_pattern"] = json!({ "self_attn.q_proj": 2.0 * ALPHA, "roj": 99.0 });
+    let own = Adapter::load(saved(&parts, &config).path(), &network.config).unwrap();
+    // The same as a query's part of twice the size.
+    for (name, part) in &mut parts {
+        if name.contains("q_proj.lora_B") {
+            *part = (&*part * 2.0).unwrap();
+        }
+    }
+    let expected = Adapter::load(saved(&parts, &described()).path(), &network.config).unwrap();
+    let threads = Threads::new(1).unwrap();
+    let with = |adapter| adapted_logits(&network, &threads, KvForm::F32, &tokens(9), 9, Some(&Arc::new(adapter)));
+    assert_eq!(with(own), with(expected));
+}
+
+#[test]
 fn requests_with_one_adapter_another_and_none_do_not_touch_each_other() {
     let model = small_llama(None);
     let (first, second) = (saved(&parts(1), &described()), saved(&parts(2), &described()));
@@ -144,6 +164,12 @@ fn what_is_no_adapter_for_this_model_is_refused_by_name() {
         ("r", json!(5), "lora_A"),
         ("use_dora", json!(true), "no DoRA"),
         ("bias", json!("all"), "biases"),
+        ("lora_bias", json!(true), "biases"),
+        ("peft_type", json!("IA3"), "expected `peft_type` LORA"),
+        ("rank_pattern", json!({ "q_proj": 5 }), "q_proj.lora_A"),
+        ("rank_pattern", json!({ "q_proj": 0 }), "`r` lies in 1 to 1024"),
+        ("alpha_pattern", json!({ ".*q_proj": 5 }), "the end of a name"),
+        ("alpha_pattern", json!({ "q_proj": 5, "self_attn.q_proj": 6 }), "two things"),
         ("modules_to_save", json!(["lm_head"]), "saved modules"),
         ("lora_alpha", json!("much"), "adapter_config.json"),
     ] {
