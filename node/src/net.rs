@@ -53,7 +53,8 @@ pub struct Limits {
     pub max_connections_per_peer: u32,
     /// Asks taken from one peer in a minute; more are refused.
     pub asks_per_minute: u32,
-    /// Texts asked for by one peer in a minute; more are refused. A gateway asks for those of all its clients.
+    /// Texts asked for by one peer in a minute; more are refused. A gateway asks for those of all its clients, and the engine's
+    /// queue bounds the work: this bounds what it costs to say no.
     pub texts_per_minute: u32,
     /// Asks handed to the node and not yet answered; more are refused as busy.
     pub pending_asks: usize,
@@ -69,7 +70,7 @@ impl Default for Limits {
             max_connections: 256,
             max_connections_per_peer: 4,
             asks_per_minute: 600,
-            texts_per_minute: 6000,
+            texts_per_minute: 60_000,
             pending_asks: 128,
             open_texts: 512,
             pending_transactions: 1024,

@@ -47,6 +47,8 @@ const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest, whatever the gateway asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Who asks for more is not asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Longest time for one try.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -167,10 +169,12 @@ impl Gateway {
                 ),
                 Err(_) => true,
             };
-            if passing && left > 0 {
-                let asked_for =
-                    answer.ok().and_then(|a| a.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok());
-                tokio::time::sleep(asked_for.map_or(pause, Duration::from_secs).min(LONGEST_PAUSE)).await;
+            let asked_for =
+                answer.as_ref().ok().and_then(|a| a.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok());
+            let asked_for = asked_for.map_or(pause, Duration::from_secs);
+            // A quota that is renewed tomorrow is not waited for.
+            if passing && left > 0 && asked_for <= LONGEST_WAIT {
+                tokio::time::sleep(asked_for.min(LONGEST_PAUSE)).await;
                 pause *= 2;
                 continue;
             }

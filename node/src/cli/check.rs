@@ -6,9 +6,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use assay_chain_spec::GenesisModel;
 use assay_circuits::{Binding, answer, model::Model};
 use assay_ledger::query;
-use assay_primitives::{AccountId, Hash32, task};
+use assay_primitives::{AccountId, Hash32, ModelId, task, text::TextModel};
 use clap::Args;
 use serde_json::json;
 
@@ -195,24 +196,35 @@ fn free_ports(home: &Home) -> Result<String, String> {
 
 type Found = Result<String, String>;
 
+fn other_bytes(model: &GenesisModel, found: ModelId) -> String {
+    let GenesisModel { name, id, .. } = model;
+    format!("model {name}: the chain spec names {id}, its bytes are {found}; get the right spec")
+}
+
 /// Reads the genesis models, then proves and verifies one run of the first.
 fn models(home: &Home, skip_prover: bool, global: &Global) -> (Found, Option<Found>) {
     let mut first = None;
     let mut names = Vec::new();
     for model in home.spec.subnets.iter().flat_map(|subnet| &subnet.models) {
+        if TextModel::is_magic(&model.bytes.0) {
+            match TextModel::from_bytes(&model.bytes.0) {
+                Ok(text) if text.id() == model.id && home.texts().has(&model.id) => {
+                    names.push(format!("{} (its files are here)", model.name));
+                }
+                Ok(text) if text.id() == model.id => {
+                    names.push(format!("{} (to serve it, `assay model keep` its files)", model.name));
+                }
+                Ok(text) => return (Err(other_bytes(model, text.id())), None),
+                Err(e) => return (Err(format!("model {}: {e}", model.name)), None),
+            }
+            continue;
+        }
         match Model::from_bytes(&model.bytes.0) {
             Ok(compiled) if compiled.id() == model.id => {
                 names.push(model.name.clone());
                 first.get_or_insert(compiled);
             }
-            Ok(compiled) => {
-                let (named, found) = (model.id, compiled.id());
-                let wrong = format!(
-                    "model {}: the chain spec names {named}, its bytes are {found}; get the right spec",
-                    model.name
-                );
-                return (Err(wrong), None);
-            }
+            Ok(compiled) => return (Err(other_bytes(model, compiled.id())), None),
             Err(e) => return (Err(format!("model {}: {e}", model.name)), None),
         }
     }

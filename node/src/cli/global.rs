@@ -116,20 +116,18 @@ impl Global {
     /// Shows a result: the JSON value with `--json`, else the words for people.
     pub(super) fn show(&self, value: &Value, words: impl FnOnce() -> String) {
         let text = if self.json { value.to_string() } else { plain(&words()) };
-        // Nobody reads any more if this fails, as when the output goes into `head`.
-        let _ = writeln!(io::stdout(), "{}", text.trim_end());
+        shown(writeln!(io::stdout(), "{}", text.trim_end()));
     }
 
     /// [`show`](Self::show) for a result that may be too large to hold as text: JSON is written as it is made.
     pub(super) fn stream(&self, value: &impl Serialize, words: impl FnOnce() -> String) {
         let mut out = io::BufWriter::new(io::stdout().lock());
-        // Nobody reads any more if this fails, as when the output goes into `head`.
-        let _ = if self.json {
+        let written = if self.json {
             serde_json::to_writer(&mut out, value).map_err(io::Error::from).and_then(|()| writeln!(out))
         } else {
             writeln!(out, "{}", plain(&words()).trim_end())
         };
-        let _ = out.flush();
+        shown(written.and_then(|()| out.flush()));
     }
 
     /// A hint for people on stderr; silent with `--quiet` and `--json`.
@@ -220,6 +218,8 @@ fn http_url(config: &Config, port: u16) -> String {
 
 /// Width of tables in files and pipes.
 const PIPE_WIDTH: u16 = 120;
+/// Of a column of sentences beside accounts and ids, as much is kept at least.
+const SOME_WORDS: usize = 24;
 /// Tables of more columns show accounts shortened, since whole ones would break over many lines.
 const WIDE: usize = 5;
 
@@ -240,9 +240,6 @@ pub(super) fn short(cell: &str) -> String {
 /// A table with a header.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    if !io::stdout().is_terminal() {
-        table.set_width(PIPE_WIDTH);
-    }
     let shown = |row: [String; N]| if N > WIDE { row.map(|cell| short(&cell)) } else { row };
     let rows: Vec<_> = rows.into_iter().map(shown).collect();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
@@ -255,9 +252,20 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     ] {
         table.remove_style(line);
     }
+    let names = header.map(str::to_owned);
     table.set_header(header);
     // Accounts and ids are not broken where programs may read them; sentences beside them are.
     let whole = |cell: &String| (cell.len() > 60 && !cell.contains(' ')).then_some(cell.len());
+    if !io::stdout().is_terminal() {
+        // Beside what is not broken, the others keep room for some words.
+        let room = |i: usize| {
+            let cells = || rows.iter().map(move |row| &row[i]).chain(std::iter::once(&names[i]));
+            let least = cells().filter_map(whole).max();
+            3 + least.unwrap_or_else(|| cells().map(|cell| cell.chars().count()).max().unwrap_or(0).min(SOME_WORDS))
+        };
+        let needed: usize = (0..N).map(room).sum();
+        table.set_width(PIPE_WIDTH.max(u16::try_from(needed).unwrap_or(u16::MAX)));
+    }
     for (i, column) in table.column_iter_mut().enumerate() {
         let widest = rows.iter().filter_map(|row| whole(&row[i])).max().filter(|_| !io::stdout().is_terminal());
         if let Some(widest) = widest {
@@ -309,6 +317,17 @@ pub(super) fn amount(value: &Value) -> String {
 /// The rows of a JSON list; none if it is no list.
 pub(super) fn rows(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// What became of a result on standard output. Nobody reads any more where the pipe is closed, as when it goes into `head`; a
+/// result that is lost in another way is no success.
+pub(super) fn shown(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = writeln!(io::stderr(), "error: the result cannot be written to standard output: {error}");
+        std::process::exit(1);
+    }
 }
 
 #[cfg(test)]

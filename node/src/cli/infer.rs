@@ -11,7 +11,7 @@ use assay_inference::llm::{Llm, LoadOptions};
 use assay_ledger::records::ModelRecord;
 use assay_primitives::{Hash32, ModelId, receipt::Receipt};
 use clap::Args;
-use eyre::ensure;
+use eyre::{ensure, eyre};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -173,6 +173,15 @@ async fn one(global: &Global, command: &Infer, model: &str, input: &Path) -> eyr
     Ok(())
 }
 
+/// What a receipt that holds is about: the prompt and the answer, without special tokens.
+fn said(llm: &Llm, receipt: &[u8]) -> eyre::Result<(String, String)> {
+    let receipt = Receipt::from_json(std::str::from_utf8(receipt)?)?;
+    let (asked, told) = (receipt.request.body.input.text(), receipt.response.body.output.text());
+    let read = |tokens: &[u32]| llm.codec.decode(tokens).map_err(|e| eyre!(e));
+    let (asked, told) = asked.zip(told).ok_or_else(|| eyre!("the receipt is not about a text"))?;
+    Ok((read(&asked.prompt)?, read(&told.tokens)?))
+}
+
 fn lines(checks: &[Check]) -> impl Iterator<Item = [String; 3]> {
     checks.iter().map(|check| [check.name.to_owned(), "ok".to_owned(), check.detail.clone()])
 }
@@ -198,8 +207,21 @@ pub(super) fn verify(global: &Global, command: &Verify) -> eyre::Result<bool> {
             for warning in checks.iter().filter_map(|check| check.warning) {
                 global.warn(warning);
             }
-            global.show(&json!({ "ok": true, "checks": checks, "milliseconds": millis }), || {
-                format!("{}\nthe receipt holds ({millis} ms)", table(["check", "", "found"], lines(&checks)))
+            let mut value = json!({ "ok": true, "checks": checks, "milliseconds": millis });
+            let said = match &demands.model {
+                Some(Whole::Text(llm)) => Some(said(llm, &bytes)?),
+                _ => None,
+            };
+            if let Some((asked, told)) = &said {
+                (value["asked"], value["told"]) = (json!(asked), json!(told));
+            }
+            global.show(&value, || {
+                let held =
+                    format!("{}\nthe receipt holds ({millis} ms)", table(["check", "", "found"], lines(&checks)));
+                match said {
+                    Some((asked, told)) => format!("{held}\n\nasked:\n{asked}\n\ntold:\n{told}"),
+                    None => held,
+                }
             });
             Ok(true)
         }

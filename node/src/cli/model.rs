@@ -150,7 +150,15 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
                     ("subnet", text(&found["subnet"])),
                     ("state", serving(&found)),
                     ("bytes", text(&found["bytes"])),
-                    ("receipts", if found["groth16"].is_null() { "sumcheck" } else { "groth16" }.into()),
+                    (
+                        "receipts",
+                        match (text(&found["kind"]).as_str(), found["groth16"].is_null()) {
+                            ("text", _) => "the text is made again (`assay verify --model`)",
+                            (_, true) => "sumcheck",
+                            (_, false) => "groth16",
+                        }
+                        .into(),
+                    ),
                     ("registered", format!("height {}", text(&found["registered"]))),
                     (
                         "registrant",

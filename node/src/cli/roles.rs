@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     home::{Home, Role},
-    openai,
+    openai::{self, network::Account},
 };
 
 #[derive(Debug, Subcommand)]
@@ -157,25 +157,35 @@ pub(super) async fn gateway(global: &Global, command: &Gateway) -> eyre::Result<
 async fn bills(global: &Global) -> eyre::Result<()> {
     let home = Home::open(&global.home_dir()?)?;
     let payer = home.owner()?.account();
-    let mut billed = openai::network::billed(&home.gateway_dir())?;
+    let mut accounts = openai::network::accounts(&home.gateway_dir())?;
     let paid: Vec<Value> = global.client()?.call("assay_payments", json!({ "account": payer })).await?;
     let mut rows = Vec::new();
     for line in &paid {
         let (miner, paid): (AccountId, Amount) =
             (serde_json::from_value(line["miner"].clone())?, serde_json::from_value(line["amount"].clone())?);
-        rows.push((miner, billed.remove(&miner).unwrap_or(Amount::ZERO), paid));
+        rows.push((miner, accounts.remove(&miner).unwrap_or_default(), paid));
     }
-    rows.extend(billed.into_iter().map(|(miner, billed)| (miner, billed, Amount::ZERO)));
-    let due = |billed: Amount, paid: Amount| Amount(billed.0.saturating_sub(paid.0));
+    rows.extend(accounts.into_iter().map(|(miner, account)| (miner, account, Amount::ZERO)));
+    let due = |account: &Account, paid: Amount| Amount(account.billed.0.saturating_sub(paid.0));
     let value: Vec<Value> = rows
         .iter()
-        .map(|(miner, billed, paid)| json!({ "miner": miner, "billed": billed, "paid": paid, "due": due(*billed, *paid) }))
+        .map(|(miner, account, paid)| {
+            let Account { billed, open, unexplained } = account;
+            let due = due(account, *paid);
+            json!({ "miner": miner, "billed": billed, "paid": paid, "due": due, "open": open, "unexplained": unexplained })
+        })
         .collect();
     global.show(&json!(value), || {
-        let row = |(miner, billed, paid): &(AccountId, Amount, Amount)| {
-            [miner.to_string(), billed.to_string(), paid.to_string(), due(*billed, *paid).to_string()]
+        let row = |(miner, account, paid): &(AccountId, Account, Amount)| {
+            [
+                miner.to_string(),
+                account.billed.to_string(),
+                paid.to_string(),
+                due(account, *paid).to_string(),
+                account.open.to_string(),
+            ]
         };
-        table(["miner", "billed", "paid", "due"], rows.iter().map(row))
+        table(["miner", "billed", "paid", "due", "open"], rows.iter().map(row))
     });
     Ok(())
 }

@@ -10,14 +10,14 @@ use std::{
 
 use assay_inference::{
     encoders::Embedder,
-    llm::{Event, Form, GenerateRequest, KvForm, Llm, LlmShelf, LoadOptions, Sampling},
+    llm::{Event, Form, GenerateRequest, KvForm, Llm, LlmShelf, LoadOptions, Piece, Sampling},
 };
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
 use eyre::{WrapErr as _, bail, eyre};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::global::{Global, pairs};
+use super::global::{Global, pairs, shown};
 use crate::{
     node::asked_to_stop,
     openai::{
@@ -49,13 +49,13 @@ pub(super) struct Loading {
     #[arg(long, value_enum, default_value_t = Precision::Stored)]
     precision: Precision,
     /// Positions of a sequence [default: what the model was trained for, up to 8192].
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     context: Option<usize>,
     /// Threads [default: all cores but one].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
     /// Memory for keys and values, in MiB [default: 256].
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
     cache: Option<u64>,
 }
 
@@ -196,7 +196,14 @@ pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> 
     let keep_alive = command.keep_alive.map(Duration::from_secs);
     let shelf = LlmShelf::new(command.loading.options(), keep_alive);
     let (local, names) = load_all(global, command, &shelf)?;
-    let keys = command.keys.clone().map_or_else(|| Ok(Keys::none()), Keys::open)?;
+    let keys = match &command.keys {
+        None => Keys::none(),
+        Some(path) if path.exists() => Keys::open(path.clone())?,
+        Some(path) => bail!(
+            "there is no file of keys at {}: make a key with `assay gateway key add NAME --file FILE`",
+            path.display()
+        ),
+    };
     let tls = match (&command.tls_certificate, &command.tls_key) {
         (Some(certificate), Some(key)) => Some(Tls::read(certificate, key).await?),
         _ => None,
@@ -250,11 +257,7 @@ pub(super) async fn run(global: &Global, command: &Run) -> eyre::Result<()> {
     if let Some(prompt) = &command.prompt {
         messages.push(json!({ "role": "user", "content": prompt }));
         let text = answer(&llm, command, &messages, !global.json).await?;
-        if global.json {
-            println!("{}", json!({ "text": text }));
-        } else {
-            println!();
-        }
+        global.show(&json!({ "text": text }), String::new);
         return Ok(());
     }
     let terminal = io::stdin().is_terminal();
@@ -272,7 +275,7 @@ pub(super) async fn run(global: &Global, command: &Run) -> eyre::Result<()> {
         }
         messages.push(json!({ "role": "user", "content": line.trim() }));
         let text = answer(&llm, command, &messages, true).await?;
-        println!();
+        shown(writeln!(io::stdout()));
         messages.push(json!({ "role": "assistant", "content": text }));
     }
 }
@@ -292,18 +295,16 @@ async fn answer(llm: &Llm, command: &Run, messages: &[serde_json::Value], show: 
     let mut answer =
         llm.engine.generate(GenerateRequest { prompt, sampling, max_tokens, ..GenerateRequest::default() })?;
     let mut whole = String::new();
-    let mut say = |text: String| {
-        if show {
-            print!("{text}");
-            let _ = io::stdout().flush();
-        }
-        whole.push_str(&text);
-    };
     while let Some(event) = answer.next().await {
-        match event {
-            Event::Piece(piece) => say(piece.text),
-            Event::Done { text, .. } => say(text),
-            Event::Failed(error) => return Err(error.into()),
+        let (Event::Piece(Piece { text, .. }) | Event::Done { text, .. }) = event else {
+            let Event::Failed(error) = event else { continue };
+            return Err(error.into());
+        };
+        let written = if show { write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()) } else { Ok(()) };
+        whole.push_str(&text);
+        if written.is_err() {
+            shown(written);
+            break;
         }
     }
     Ok(whole)

@@ -12,7 +12,7 @@
 use std::{io, time::Duration};
 
 use assay_primitives::{
-    Signed,
+    Amount, Signed,
     task::{Request, Response},
 };
 use async_trait::async_trait;
@@ -71,6 +71,13 @@ pub enum Frame {
         cached: u32,
         /// Microseconds that its engine took, from the request's arrival there to the last token.
         engine_us: u64,
+    },
+    /// It will not be answered before its requester pays.
+    Unpaid {
+        /// All that this miner ever billed the requester.
+        billed: Amount,
+        /// What is due and what may be, for people.
+        reason: String,
     },
     /// It will not be answered, or not to its end.
     Refused {

@@ -104,10 +104,16 @@ fn shared(
             .map_err(|_| ApiError::invalid("logit_bias", format!("expected tokens' numbers, found `{token}`")))?;
         bias.insert(id, value);
     }
+    // vLLM's clients say -1 where they mean all.
+    let top_k = match shared.top_k.unwrap_or(0) {
+        -1 => 0,
+        k => u32::try_from(k)
+            .map_err(|_| ApiError::invalid("top_k", format!("`top_k` is a count, 0 or -1 for all, found {k}")))?,
+    };
     let sampling = Sampling {
         temperature: shared.temperature.unwrap_or(1.0),
         top_p: shared.top_p.unwrap_or(1.0),
-        top_k: shared.top_k.unwrap_or(0),
+        top_k,
         min_p: shared.min_p.unwrap_or(0.0),
         presence_penalty: shared.presence_penalty.unwrap_or(0.0),
         frequency_penalty: shared.frequency_penalty.unwrap_or(0.0),
@@ -206,6 +212,9 @@ fn tooling(tools: &[Tool], choice: Option<&ToolChoice>) -> Result<Tooling, ApiEr
         return Err(ApiError::invalid("tools", words));
     }
     for Function { name, parameters, .. } in tools.iter().map(|tool| &tool.function) {
+        if parameters.as_ref().is_some_and(|p| p.get("type").is_some_and(|kind| kind != "object") || !p.is_object()) {
+            return Err(ApiError::invalid("tools", format!("the parameters of `{name}` must be those of an object")));
+        }
         if let Some(Err(error)) = parameters.as_ref().map(jsonschema::meta::validate) {
             let words: String = error.to_string().chars().take(200).collect();
             return Err(ApiError::invalid("tools", format!("the parameters of `{name}` are no JSON schema: {words}")));
@@ -236,11 +245,14 @@ fn tooling(tools: &[Tool], choice: Option<&ToolChoice>) -> Result<Tooling, ApiEr
 }
 
 /// The form of a call of one of these tools: `{"name": ..., "arguments": {...}}`. Arguments that a tool does not name are
-/// not made up, unless it says that there may be such.
+/// not made up, unless it says that there may be such; one that names no parameters has none.
 fn call_grammar<'a>(tools: impl Iterator<Item = &'a Tool>) -> Grammar {
     let mut definitions = serde_json::Map::new();
     let mut call = |(at, tool): (usize, &Tool)| {
-        let mut arguments = tool.function.parameters.clone().unwrap_or_else(|| json!({ "type": "object" }));
+        let mut arguments = tool.function.parameters.clone().unwrap_or_else(|| json!({ "properties": {} }));
+        if let Some(fields) = arguments.as_object_mut() {
+            fields.entry("type").or_insert_with(|| json!("object"));
+        }
         if let Some(fields) = arguments.as_object_mut()
             && fields.contains_key("properties")
             && !OPEN.iter().any(|word| fields.contains_key(*word))

@@ -14,6 +14,7 @@ use assay_inference::{
         Piece, Sampling, TextCodec, Usage,
     },
 };
+use assay_ledger::records::Tariff;
 use assay_primitives::Amount;
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
@@ -70,6 +71,8 @@ pub struct Answering {
     pub chunks: BoxStream<'static, Chunk>,
     /// Where its receipt will be, once it is finished, if it has one.
     pub receipt: Option<String>,
+    /// What its tokens cost, should it be broken off.
+    pub tariff: Tariff,
 }
 
 /// What comes of an answer.
@@ -204,7 +207,7 @@ impl Local {
         let loaded = tokio::task::spawn_blocking(move || shelf.get(&path)).await.map_err(ApiError::internal)?;
         loaded.map_err(|error| {
             tracing::error!(model = served.model.name, %error, "a model does not load any more");
-            ApiError::unavailable(format!("`{}` cannot be loaded now: {error}", served.model.name))
+            ApiError::unavailable(format!("`{}` cannot be loaded now; the server's log says why", served.model.name))
         })
     }
 
@@ -307,7 +310,7 @@ impl Backend for Local {
             adapter: served.parent.as_ref().map(|_| served.model.name.clone()),
             ..GenerateRequest::default()
         };
-        Ok(Answering { chunks: chunks(llm.engine.generate(request)?), receipt: None })
+        Ok(Answering { chunks: chunks(llm.engine.generate(request)?), receipt: None, tariff: Tariff::FREE })
     }
 
     async fn receipt(&self, _id: &str) -> Result<String, ApiError> {

@@ -96,10 +96,10 @@ impl ApiError {
         Self { code: Some("rate_limit_exceeded"), retry_after: Some(retry_after), ..base }
     }
 
-    /// A quota that is used up.
-    pub fn quota(message: impl Into<String>) -> Self {
+    /// A quota that is used up, and when it is renewed.
+    pub fn quota(message: impl Into<String>, retry_after: Duration) -> Self {
         let base = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
-        Self { code: Some("insufficient_quota"), ..base }
+        Self { code: Some("insufficient_quota"), retry_after: Some(retry_after), ..base }
     }
 
     /// Nobody can serve this now.

@@ -1,7 +1,8 @@
 //! Keys of the API: who may ask, how often, and for how much.
 //!
 //! A key is told once, when it is made; the file holds its hash. The file is read again when it has changed, so that keys
-//! come and go without a restart. Without a file, or with an empty one, nobody needs a key.
+//! come and go without a restart. Where there is no file, nobody needs a key; from the first one on a key is needed, even when
+//! the last is gone or the file itself: a door that was shut is not opened by a mistake.
 
 use std::{
     collections::BTreeMap,
@@ -90,6 +91,10 @@ fn hash(key: &str) -> String {
     blake3::hash(key.as_bytes()).to_hex().to_string()
 }
 
+fn until_midnight() -> Duration {
+    Duration::from_secs(86_400 - seconds() % 86_400)
+}
+
 fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
@@ -99,9 +104,14 @@ fn seconds() -> u64 {
 /// # Errors
 /// [`KeysError`].
 pub fn read(path: &Path) -> Result<Vec<Key>, KeysError> {
+    load(path).map(Option::unwrap_or_default)
+}
+
+/// The keys of a file; none if there is no file.
+fn load(path: &Path) -> Result<Option<Vec<Key>>, KeysError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(KeysError::Io { doing: "read", path: path.to_owned(), source }),
     };
     let malformed = |reason: String| KeysError::Malformed { path: path.to_owned(), reason };
@@ -110,7 +120,7 @@ pub fn read(path: &Path) -> Result<Vec<Key>, KeysError> {
     {
         return Err(malformed(format!("the key {:?} has no hash of 64 hexadecimal digits", key.name)));
     }
-    Ok(keys)
+    Ok(Some(keys))
 }
 
 fn write(path: &Path, keys: Vec<Key>) -> Result<(), KeysError> {
@@ -168,6 +178,24 @@ pub fn remove(path: &Path, name: &str) -> Result<bool, KeysError> {
 struct Known {
     key: Key,
     rate: Option<DefaultDirectRateLimiter>,
+    /// Tokens that answers under way may still take.
+    reserved: Mutex<u64>,
+}
+
+/// Tokens of a key's quota that are kept for an answer under way, until this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    known: Option<Arc<Known>>,
+    tokens: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(known) = &self.known {
+            let mut reserved = locked(&known.reserved);
+            *reserved = reserved.saturating_sub(self.tokens);
+        }
+    }
 }
 
 /// Who asks.
@@ -193,6 +221,8 @@ struct Inner {
 struct Seen {
     looked: Option<Instant>,
     changed: Option<SystemTime>,
+    /// Whether a key is needed: there was a file once.
+    shut: bool,
     by_hash: BTreeMap<String, Arc<Known>>,
 }
 
@@ -217,7 +247,7 @@ impl Keys {
     }
 
     fn of(path: Option<PathBuf>, book: UsageBook) -> Self {
-        let seen = Seen { looked: None, changed: None, by_hash: BTreeMap::new() };
+        let seen = Seen { looked: None, changed: None, shut: false, by_hash: BTreeMap::new() };
         Self(Arc::new(Inner { path, book, seen: Mutex::new(seen) }))
     }
 
@@ -234,16 +264,22 @@ impl Keys {
         };
         let changed = fs::metadata(path).and_then(|m| m.modified()).ok();
         if seen.looked.is_none() || changed != seen.changed {
-            match read(path) {
-                Ok(keys) => {
+            match load(path) {
+                Ok(None) if seen.shut => {
+                    let path = path.display();
+                    tracing::error!(%path, "the file of keys is gone; those known before stay, and a key is needed still");
+                    seen.changed = changed;
+                }
+                Ok(None) => seen.changed = changed,
+                Ok(Some(keys)) => {
                     let known = |key: Key| {
                         let old = seen.by_hash.get(&key.hash).filter(|known| known.key == key).cloned();
                         let rate = key.per_minute.map(|n| RateLimiter::direct(Quota::per_minute(n)));
                         let hash = key.hash.clone();
-                        (hash, old.unwrap_or_else(|| Arc::new(Known { key, rate })))
+                        (hash, old.unwrap_or_else(|| Arc::new(Known { key, rate, reserved: Mutex::default() })))
                     };
                     seen.by_hash = keys.into_iter().map(known).collect();
-                    seen.changed = changed;
+                    (seen.shut, seen.changed) = (true, changed);
                 }
                 Err(error) => tracing::error!(%error, "the file of keys cannot be read; those known before stay"),
             }
@@ -258,10 +294,11 @@ impl Keys {
     /// [`ApiError`] of status 401 without a known key where one is needed, 429 beyond the key's rate or quota.
     pub fn admit(&self, authorization: Option<&str>) -> Result<Caller, ApiError> {
         let seen = self.look();
-        if seen.by_hash.is_empty() {
+        if !seen.shut {
             return Ok(Caller { known: None, book: self.0.book.clone() });
         }
-        let given = authorization.and_then(|header| header.strip_prefix("Bearer ")).map(str::trim);
+        let bearer = authorization.and_then(|header| header.split_once(' '));
+        let given = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, given)| given.trim());
         let given = given.ok_or_else(|| ApiError::unauthorised("a key is needed: send `Authorization: Bearer KEY`"))?;
         // Looked up by hash: how long it takes says nothing of the key.
         let known = seen.by_hash.get(&hash(given)).cloned();
@@ -275,7 +312,7 @@ impl Keys {
         let caller = Caller { known: Some(known), book: self.0.book.clone() };
         if caller.left() == Some(0) {
             let words = "this key's tokens of the day are used up; they are renewed at midnight UTC";
-            return Err(ApiError::quota(words));
+            return Err(ApiError::quota(words, until_midnight()));
         }
         Ok(caller)
     }
@@ -308,6 +345,26 @@ impl Caller {
     pub fn left(&self) -> Option<u64> {
         let key = &self.known.as_ref()?.key;
         Some(key.tokens_per_day?.saturating_sub(self.book.today(&key.hash).tokens()))
+    }
+
+    /// Keeps tokens for an answer: as many as it can take, of its prompt and itself.
+    ///
+    /// # Errors
+    /// [`ApiError`] of status 429 if so many are not left of the day beside those that other answers under way may take.
+    pub fn reserve(&self, tokens: u64) -> Result<Reservation, ApiError> {
+        let limited = self.known.as_ref().zip(self.left());
+        let Some((known, left)) = limited else { return Ok(Reservation { known: None, tokens: 0 }) };
+        let mut reserved = locked(&known.reserved);
+        let left = left.saturating_sub(*reserved);
+        if tokens > left {
+            let words = format!(
+                "this request may take {tokens} tokens and this key has {left} left today, without those that its answers under \
+                 way may take; ask for fewer (`max_tokens`), or after midnight UTC"
+            );
+            return Err(ApiError::quota(words, until_midnight()));
+        }
+        *reserved += tokens;
+        Ok(Reservation { known: Some(known.clone()), tokens })
     }
 
     /// Books an answer, whole or broken off.
@@ -368,9 +425,38 @@ mod tests {
         let caller = ask(&much).unwrap();
         assert_eq!((caller.left(), caller.may_ask("other").unwrap_err().status.as_u16()), (Some(10), 403));
         caller.may_ask("gloss").unwrap();
+        // Answers under way count, together.
+        let first = caller.reserve(6).unwrap();
+        assert!(ask(&much).unwrap().reserve(5).unwrap_err().message.contains("4 left"));
+        caller.reserve(4).unwrap();
+        drop(first);
+        drop(caller.reserve(10).unwrap());
         caller.used(&Usage { prompt: 10, completion: 2, ..Usage::default() });
         let error = ask(&much).unwrap_err();
         assert_eq!((error.status.as_u16(), error.code), (429, Some("insufficient_quota")));
+    }
+
+    #[test]
+    fn a_door_that_was_shut_stays_shut_without_keys_and_without_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.json");
+        let keys = Keys::open(path.clone()).unwrap();
+        let later = || locked(&keys.0.seen).looked = Some(Instant::now().checked_sub(LOOK * 2).unwrap());
+        assert_eq!(status(keys.admit(None)), 200);
+        let key = add(&path, named("ana")).unwrap();
+        let header = format!("bearer {key}");
+        later();
+        assert_eq!((status(keys.admit(None)), status(keys.admit(Some(&header)))), (401, 200));
+        fs::remove_file(&path).unwrap();
+        later();
+        assert_eq!((status(keys.admit(None)), status(keys.admit(Some(&header)))), (401, 200), "a lost file");
+        let other = add(&path, named("ben")).unwrap();
+        remove(&path, "ben").unwrap();
+        later();
+        for header in [None, Some(header), Some(format!("Bearer {other}"))] {
+            assert_eq!(status(keys.admit(header.as_deref())), 401);
+        }
+        assert_eq!(status(Keys::open(path).unwrap().admit(None)), 401, "a file without keys");
     }
 
     #[test]

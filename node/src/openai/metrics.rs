@@ -11,7 +11,7 @@ use std::{
 };
 
 use assay_inference::llm::{Finish, Usage};
-use assay_primitives::Amount;
+use assay_ledger::records::Tariff;
 use futures::{
     Stream,
     stream::{BoxStream, StreamExt as _},
@@ -27,7 +27,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{backend::Chunk, keys::Caller, usage as used};
+use super::{
+    backend::{Answering, Chunk},
+    keys::{Caller, Reservation},
+    usage as used,
+};
 use crate::texts::Model;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,19 +108,34 @@ impl ApiMetrics {
         registry.register("vllm:request_queue_time_seconds", "From the request to its first step", self.queued.clone());
     }
 
-    /// An answer's chunks, counted as they pass.
+    /// An answer's chunks, counted as they pass, and its receipt's name.
     pub(super) fn watch(
         &self,
         model: &str,
         caller: &Caller,
+        reservation: Reservation,
         prompt: usize,
-        chunks: BoxStream<'static, Chunk>,
-    ) -> BoxStream<'static, Chunk> {
+        answering: Answering,
+    ) -> (BoxStream<'static, Chunk>, Option<String>) {
+        let Answering { chunks, receipt, tariff } = answering;
         let model = Model::named(model);
         self.waiting.get_or_create(&model).inc();
         let now = Instant::now();
         let (metrics, caller) = (self.clone(), caller.clone());
-        Watched { chunks, metrics, caller, model, began: now, last: now, prompt, tokens: 0, booked: false }.boxed()
+        let watched = Watched {
+            chunks,
+            metrics,
+            caller,
+            _reservation: reservation,
+            model,
+            tariff,
+            began: now,
+            last: now,
+            prompt,
+            tokens: 0,
+            booked: false,
+        };
+        (watched.boxed(), receipt)
     }
 }
 
@@ -125,7 +144,10 @@ struct Watched {
     chunks: BoxStream<'static, Chunk>,
     metrics: ApiMetrics,
     caller: Caller,
+    /// Let go after the answer is booked.
+    _reservation: Reservation,
     model: Model,
+    tariff: Tariff,
     began: Instant,
     last: Instant,
     /// Tokens of the prompt, and of the answer so far.
@@ -138,9 +160,9 @@ impl Drop for Watched {
     fn drop(&mut self) {
         // Whoever hangs up has used what came until then.
         if !self.booked && self.tokens > 0 {
-            let usage =
-                used::Usage { answers: 1, prompt: self.prompt as u64, completion: self.tokens, cost: Amount::ZERO };
-            self.caller.used(&usage);
+            let (prompt, completion) = (self.prompt as u64, self.tokens);
+            let cost = self.tariff.of(prompt, completion);
+            self.caller.used(&used::Usage { answers: 1, prompt, completion, cost });
         }
         let stands = if self.tokens == 0 { &self.metrics.waiting } else { &self.metrics.running };
         stands.get_or_create(&self.model).dec();

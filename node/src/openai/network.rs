@@ -25,7 +25,7 @@ use std::{
 
 use assay_inference::llm::{self, LoadOptions};
 use assay_ledger::{
-    StoreError, query,
+    StateRead, StoreError, query,
     records::{ModelKind, ModelRecord},
 };
 use assay_primitives::{
@@ -50,6 +50,7 @@ use crate::{
     texts::{self, Texts},
 };
 
+pub use self::bills::Account;
 use self::{bills::Bills, measures::Measures};
 
 /// Finished answers whose receipts can be asked for.
@@ -153,9 +154,31 @@ impl Network {
     fn owe(&self, miner: &AccountId, epoch: u64, prompt: usize, completion: usize) -> Result<Amount, StoreError> {
         let view = self.0.chain.snapshot()?;
         let cost = query::asking(&*view, miner)?.at(epoch).of(prompt as u64, completion as u64);
-        let paid = query::paid(&*view, &self.0.config.key.account(), miner)?;
-        self.0.bills.owe(miner, cost, paid);
+        self.0.bills.owe(miner, cost, Amount::ZERO, self.paid(&*view, miner)?);
         Ok(cost)
+    }
+
+    /// Books an answer of which nobody waits for the rest. Its miner may have told more than the `heard` tokens.
+    fn abandon(&self, request: &Request, heard: usize) -> Result<(), StoreError> {
+        let Some(text) = request.input.text() else { return Ok(()) };
+        let view = self.0.chain.snapshot()?;
+        let tariff = query::asking(&*view, &request.miner)?.at(request.epoch);
+        let of = |completion: u64| tariff.of(text.prompt.len() as u64, completion);
+        let cost = if heard > 0 { of(heard as u64) } else { Amount::ZERO };
+        let open = Amount(of(u64::from(text.max_tokens)).0.saturating_sub(cost.0));
+        self.0.bills.owe(&request.miner, cost, open, self.paid(&*view, &request.miner)?);
+        Ok(())
+    }
+
+    /// A miner that is to be paid first says what it billed in all.
+    fn claim(&self, miner: &AccountId, billed: Amount) -> Result<(), StoreError> {
+        let view = self.0.chain.snapshot()?;
+        self.0.bills.claim(miner, billed, self.paid(&*view, miner)?);
+        Ok(())
+    }
+
+    fn paid(&self, view: &dyn StateRead, miner: &AccountId) -> Result<Amount, StoreError> {
+        query::paid(view, &self.0.config.key.account(), miner)
     }
 
     fn record(&self, name: &str) -> Result<ModelRecord, ApiError> {
@@ -169,11 +192,11 @@ impl Network {
     }
 }
 
-/// By miner, all that the gateway was ever billed whose folder this is.
+/// What stands between the gateway whose folder this is and each miner.
 ///
 /// # Errors
 /// [`KeptError`] if it cannot be read.
-pub fn billed(dir: &Path) -> Result<BTreeMap<AccountId, Amount>, KeptError> {
+pub fn accounts(dir: &Path) -> Result<BTreeMap<AccountId, Account>, KeptError> {
     bills::read(dir)
 }
 
@@ -257,9 +280,9 @@ impl Backend for Network {
             pieces,
         };
         // Refused before any text: told as such, with a status of its own.
-        telling.start().await?;
+        let tariff = telling.start().await?;
         let next = |mut chunks: tokio::sync::mpsc::Receiver<_>| async move { chunks.recv().await.map(|c| (c, chunks)) };
-        Ok(Answering { chunks: futures::stream::unfold(chunks, next).boxed(), receipt: Some(name) })
+        Ok(Answering { chunks: futures::stream::unfold(chunks, next).boxed(), receipt: Some(name), tariff })
     }
 
     async fn receipt(&self, id: &str) -> Result<String, ApiError> {

@@ -13,7 +13,7 @@ use assay_inference::llm::{Finish, Piece, Usage};
 
 use super::{
     ask::Wanted,
-    backend::{Answering, Chunk, TextModel, TextRequest},
+    backend::{Chunk, TextModel, TextRequest},
     error::ApiError,
     metrics::Serving,
     wire::{PromptDetails, Usage as WireUsage},
@@ -60,9 +60,10 @@ pub(super) async fn ask_all(
             request.sampling.seed = wanted.sampling.seed.wrapping_add(u64::from(choice));
             // All at once: none waits until another is under way.
             let prompt = request.prompt.len();
+            let reservation = serving.caller.reserve((prompt + request.max_tokens) as u64)?;
             begun.push(async move {
-                let Answering { chunks, receipt } = serving.backend.generate(model, request).await?;
-                Ok::<_, ApiError>((serving.metrics.watch(&model.name, &serving.caller, prompt, chunks), receipt))
+                let answering = serving.backend.generate(model, request).await?;
+                Ok::<_, ApiError>(serving.metrics.watch(&model.name, &serving.caller, reservation, prompt, answering))
             });
         }
     }

@@ -35,7 +35,7 @@ pub struct Shared {
     pub temperature: Option<f32>,
     pub top_p: Option<f32>,
     /// Beyond the API, as other servers have it.
-    pub top_k: Option<u32>,
+    pub top_k: Option<i64>,
     /// Beyond the API, as other servers have it.
     pub min_p: Option<f32>,
     pub n: Option<u32>,

@@ -43,7 +43,7 @@ use self::{
 };
 use super::{Answerer, ChainView, Models, RoleError, RoleMetrics, check, serve, serve_texts};
 use crate::{
-    net::{Ask, InboundAsk, InboundText, RefusalCode, Reply},
+    net::{Ask, Frame, InboundAsk, InboundText, RefusalCode, Reply},
     texts::Texts,
 };
 
@@ -67,7 +67,8 @@ pub struct MinerConfig {
     pub floor: Amount,
     /// Asks taken from one requester in a minute.
     pub asks_per_minute: u32,
-    /// Asks for text taken from one requester in a minute.
+    /// Asks for text taken from one requester in a minute: a bound of what it costs to refuse them; that of the work is the
+    /// engine's queue.
     pub texts_per_minute: u32,
     /// The language models that it has the files of.
     pub texts: Texts,
@@ -76,9 +77,9 @@ pub struct MinerConfig {
 }
 
 impl MinerConfig {
-    /// One prover, a floor of 1 ASY, 120 asks and 6000 texts a minute from each requester, and 1 ASY of credit.
+    /// One prover, a floor of 1 ASY, 120 asks and 60,000 texts a minute from each requester, and 1 ASY of credit.
     pub fn new(key: Keypair, dir: PathBuf, keys: PathBuf, texts: Texts) -> Self {
-        let (asks_per_minute, texts_per_minute) = (120, 6000);
+        let (asks_per_minute, texts_per_minute) = (120, 60_000);
         Self {
             key,
             dir,
@@ -257,7 +258,9 @@ impl Miner {
             let balance = query::account(view, &request.requester)?.balance;
             let floor = self.config.floor;
             if balance < floor {
-                let reason = format!("the requester must be a validator or hold {floor}, it holds {balance}");
+                let requester = &request.requester;
+                let reason =
+                    format!("the requester {requester} must be a validator or hold {floor}, it holds {balance}");
                 return Ok(Err(refuse(RefusalCode::NotAllowed, reason)));
             }
         }
@@ -457,12 +460,12 @@ impl Answerer for Miner {
         let (requester, told) = (inbound.ask.request.body.requester, self.try_tell(&inbound).await);
         match told {
             Ok(()) => drop(self.metrics.miner_answers.inc()),
-            Err(reply) => {
-                if let Reply::Refused { code, reason } = &reply {
-                    tracing::debug!(%requester, ?code, reason, "refused an ask for text");
+            Err(refusal) => {
+                if let Frame::Refused { reason, .. } | Frame::Unpaid { reason, .. } = &refusal {
+                    tracing::debug!(%requester, reason, "refused an ask for text");
                 }
                 self.metrics.miner_refusals.inc();
-                inbound.say(tell::frame(reply)).await;
+                inbound.say(refusal).await;
             }
         }
     }

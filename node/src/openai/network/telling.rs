@@ -8,7 +8,7 @@ use std::{
 use assay_inference::llm::{Finish, Piece, Step, TextStream, TokenLogprob, Usage};
 use assay_ledger::{
     StoreError, query,
-    records::{MinerRecord, ModelRecord},
+    records::{MinerRecord, ModelRecord, Tariff},
 };
 use assay_primitives::{
     AccountId, Amount, Signed,
@@ -74,17 +74,28 @@ pub(super) struct Telling {
 struct Attempt {
     network: Network,
     miner: MinerRecord,
+    tariff: Tariff,
     request: Signed<Request>,
     frames: crate::net::Telling,
     /// Tokens of the answer before its next one.
     at: usize,
+    /// Tokens of the answer that it is owed for if nobody waits for the rest.
+    due: usize,
     heard: Option<Instant>,
     asked: Instant,
+    /// It has ended by itself, or is found out to lie.
+    over: bool,
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         locked(&self.network.0.book).ended(&self.miner.operator);
+        if self.over {
+            return;
+        }
+        if let Err(error) = self.network.abandon(&self.request.body, self.due) {
+            tracing::error!(%error, miner = %self.miner.operator, "what a miner is owed cannot be looked up");
+        }
     }
 }
 
@@ -128,8 +139,8 @@ impl Telling {
     /// Finds a miner that begins, and goes on by itself from there.
     ///
     /// # Errors
-    /// [`ApiError`] if none begins.
-    pub(super) async fn start(self) -> Result<(), ApiError> {
+    /// [`ApiError`] if none begins. What the first one asks for its tokens is given.
+    pub(super) async fn start(self) -> Result<Tariff, ApiError> {
         let stream = self.model.codec.stream(self.text.stop.clone());
         let mut told = Told {
             telling: self,
@@ -145,8 +156,9 @@ impl Telling {
             first: None,
         };
         let (attempt, frame) = told.begin().await?;
+        let tariff = attempt.tariff;
         tokio::spawn(async move { told.run(attempt, frame).await });
-        Ok(())
+        Ok(tariff)
     }
 }
 
@@ -156,14 +168,26 @@ impl Attempt {
         let since = self.heard.unwrap_or(self.asked);
         let unavailable = |reason: String| (RefusalCode::Unavailable, reason);
         let frame = match tokio::time::timeout_at((since + SILENCE).into(), self.frames.recv()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(error))) => return Err(unavailable(error.to_string())),
-            Ok(None) => return Err(unavailable("it ended in the middle".into())),
-            Err(_) => return Err(unavailable(format!("it was silent for {} s", SILENCE.as_secs()))),
+            Ok(Some(Ok(frame))) => Ok(frame),
+            Ok(Some(Err(error))) => Err(unavailable(error.to_string())),
+            Ok(None) => Err(unavailable("it ended in the middle".into())),
+            Err(_) => Err(unavailable(format!("it was silent for {} s", SILENCE.as_secs()))),
         };
-        if let Frame::Refused { code, reason } = frame {
-            return Err((code, reason));
+        // Who breaks off by itself is owed nothing; but if that was the network's fault, it may say another thing.
+        if frame.is_err() {
+            self.due = 0;
         }
+        self.over = matches!(frame, Ok(Frame::Refused { .. } | Frame::Unpaid { .. } | Frame::Done { .. }));
+        let frame = match frame {
+            Ok(Frame::Refused { code, reason }) => Err((code, reason)),
+            Ok(Frame::Unpaid { billed, reason }) => {
+                if let Err(error) = self.network.claim(&self.miner.operator, billed) {
+                    tracing::error!(%error, miner = %self.miner.operator, "what a miner was paid cannot be looked up");
+                }
+                Err((RefusalCode::PaymentDue, reason))
+            }
+            other => other,
+        }?;
         let mut book = locked(&self.network.0.book);
         match self.heard {
             None => book.first(&self.miner.operator, since.elapsed()),
@@ -212,9 +236,10 @@ impl Told {
             };
             let priced: Result<Vec<_>, StoreError> = miners.into_iter().map(priced).collect();
             let priced = priced.map_err(ApiError::internal)?;
-            drop(view);
             let chosen = locked(&inner.book).choose(&priced, &self.tried, inner.config.second).cloned();
             let Some(miner) = chosen else { return Ok(None) };
+            let tariff = query::asking(&*view, &miner.operator).map_err(ApiError::internal)?.at(epoch);
+            drop(view);
             self.tried.insert(miner.operator);
             let mut nonce = [0; 16];
             OsRng.fill_bytes(&mut nonce);
@@ -237,7 +262,8 @@ impl Told {
             match inner.asker.tell(&miner.endpoint, ask).await {
                 Ok(frames) => {
                     let (network, asked) = (network.clone(), Instant::now());
-                    return Ok(Some(Attempt { network, miner, request, frames, at, heard: None, asked }));
+                    let (due, heard, over) = (0, None, false);
+                    return Ok(Some(Attempt { network, miner, tariff, request, frames, at, due, heard, asked, over }));
                 }
                 Err(error) => {
                     locked(&inner.book).ended(&miner.operator);
@@ -285,9 +311,6 @@ impl Told {
     fn fault(&mut self, miner: AccountId, code: RefusalCode, reason: String) {
         let inner = &self.telling.network.0;
         inner.metrics.gateway_rejections.inc();
-        if code == RefusalCode::PaymentDue {
-            inner.bills.hurry();
-        }
         // A busy miner is no bad one.
         if !code.is_passing() {
             locked(&inner.book).failed(&miner);
@@ -371,7 +394,10 @@ impl Told {
                 Frame::Done { response, cached, engine_us } => {
                     return self.finish(attempt, *response, cached as usize, Duration::from_micros(engine_us)).await;
                 }
-                Frame::Refused { code, reason } => return Err(Trouble::Miner(attempt.miner.operator, code, reason)),
+                // None that is taken for a frame to go on with.
+                Frame::Refused { reason, .. } | Frame::Unpaid { reason, .. } => {
+                    return Err(Trouble::Miner(attempt.miner.operator, RefusalCode::Unavailable, reason));
+                }
             }
         }
     }
@@ -400,7 +426,8 @@ impl Told {
             let spoke = attempts.swap_remove(at);
             match said {
                 Ok(frame) => {
-                    for silent in attempts.drain(..) {
+                    for mut silent in attempts.drain(..) {
+                        silent.due = 0;
                         let words = "it was silent while another spoke";
                         self.fault(silent.miner.operator, RefusalCode::Unavailable, words.into());
                     }
@@ -416,15 +443,18 @@ impl Told {
     async fn take(&mut self, attempt: &mut Attempt, token: u32, logprob: Option<Logprob>) -> Result<(), Trouble> {
         let at = attempt.at;
         attempt.at += 1;
+        attempt.due = attempt.at;
         match self.tokens.get(at) {
             Some(known) if *known == token => return Ok(()),
             Some(known) => {
+                attempt.over = true;
                 let reason = format!("token {at} is {token} by it, {known} by another");
                 return Err(Trouble::Miner(attempt.miner.operator, RefusalCode::OtherBeginning, reason));
             }
             None => {}
         }
         if at >= self.telling.text.max_tokens as usize || token as usize >= self.telling.model.vocabulary {
+            attempt.over = true;
             let reason = format!("token {at}, {token}, can be none of the answer");
             return Err(Trouble::Miner(attempt.miner.operator, RefusalCode::Unavailable, reason));
         }

@@ -11,6 +11,8 @@ use assay_primitives::{
     text::TextInput,
 };
 
+use futures::stream::BoxStream;
+
 use super::*;
 use crate::{
     genesis_model::{GLOSS, genesis_text_model},
@@ -84,6 +86,19 @@ impl Bed {
 
 /// A greedy answer to a fixed prompt: text, counts and cost.
 async fn tell(network: &Network) -> Result<(String, Usage, Amount), ApiError> {
+    let mut chunks = ask(network).await?;
+    let mut whole = String::new();
+    while let Some(chunk) = chunks.next().await {
+        match chunk {
+            Chunk::Piece(piece) => whole.push_str(&piece.text),
+            Chunk::Done { text, usage, cost, .. } => return Ok((whole + &text, usage, cost)),
+            Chunk::Failed(error) => return Err(error),
+        }
+    }
+    panic!("the answer broke off");
+}
+
+async fn ask(network: &Network) -> Result<BoxStream<'static, Chunk>, ApiError> {
     let model = network.text_model("gloss").await?;
     let prompt = model.codec.encode_as_is("What does \"river\" mean?").unwrap();
     let request = TextRequest {
@@ -98,16 +113,7 @@ async fn tell(network: &Network) -> Result<(String, Usage, Amount), ApiError> {
         stream: false,
         arrived: Instant::now(),
     };
-    let mut chunks = network.generate(&model, request).await?.chunks;
-    let mut whole = String::new();
-    while let Some(chunk) = chunks.next().await {
-        match chunk {
-            Chunk::Piece(piece) => whole.push_str(&piece.text),
-            Chunk::Done { text, usage, cost, .. } => return Ok((whole + &text, usage, cost)),
-            Chunk::Failed(error) => return Err(error),
-        }
-    }
-    panic!("the answer broke off");
+    Ok(network.generate(&model, request).await?.chunks)
 }
 
 fn balance(chain: &TestChain, of: &AccountId) -> u64 {
@@ -142,7 +148,8 @@ async fn an_answer_is_billed_alike_by_both_sides_and_paid_on_chain() {
     // What was billed is written down; another start pays nothing twice.
     stop.cancel();
     task.await.unwrap();
-    assert_eq!(billed(&bed.folder.path().join("gateway")).unwrap(), BTreeMap::from([(miner, cost)]));
+    let account = Account { billed: cost, ..Account::default() };
+    assert_eq!(accounts(&bed.folder.path().join("gateway")).unwrap(), BTreeMap::from([(miner, account)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,20 +166,49 @@ async fn a_miner_that_is_not_paid_serves_no_more_until_it_is() {
     let error = tell(&network).await.unwrap_err();
     assert!(error.message.contains("has not paid its miners"), "{}", error.message);
     // The gateway pays, and is served again.
-    let (stop, paying) = (CancellationToken::new(), network.clone());
+    while_paying(&bed, &network, tell(&network)).await.unwrap();
+}
+
+/// Pays, and makes blocks, while `work` goes on.
+async fn while_paying<T>(bed: &Bed, network: &Network, work: impl Future<Output = T>) -> T {
+    let (stop, paying, chain) = (CancellationToken::new(), network.clone(), bed.chain.clone());
     let other = stop.clone();
     let task = tokio::spawn(async move { paying.settle(other).await });
-    let chain = bed.chain.clone();
     let blocks = tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(50)).await;
             chain.block();
         }
     });
-    tell(&network).await.unwrap();
+    let done = work.await;
     blocks.abort();
     stop.cancel();
     task.await.unwrap();
+    done
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_hang_up_shut_no_gateway_out() {
+    let bed = Bed::new();
+    bed.honest(10, Amount::asy(1)).await;
+    // Two whole answers are more than what a stranger may owe.
+    let tariff = Tariff { prompt: Amount::ZERO, completion: Amount::asy(300) };
+    bed.asks(10, tariff).await;
+    let network = bed.network();
+    while_paying(&bed, &network, async {
+        for _ in 0..6 {
+            // It is told to its end while nobody reads, and then nobody wants it.
+            let mut chunks = ask(&network).await.unwrap();
+            assert!(matches!(chunks.next().await, Some(Chunk::Piece(_))));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(chunks);
+        }
+        tell(&network).await.unwrap();
+    })
+    .await;
+    let account = accounts(&bed.folder.path().join("gateway")).unwrap()[&key(10).account()];
+    assert_eq!(account.unexplained, Amount::ZERO, "{account:?}");
+    assert!(account.billed <= Amount(7 * tariff.of(0, 24).0), "{account:?}");
 }
 
 /// What a miner does that goes wrong in the middle of its answer.
@@ -279,7 +315,7 @@ async fn tokens_that_may_wait_come_together_and_are_the_same() {
             match said.recv().await.expect("a text ends in its answer") {
                 Frame::Tokens(next) => tokens.extend(next.into_iter().map(|(token, _)| token)),
                 Frame::Done { response, .. } => break response,
-                Frame::Refused { reason, .. } => panic!("{reason}"),
+                Frame::Refused { reason, .. } | Frame::Unpaid { reason, .. } => panic!("{reason}"),
             }
             frames += 1;
         };

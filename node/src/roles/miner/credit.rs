@@ -13,8 +13,8 @@ use crate::home::{KeptError, kept::Kept};
 
 /// What a requester may owe that never paid: accounts cost nothing, so strangers get little.
 const STRANGER: Amount = Amount(10_000_000);
-/// The part of all it ever paid that a requester may always owe. An answer that was on its way when the requester hung up
-/// stands in this book and not in the requester's: such differences are never paid, and must never shut an old customer out.
+/// The part of all it ever paid that a requester may always owe. Where the two books differ, a refusal says what this one has;
+/// what the requester does not believe must not shut an old customer out.
 const DIFFERENCE: u64 = 50;
 /// Most requesters that are remembered; beyond it those who were billed least are forgotten.
 const MOST: usize = 65_536;

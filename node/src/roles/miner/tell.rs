@@ -8,7 +8,7 @@ use assay_ledger::{
     records::{ModelKind, ModelRecord, Tariff},
 };
 use assay_primitives::{
-    AccountId, Hash32,
+    AccountId, Amount, Hash32,
     task::{Output, Request},
     text::{TextInput, TextOutput},
 };
@@ -28,11 +28,13 @@ const TOGETHER: usize = 64;
 /// For how long they may wait for each other, at most.
 const LONGEST_TOGETHER: Duration = Duration::from_millis(500);
 
-/// A refusal as it is told on a text's stream.
-pub(super) fn frame(reply: Reply) -> Frame {
-    match reply {
-        Reply::Refused { code, reason } => Frame::Refused { code, reason },
-        Reply::Answer { .. } => Frame::refused(RefusalCode::Unavailable, "the miner has trouble of its own"),
+impl From<Reply> for Frame {
+    /// A refusal as it is told on a text's stream.
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Refused { code, reason } => Frame::Refused { code, reason },
+            Reply::Answer { .. } => Frame::refused(RefusalCode::Unavailable, "the miner has trouble of its own"),
+        }
     }
 }
 
@@ -46,10 +48,20 @@ fn refusal(error: GenerateError) -> Reply {
     }
 }
 
-/// What came of an answer that was told to its end.
-struct Told {
-    output: TextOutput,
-    usage: Usage,
+/// What came of an answer.
+enum Told {
+    /// It was told to its end.
+    Whole {
+        /// What is signed.
+        output: TextOutput,
+        /// What it took.
+        usage: Usage,
+    },
+    /// Whoever asked hung up.
+    Part {
+        /// Tokens of the answer that there were by then, with those it was resumed from; 0 if none was told.
+        tokens: usize,
+    },
 }
 
 impl Miner {
@@ -57,12 +69,13 @@ impl Miner {
     ///
     /// # Errors
     /// The refusal to end with.
-    pub(super) async fn try_tell(&self, inbound: &InboundText) -> Result<(), Reply> {
+    pub(super) async fn try_tell(&self, inbound: &InboundText) -> Result<(), Frame> {
         let (ask, request) = (&inbound.ask, &inbound.ask.request);
         let body = &request.body;
         let model = self.welcome(request, (&self.text_rates, self.config.texts_per_minute))?;
         let (ModelKind::Text, Some(text)) = (model.kind, body.input.text()) else {
-            return Err(malformed(format!("{} is no language model, or it is not asked for text", model.name)));
+            let reason = format!("{} is no language model, or it is not asked for text", model.name);
+            return Err(malformed(reason).into());
         };
         let llm = self.config.texts.ready(model.id).await.map_err(|error| match error {
             TextError::NotHere { .. } => {
@@ -86,18 +99,27 @@ impl Miner {
         // From here on the nonce is used, whatever comes of it: it is on the disk by the time that the text is told, and nobody
         // waits for that.
         let (told, recorded) = tokio::join!(self.stream(inbound, text, answer), self.record(body));
-        // Without one, whoever asked is gone; nothing was signed.
-        let (Some(Told { output, usage }), ()) = (told?, recorded?) else { return Ok(()) };
+        recorded?;
+        // What was told is owed, whether it was all heard or not; the requester books alike.
+        let bill = |completion: usize| {
+            if let Some(tariff) = tariff {
+                self.credit.bill(&body.requester, tariff.of(text.prompt.len() as u64, completion as u64));
+            }
+        };
+        let (output, usage) = match told? {
+            Told::Part { tokens: 0 } => return Ok(()),
+            Told::Part { tokens } => {
+                bill(tokens);
+                return Ok(());
+            }
+            Told::Whole { output, usage } => (output, usage),
+        };
         self.metrics.miner_texts.observe(&usage);
-        let cost = tariff.map(|tariff| tariff.of(text.prompt.len() as u64, output.tokens.len() as u64));
+        bill(output.tokens.len());
         let response = Box::new(self.sign(request, Output::Text(output), None));
         let cached = u32::try_from(usage.cached).unwrap_or(u32::MAX);
         let engine_us = u64::try_from(usage.total.as_micros()).unwrap_or(u64::MAX);
-        if inbound.say(Frame::Done { response, cached, engine_us }).await
-            && let Some(cost) = cost
-        {
-            self.credit.bill(&body.requester, cost);
-        }
+        inbound.say(Frame::Done { response, cached, engine_us }).await;
         Ok(())
     }
 
@@ -105,7 +127,7 @@ impl Miner {
     ///
     /// # Errors
     /// A refusal if the requester owes as much as it may.
-    fn may_owe(&self, request: &Request) -> Result<Option<Tariff>, Reply> {
+    fn may_owe(&self, request: &Request) -> Result<Option<Tariff>, Frame> {
         let view = &*self.chain.0.snapshot().map_err(unavailable)?;
         let requester = &request.requester;
         let tariff = query::asking(view, &self.account).map_err(unavailable)?.at(request.epoch);
@@ -117,7 +139,7 @@ impl Miner {
         let (owed, most) = (self.credit.owed(requester, paid), credit::limit(self.config.credit, paid));
         if owed >= most {
             let reason = format!("{owed} are owed for texts, and {most} may be; pay on chain, and ask again");
-            return Err(refuse(RefusalCode::PaymentDue, reason));
+            return Err(Frame::Unpaid { billed: Amount(paid.0.saturating_add(owed.0)), reason });
         }
         Ok(Some(tariff))
     }
@@ -128,10 +150,16 @@ impl Miner {
         Ok(i32::from(query::validator(&*view, requester)?.is_some_and(|v| !v.tombstoned)))
     }
 
-    /// Hands the tokens on as they come, or some together where whoever asked lets them wait; `None` if that one has gone.
-    async fn stream(&self, inbound: &InboundText, text: &TextInput, mut answer: Answer) -> Result<Option<Told>, Reply> {
+    /// Hands the tokens on as they come, or some together where whoever asked lets them wait.
+    async fn stream(&self, inbound: &InboundText, text: &TextInput, mut answer: Answer) -> Result<Told, Frame> {
         let mut tokens = Vec::new();
-        let mut unsaid = inbound.ask.resume.len();
+        let begun = inbound.ask.resume.len();
+        // Of an answer that is broken off, without what still waits.
+        let part = |tokens: &[u32], waiting: usize| {
+            let told = tokens.len() - waiting;
+            Told::Part { tokens: if told > begun { told } else { 0 } }
+        };
+        let mut unsaid = begun;
         let mut pending = Vec::new();
         let together = LONGEST_TOGETHER.min(Duration::from_millis(inbound.ask.together_ms.into()));
         // The first token waits for nothing.
@@ -142,14 +170,15 @@ impl Miner {
                 None => tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(due), if !pending.is_empty() => {
+                        let waiting = pending.len();
                         if !inbound.say(Frame::Tokens(std::mem::take(&mut pending))).await {
-                            return Ok(None);
+                            return Ok(part(&tokens, waiting));
                         }
                         due = tokio::time::Instant::now() + together;
                         continue;
                     }
                     event = answer.next() => event,
-                    () = inbound.closed() => return Ok(None),
+                    () = inbound.closed() => return Ok(part(&tokens, pending.len())),
                 },
             };
             match event {
@@ -161,20 +190,21 @@ impl Miner {
                         pending.push(said(piece));
                     }
                     if pending.len() >= TOGETHER && !inbound.say(Frame::Tokens(std::mem::take(&mut pending))).await {
-                        return Ok(None);
+                        return Ok(part(&tokens, TOGETHER));
                     }
                 }
                 Some(Event::Done { finish, usage, end, activations, .. }) => {
-                    if !pending.is_empty() && !inbound.say(Frame::Tokens(pending)).await {
-                        return Ok(None);
+                    let waiting = pending.len();
+                    if waiting > 0 && !inbound.say(Frame::Tokens(pending)).await {
+                        return Ok(part(&tokens, waiting));
                     }
                     tokens.extend(end);
                     let ending = texts::ending(&finish, text).map_err(unavailable)?;
                     let output = TextOutput { tokens, ending, activations: Hash32(activations) };
-                    return Ok(Some(Told { output, usage }));
+                    return Ok(Told::Whole { output, usage });
                 }
-                Some(Event::Failed(error)) => return Err(refusal(error)),
-                None => return Err(unavailable("the engine stopped in the middle of an answer")),
+                Some(Event::Failed(error)) => return Err(refusal(error).into()),
+                None => return Err(unavailable("the engine stopped in the middle of an answer").into()),
             }
         }
     }

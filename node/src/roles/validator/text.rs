@@ -121,7 +121,7 @@ impl Bench {
                 Frame::Refused { code, .. } if code.is_passing() && Instant::now() + RETRY_PAUSE < deadline => {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
-                Frame::Refused { reason, .. } => return Err(Unheard::Miner(reason)),
+                Frame::Refused { reason, .. } | Frame::Unpaid { reason, .. } => return Err(Unheard::Miner(reason)),
                 Frame::Tokens(_) => return Err(late()),
             }
         }
