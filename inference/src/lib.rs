@@ -8,6 +8,7 @@
 //! The one engine here is the exact integer runtime of provable models. An engine is synchronous and may take all of
 //! a core while it runs: how many run at once is for the node to bound. Nothing here knows a chain or a network.
 
+pub mod background;
 pub mod encoders;
 mod exact;
 pub mod inspect;

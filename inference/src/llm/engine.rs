@@ -40,6 +40,7 @@ use super::{
     sampler::Sampling,
     threads::Threads,
 };
+use crate::background;
 
 pub use ask::{
     Answer, Event, Finish, GenerateError, GenerateRequest, Piece, ReplayRequest, Replayed, ReplayedToken, TokenLogprob,
@@ -164,8 +165,10 @@ impl Engine {
             counters: Arc::clone(&counters),
         };
         let stopping = Arc::clone(&stop);
-        let thread =
-            std::thread::Builder::new().name("engine".to_owned()).spawn(move || serving.serve(&received, &stopping))?;
+        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            background::enter();
+            serving.serve(&received, &stopping);
+        })?;
         Ok(Self(Arc::new(Shared {
             commands: Some(commands),
             thread: Some(thread),

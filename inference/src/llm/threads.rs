@@ -3,19 +3,7 @@
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use super::lanes::Level;
-
-/// How much less urgent an engine's threads are than the others of their process, in steps of the system's priorities.
-const BACK: i32 = 5;
-
-/// Lets the other threads of the process go first: votes, streams and checks take little time and must not wait for steps.
-fn step_back() {
-    // On Linux this is the calling thread alone; elsewhere it would be the process.
-    #[cfg(target_os = "linux")]
-    if let Ok(now) = rustix::process::getpriority_process(None) {
-        // Refused by nobody; and where it is, an engine works all the same.
-        let _ = rustix::process::setpriority_process(None, (now + BACK).min(19));
-    }
-}
+use crate::background;
 
 /// Threads that share the work of each step, and the lanes they compute in.
 #[derive(Debug)]
@@ -41,7 +29,7 @@ impl Threads {
         let pool = ThreadPoolBuilder::new()
             .num_threads(count.max(1))
             .thread_name(|n| format!("engine-{n}"))
-            .start_handler(|_| step_back())
+            .start_handler(|_| background::enter())
             .build()
             .map_err(std::io::Error::other)?;
         Ok(Self { pool, level })

@@ -108,5 +108,6 @@ impl Devnet {
 
 pub(super) async fn run(global: &Global, command: &Devnet) -> eyre::Result<()> {
     super::roles::install_log("off,assay=warn,assay_consensus=warn", global)?;
+    assay_inference::background::share();
     crate::devnet::run(command.args(global)).await
 }

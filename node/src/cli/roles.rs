@@ -135,6 +135,7 @@ async fn run(global: &Global, role: Role) -> eyre::Result<()> {
         );
     }
     install_log(&home.config.log, global)?;
+    assay_inference::background::share();
     crate::node::run(home, role).await
 }
 

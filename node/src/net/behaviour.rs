@@ -131,7 +131,10 @@ pub(super) fn build(config: &NetConfig) -> Result<Swarm<Behaviour>, NetError> {
             .map_err(|e| setup(&e))
             .map(|b| b.with_quic_config(quic))
     };
-    let stay = |c: libp2p::swarm::Config| c.with_idle_connection_timeout(Duration::from_secs(600));
+    let stay = |c: libp2p::swarm::Config| {
+        c.with_idle_connection_timeout(Duration::from_secs(600))
+            .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy)
+    };
     match transports()?.with_dns() {
         Ok(named) => Ok(named.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(stay).build()),
         Err(e) => {

@@ -102,6 +102,14 @@ impl Sequence {
         }
     }
 
+    /// Tokens that may yet be drawn, at most.
+    pub(super) fn left(&self) -> usize {
+        match &self.purpose {
+            Purpose::Generate(g) => g.request.max_tokens - g.drawn.min(g.request.max_tokens),
+            Purpose::Replay(_) | Purpose::Embed(_) => 0,
+        }
+    }
+
     /// Extends the chain to all full pages of the tokens there are.
     pub(super) fn extend_chain(&mut self) {
         while (self.chain.len() + 1) * PAGE <= self.tokens.len() {

@@ -330,8 +330,15 @@ impl Serving {
         self.counters.steps.fetch_add(1, Ordering::Relaxed);
 
         let mut row = 0;
-        let mut ended = Vec::new();
+        let mut found = Vec::with_capacity(members.len());
         for ((at, rows), wanted) in members.into_iter().zip(wanted) {
+            found.push((at, rows, row..row + wanted));
+            row += wanted;
+        }
+        // What ends with this step is told before what goes on: whoever reads on can wait, and there may be many.
+        found.sort_by_key(|(at, ..)| self.running[*at].left());
+        let mut ended = Vec::new();
+        for (at, rows, wanted) in found {
             let sequence = &mut self.running[at];
             let was = sequence.computed;
             sequence.computed += rows;
@@ -340,7 +347,7 @@ impl Serving {
                 self.pages.publish(sequence.pages[full], sequence.chain[full]);
             }
             let mut done = false;
-            for row in row..row + wanted {
+            for row in wanted {
                 if done {
                     break;
                 }
@@ -349,7 +356,6 @@ impl Serving {
                 let hidden = self.scratch.hidden(row);
                 done = draw(sequence, &self.threads, &self.ends, (hidden, logits), &self.counters);
             }
-            row += wanted;
             if let Purpose::Generate(g) = &sequence.purpose
                 && g.drawn == 0
             {
