@@ -6,6 +6,14 @@ SHELL := /bin/bash
 ASSAY := $(or $(CARGO_TARGET_DIR),target)/debug/assay
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+# Python in a folder with what a file lists; `ready` says that all of it is there.
+define venv
+@mkdir -p $(1)
+python3 -m venv $(1)/venv
+$(1)/venv/bin/pip install --quiet -r $<
+@touch $@
+endef
+
 .PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches measure-scoring parity bench-llm measure-verification
 
 help: ## Show what can be made.
@@ -72,18 +80,16 @@ onnx-random: build ## Quantise SEEDS_ONNX (1000) random graphs of many operation
 # Python with the peer to compare with, and plots.
 BENCH_ZK := $(or $(CARGO_TARGET_DIR),target)/bench-zk
 PYTHON := $(BENCH_ZK)/venv/bin/python
-$(PYTHON): tests/zk/requirements.txt
-	python3 -m venv $(BENCH_ZK)/venv
-	$(BENCH_ZK)/venv/bin/pip install --quiet -r tests/zk/requirements.txt
-	@touch $(PYTHON)
+$(BENCH_ZK)/venv/ready: tests/zk/requirements.txt
+	$(call venv,$(BENCH_ZK))
 
-bench-zk: build $(PYTHON) ## Prove the same networks with assay and with EZKL, and write docs/benchmarks.md.
+bench-zk: build $(BENCH_ZK)/venv/ready ## Prove the same networks with assay and with EZKL, and write docs/benchmarks.md.
 	$(PYTHON) tests/zk/bench.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md
 
-bench-zk-scale: build $(PYTHON) ## Measure proving time over width, depth and batch, and plot it.
+bench-zk-scale: build $(BENCH_ZK)/venv/ready ## Measure proving time over width, depth and batch, and plot it.
 	$(PYTHON) tests/zk/scale.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md --plot docs/images/zk-scale.svg
 
-bench-zk-estimates: build $(PYTHON) ## Hold what `assay zk estimate` says to what proving takes, within a factor of two.
+bench-zk-estimates: build $(BENCH_ZK)/venv/ready ## Hold what `assay zk estimate` says to what proving takes, within a factor of two.
 	$(PYTHON) tests/zk/estimates.py --assay $(ASSAY) --work $(BENCH_ZK) --write docs/benchmarks.md
 
 bench-zk-batch: setup ## Prove a digit with every system, and verify 50 proofs at once.
@@ -92,17 +98,15 @@ bench-zk-batch: setup ## Prove a digit with every system, and verify 50 proofs a
 
 MECHANISM := $(or $(CARGO_TARGET_DIR),target)/mechanism
 NUMPY := $(MECHANISM)/venv/bin/python
-$(NUMPY): tests/mechanism/requirements.txt
-	python3 -m venv $(MECHANISM)/venv
-	$(MECHANISM)/venv/bin/pip install --quiet -r tests/mechanism/requirements.txt
-	@touch $(NUMPY)
+$(MECHANISM)/venv/ready: tests/mechanism/requirements.txt
+	$(call venv,$(MECHANISM))
 
-bench-mechanism: setup $(NUMPY) ## Settle the same subnets with assay and with numpy on one core, and write docs/benchmarks.md.
+bench-mechanism: setup $(MECHANISM)/venv/ready ## Settle the same subnets with assay and with numpy on one core, and write docs/benchmarks.md.
 	cargo build --locked --workspace --example bench_mechanism
 	$(NUMPY) tests/mechanism/bench.py --bench $(dir $(ASSAY))examples/bench_mechanism --work $(MECHANISM) --write docs/benchmarks.md \
 	  --plot docs/images/mechanism-scale.svg
 
-simulate: build $(NUMPY) ## Play every attack on the real ledger, and write and draw the table of docs/mechanism.md.
+simulate: build $(MECHANISM)/venv/ready ## Play every attack on the real ledger, and write and draw the table of docs/mechanism.md.
 	$(ASSAY) simulate --all --json > $(MECHANISM)/attacks.json
 	$(NUMPY) tests/mechanism/plot.py --rows $(MECHANISM)/attacks.json --write docs/mechanism.md --plot docs/images/attacks.svg
 
@@ -136,16 +140,13 @@ inspect-models: build ## Make 20 models and 20 broken ones, and hold `assay mode
 
 LLM := $(or $(CARGO_TARGET_DIR),target)/llm
 
-$(LLM)/venv/bin/python: tests/llm/requirements.txt
-	@mkdir -p $(LLM)
-	python3 -m venv $(LLM)/venv
-	$(LLM)/venv/bin/pip install --quiet -r tests/llm/requirements.txt
-	@touch $@
+$(LLM)/venv/ready: tests/llm/requirements.txt
+	$(call venv,$(LLM))
 
-parity: build $(LLM)/venv/bin/python ## Compare greedy texts of the genesis model with llama.cpp's (needs python3 and PyPI).
+parity: build $(LLM)/venv/ready ## Compare greedy texts of the genesis model with llama.cpp's (needs python3 and PyPI).
 	$(LLM)/venv/bin/python tests/llm/parity.py --assay $(ASSAY)
 
-bench-llm: build $(LLM)/venv/bin/python ## Serve the same GGUF file with assay and with llama.cpp, and print both (needs python3 and PyPI).
+bench-llm: build $(LLM)/venv/ready ## Serve the same GGUF file with assay and with llama.cpp, and print both (needs python3 and PyPI).
 	cargo build --locked --workspace --example bench_llm
 	$(LLM)/venv/bin/python tests/llm/bench.py --bench $(dir $(ASSAY))examples/bench_llm --work $(LLM)/models \
 	  --write docs/benchmarks.md
@@ -167,7 +168,7 @@ measure-verification: ## Count honest texts that are rejected, and lies that are
 	cargo build --quiet --locked --workspace --example measure_verification
 	$(dir $(ASSAY))examples/measure_verification
 
-exactness: build $(PYTHON) ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
+exactness: build $(BENCH_ZK)/venv/ready ## Compare executors, proofs and onnxruntime on the shipped models, bit by bit and at length.
 	ASSAY_EXACTNESS=full cargo test --locked --workspace --test pipeline exactness -- --nocapture --test-threads=1
 	$(PYTHON) tests/zk/agreement.py --assay $(ASSAY) --work $(BENCH_ZK)/agreement
 

@@ -33,17 +33,25 @@ class Network:
         # Who is asked stands in the gateway's log.
         config = work / "g1/config.toml"
         config.write_text(re.sub(r'(?m)^log = ".*"$', 'log = "warn,assay::openai=debug"', config.read_text()))
+        self.operators = {}
+        try:
+            self.join(f"http://127.0.0.1:{self.ports['v1'] + 2}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def join(self, node):
+        """Starts them all, and makes the miners known on chain."""
         for name in self.names:
             self.start(name)
-        node = f"http://127.0.0.1:{self.ports['v1'] + 2}"
-        faucet = ["--wallet", work / "spec.keys/faucet.json", "--node", node]
-        self.operators = {}
+        faucet = ["--wallet", self.work / "spec.keys/faucet.json", "--node", node]
         for name in self.names[1:]:
-            owner = self.call("wallet", "show", "owner", "--home", work / name)
+            home = ["--home", self.work / name]
+            owner = self.call("wallet", "show", "owner", *home)
             self.call("wallet", "transfer", *faucet, owner, "500", patience=60)
             if name[0] == "m":
-                self.call("miner", "register", "--subnet", "2", "--home", work / name, "--node", node, "--most", "200")
-                self.operators[self.call("wallet", "show", "operator", "--home", work / name)] = name
+                self.call("miner", "register", "--subnet", "2", *home, "--node", node, "--most", "200")
+                self.operators[self.call("wallet", "show", "operator", *home)] = name
 
     def call(self, *words, patience=0):
         """The output of a command, asked again for so many seconds."""
