@@ -28,7 +28,9 @@ use assay_chain_spec::{ChainSpec, SpecError};
 use assay_ledger::tx::Endpoint;
 use assay_primitives::{AccountId, Hash32, Keypair};
 
-pub use config::{BusyPort, Config, DEFAULT_LOG, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role};
+pub use config::{
+    BusyPort, Config, DEFAULT_LOG, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role, ValidatorSettings,
+};
 pub(crate) use files::{replace, replace_secret, write_new};
 pub use kept::KeptError;
 

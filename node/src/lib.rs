@@ -17,6 +17,7 @@ pub mod devnet;
 pub mod genesis_model;
 pub mod home;
 pub mod http;
+pub mod judges;
 pub mod keyfile;
 pub mod mempool;
 pub mod net;

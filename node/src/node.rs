@@ -31,7 +31,7 @@ use crate::{
     chain::{Chain, ChainFeeds},
     cli::{self, Adversary},
     home::{BusyPort, Config, GatewaySettings, Home, PeerAddress, Role},
-    http,
+    http, judges,
     mempool::Mempool,
     net::{self, Multiaddr, NetConfig, NetHandle},
     openai::{
@@ -269,9 +269,12 @@ impl Node {
             (Role::Validator, _) => {
                 let canaries =
                     CanarySet::from_json(CANARIES).wrap_err("the canary scans in this program are damaged")?;
-                let config = ValidatorConfig::new(key, home.data_dir().join("validator"), texts);
-                let validator = roles::run_validator(chain, asker, canaries, config, metrics, stop.clone());
-                self.task("validator", async move { Ok(validator.await?) });
+                let mut config = ValidatorConfig::new(key, home.data_dir().join("validator"), texts);
+                let (settings, dir) = (home.config.validator.clone(), home.dir.clone());
+                self.task("validator", async move {
+                    config.judges = tokio::task::spawn_blocking(move || judges::load(&settings, &dir)).await??;
+                    Ok(roles::run_validator(chain, asker, canaries, config, metrics, stop).await?)
+                });
                 self.refuse(inbound);
             }
             (Role::Miner, None) => {

@@ -9,7 +9,7 @@ use std::{
 use assay::{
     devnet::DIGITS,
     genesis_model::{ReceiptKey, genesis_model},
-    home::{self, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role},
+    home::{self, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role, ValidatorSettings},
     rpc::RpcClient,
 };
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, Params, presets::Preset};
@@ -183,6 +183,7 @@ fn config(role: Role, spec: &ChainSpec, own: usize, ports: &[Ports]) -> Config {
             data: others().map(|p| address(p.data)).collect(),
         },
         miner: MinerSettings::default(),
+        validator: ValidatorSettings::default(),
         gateway: GatewaySettings::default(),
     }
 }

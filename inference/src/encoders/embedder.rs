@@ -71,6 +71,22 @@ impl Embedder {
         self.one(at, encoded.get_ids())
     }
 
+    /// The vector of a text, or of as much of its beginning as the model has positions for.
+    ///
+    /// # Errors
+    /// [`EncoderError::Text`] on a text without tokens.
+    pub fn embed_beginning(&self, text: &str) -> Result<Embedded, EncoderError> {
+        let encoded = self.tokenizer.encode(text, true);
+        let encoded = encoded.map_err(|e| EncoderError::Text { at: 0, reason: e.to_string() })?;
+        let mut tokens = encoded.get_ids().to_vec();
+        // The last one says that the text ends.
+        if let Some(last) = tokens.get(self.positions..).and_then(<[u32]>::last).copied() {
+            tokens.truncate(self.positions - 1);
+            tokens.push(last);
+        }
+        self.one(0, &tokens)
+    }
+
     /// The vector of a text's tokens, special ones among them where the model wants them.
     ///
     /// # Errors

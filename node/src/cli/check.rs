@@ -17,6 +17,7 @@ use super::global::{Global, date, rpc_url, table};
 use crate::{
     chain::{self, APP_VERSION},
     home::{BusyPort, Config, Home, HomeError, Role},
+    judges,
     rpc::{RpcClient, Status},
     store::{OpenError, Store},
 };
@@ -63,6 +64,7 @@ pub(super) async fn run(global: &Global, command: &Preflight) -> eyre::Result<bo
             lines.extend(rules.map(|found| Line { name: "rules", found }));
             let (model, prover) = models(&home, command.no_prover, global);
             lines.push(Line { name: "models", found: model });
+            lines.extend(judges(&home).map(|found| Line { name: "judges", found }));
             lines.extend(prover.map(|found| Line { name: "prover", found }));
         }
         Err(_) => global.hint("ports, models and prover are checked once the home opens"),
@@ -199,6 +201,28 @@ type Found = Result<String, String>;
 fn other_bytes(model: &GenesisModel, found: ModelId) -> String {
     let GenesisModel { name, id, .. } = model;
     format!("model {name}: the chain spec names {id}, its bytes are {found}; get the right spec")
+}
+
+/// Loads what a validator judges texts by.
+fn judges(home: &Home) -> Option<Found> {
+    let settings = &home.config.validator;
+    if home.config.role != Role::Validator {
+        return None;
+    }
+    let found = judges::load(settings, &home.dir).map_err(|e| e.to_string()).map(|_| {
+        let named = [
+            ("embedder", &settings.embedder),
+            ("language_model", &settings.language_model),
+            ("reward_model", &settings.reward_model),
+        ];
+        let of = |there: bool| {
+            let some: Vec<&str> =
+                named.iter().filter(|(_, path)| path.is_some() == there).map(|(name, _)| *name).collect();
+            if some.is_empty() { "none".to_owned() } else { some.join(", ") }
+        };
+        format!("{}; without: {} (`[validator]` in config.toml)", of(true), of(false))
+    });
+    Some(found)
 }
 
 /// Reads the genesis models, then proves and verifies one run of the first.

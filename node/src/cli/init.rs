@@ -10,7 +10,7 @@ use eyre::{WrapErr as _, bail, eyre};
 use serde_json::json;
 
 use super::global::{Global, pairs};
-use crate::home::{self, Config, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role};
+use crate::home::{self, Config, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role, ValidatorSettings};
 
 #[derive(Args, Debug)]
 pub(super) struct Init {
@@ -126,6 +126,7 @@ pub(super) fn run(global: &Global, command: &Init) -> eyre::Result<()> {
         ports,
         peers,
         miner: MinerSettings::default(),
+        validator: ValidatorSettings::default(),
         gateway: GatewaySettings::default(),
     };
     let home = home::create(dir, &config, &spec)?;

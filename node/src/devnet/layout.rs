@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cli::{Adversary, DevnetArgs},
     genesis_model::{GLOSS, ReceiptKey, genesis_model, genesis_text_model},
-    home::{self, Accounts, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role},
+    home::{
+        self, Accounts, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role,
+        ValidatorSettings,
+    },
     texts,
 };
 
@@ -278,6 +281,7 @@ fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, ports: &[Ports]) -> 
                 data: others().map(|p| address(p.data)).collect(),
             },
             miner: MinerSettings::default(),
+            validator: ValidatorSettings::default(),
             gateway: GatewaySettings::default(),
         };
         // The settings belong to the devnet, which may have moved to other ports since the last start.

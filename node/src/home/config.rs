@@ -228,6 +228,21 @@ impl Default for MinerSettings {
     }
 }
 
+/// What a validator judges texts by, beside what comes with the node. Paths are from the home's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidatorSettings {
+    /// A folder with `all-MiniLM-L6-v2`, for relevance, nearness to known meanings and the reward head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedder: Option<PathBuf>,
+    /// A language model, folder or GGUF file, for what an answer owes to its question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<PathBuf>,
+    /// A folder with a DeBERTa reward model, such as OpenAssistant's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<PathBuf>,
+}
+
 /// How a home serves the OpenAI API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -298,6 +313,9 @@ pub struct Config {
     /// Of a miner.
     #[serde(default, skip_serializing_if = "is_default")]
     pub miner: MinerSettings,
+    /// Of a validator.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub validator: ValidatorSettings,
     /// Of a gateway.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gateway: GatewaySettings,
@@ -382,6 +400,7 @@ mod tests {
             ports: Ports::from_base(27000).unwrap(),
             peers: Peers { consensus: vec!["[::1]:27000".parse().unwrap()], data: vec![] },
             miner: MinerSettings { credit: Amount(5) },
+            validator: ValidatorSettings { embedder: Some("minilm".into()), ..Default::default() },
             gateway: GatewaySettings {
                 tls_certificate: Some("a.pem".into()),
                 tls_key: Some("b.pem".into()),

@@ -61,12 +61,14 @@ pub struct ValidatorConfig {
     pub concurrency: usize,
     /// The language models that it has the files of.
     pub texts: Texts,
+    /// The models that it judges texts by; criteria whose model is missing do not apply.
+    pub judges: Judges,
 }
 
 impl ValidatorConfig {
-    /// One verifier, eight asks in flight.
+    /// One verifier, eight asks in flight, no models to judge by.
     pub fn new(key: Keypair, dir: PathBuf, texts: Texts) -> Self {
-        Self { key, dir, verifiers: 1, concurrency: 8, texts }
+        Self { key, dir, verifiers: 1, concurrency: 8, texts, judges: Judges::default() }
     }
 }
 
@@ -94,7 +96,7 @@ pub async fn run_validator(
     metrics: RoleMetrics,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    let ValidatorConfig { key, dir, verifiers, concurrency, texts } = config;
+    let ValidatorConfig { key, dir, verifiers, concurrency, texts, judges } = config;
     let genesis = chain.genesis();
     let bench = Bench {
         asker,
@@ -106,7 +108,7 @@ pub async fn run_validator(
         source: TaskSource::shipped(),
         asked: Default::default(),
         trained: Trained::shipped(),
-        models: Judges::default(),
+        models: judges,
         metrics: metrics.clone(),
         key: key.clone(),
     };

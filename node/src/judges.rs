@@ -1,0 +1,213 @@
+//! The models that a validator judges texts by, where its operator has some: a sentence encoder, a language model, a
+//! reward model. They are no part of the node, for their files are large.
+//!
+//! Whoever is judged chooses the text, so no text may make a model fail: what a model has no room for is judged by its
+//! beginning.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use assay_inference::{
+    encoders,
+    llm::{Llm, LoadOptions, ReplayRequest, Sampling},
+};
+use assay_scoring::text::{Embedder, LanguageModel, Likelihood, ModelError, Models, RewardHead, RewardModel};
+use serde_json::{Value, json};
+
+use crate::home::ValidatorSettings;
+
+/// Why a model cannot judge.
+#[derive(Debug, thiserror::Error)]
+#[error("validator.{field}, {}: {reason}", path.display())]
+pub struct JudgeError {
+    /// As in `config.toml`.
+    field: &'static str,
+    path: PathBuf,
+    reason: String,
+}
+
+/// Loads the models that a home's settings name, from its folder; call it where blocking is allowed.
+///
+/// # Errors
+/// [`JudgeError`], naming the setting.
+pub fn load(settings: &ValidatorSettings, home: &Path) -> Result<Models, JudgeError> {
+    let ValidatorSettings { embedder, language_model, reward_model } = settings;
+    let mut models = Models::default();
+    if let Some(path) = embedder {
+        models.embedder = Some(Arc::new(one("embedder", &home.join(path), Encoder::load)?));
+    }
+    if let Some(path) = language_model {
+        models.language_model = Some(Arc::new(one("language_model", &home.join(path), Reader::load)?));
+    }
+    if let Some(path) = reward_model {
+        models.reward_model = Some(Arc::new(one("reward_model", &home.join(path), Rewarder::load)?));
+    }
+    Ok(models)
+}
+
+fn one<T>(field: &'static str, path: &Path, load: impl Fn(&Path) -> Result<T, String>) -> Result<T, JudgeError> {
+    let loaded = load(path).map_err(|reason| JudgeError { field, path: path.to_owned(), reason })?;
+    tracing::info!(path = %path.display(), "texts are judged by a model ({field})");
+    Ok(loaded)
+}
+
+struct Encoder(encoders::Embedder);
+
+impl Encoder {
+    fn load(folder: &Path) -> Result<Self, String> {
+        let model = encoders::Embedder::load(folder).map_err(|e| e.to_string())?;
+        let (has, needs) = (model.dimensions(), RewardHead::shipped().dimensions());
+        if has != needs {
+            return Err(format!(
+                "its vectors are of {has} dimensions; what is trained on them, all-MiniLM-L6-v2's, is of {needs}"
+            ));
+        }
+        Ok(Self(model))
+    }
+}
+
+impl Embedder for Encoder {
+    fn embed(&self, text: &str) -> Result<Vec<f32>, ModelError> {
+        let embedded = self.0.embed_beginning(text);
+        Ok(embedded.map_err(|e| ModelError { model: "embedder", reason: e.to_string() })?.vector)
+    }
+}
+
+/// A language model that is asked how likely it finds texts.
+struct Reader {
+    llm: Llm,
+    /// What an answer follows that is to no question.
+    alone: Vec<u32>,
+}
+
+impl Reader {
+    fn load(path: &Path) -> Result<Self, String> {
+        let llm = Llm::load(path, &LoadOptions::default()).map_err(|e| e.to_string())?;
+        let alone = before(&llm, &[])?;
+        Ok(Self { llm, alone })
+    }
+
+    /// The sum of an answer's log-probabilities after some tokens, and how many there are.
+    fn sum(&self, before: &[u32], answer: &[u32]) -> Result<(f64, usize), String> {
+        let context = self.llm.committed.context as usize;
+        let (tokens, answer) = cut(before, answer, context);
+        let request = ReplayRequest {
+            answer: tokens.len() - answer,
+            tokens,
+            sampling: Sampling::default(),
+            constraint: None,
+            adapter: None,
+        };
+        let replayed = futures::executor::block_on(self.llm.engine.replay(request)).map_err(|e| e.to_string())?;
+        Ok((replayed.tokens.iter().map(|t| f64::from(t.logprob)).sum(), replayed.tokens.len()))
+    }
+}
+
+/// The tokens that an answer to some messages follows.
+fn before(llm: &Llm, messages: &[Value]) -> Result<Vec<u32>, String> {
+    let template = llm.codec.template().ok_or("it has no chat template")?;
+    let text = template.render::<_, ()>(messages, None).map_err(|e| e.to_string())?;
+    let tokens = llm.codec.encode_as_is(&text)?;
+    if tokens.is_empty() {
+        return Err("its chat template gives nothing for an answer to follow".to_owned());
+    }
+    Ok(tokens)
+}
+
+/// An answer after what goes before it, in at most `context` tokens, at least one of each; and how many are the answer's. Of
+/// what goes before, the end is kept, of the answer the beginning.
+fn cut(before: &[u32], answer: &[u32], context: usize) -> (Vec<u32>, usize) {
+    let before = &before[before.len().saturating_sub((context / 2).max(1))..];
+    let answer = &answer[..answer.len().min(context.saturating_sub(before.len()).max(1))];
+    ([before, answer].concat(), answer.len())
+}
+
+impl LanguageModel for Reader {
+    fn likelihood(&self, prompt: &str, answer: &str) -> Result<Likelihood, ModelError> {
+        let failed = |reason| ModelError { model: "language model", reason };
+        let mut said = self.llm.codec.encode_as_is(answer).map_err(failed)?;
+        said.extend(self.llm.config.eos.first());
+        let asked = before(&self.llm, &[json!({ "role": "user", "content": prompt })]).map_err(failed)?;
+        let (after_prompt, tokens) = self.sum(&asked, &said).map_err(failed)?;
+        let (alone, _) = self.sum(&self.alone, &said[..tokens]).map_err(failed)?;
+        Ok(Likelihood { after_prompt, alone, tokens: tokens.max(1) })
+    }
+}
+
+struct Rewarder(encoders::RewardModel);
+
+impl Rewarder {
+    fn load(folder: &Path) -> Result<Self, String> {
+        encoders::RewardModel::load(folder).map(Self).map_err(|e| e.to_string())
+    }
+}
+
+impl RewardModel for Rewarder {
+    fn reward(&self, prompt: &str, answer: &str) -> Result<f64, ModelError> {
+        let reward = self.0.reward(prompt, answer);
+        Ok(f64::from(reward.map_err(|e| ModelError { model: "reward model", reason: e.to_string() })?))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GLOSS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/gloss");
+
+    fn settings(language_model: &str) -> ValidatorSettings {
+        ValidatorSettings { language_model: Some(language_model.into()), ..Default::default() }
+    }
+
+    #[test]
+    fn what_a_question_makes_likely_has_information_and_no_answer_makes_the_model_fail() {
+        let models = load(&settings(GLOSS), Path::new("/")).unwrap();
+        assert!(models.embedder.is_none() && models.reward_model.is_none());
+        let model = models.language_model.unwrap();
+        let of = |prompt, answer: &str| model.likelihood(prompt, answer).unwrap();
+        let known = [
+            ("What does \"bird\" mean?", "warm-blooded egg-laying vertebrates with feathers and wings"),
+            ("What does \"money\" mean?", "the most common medium of exchange; functions as legal tender"),
+            ("What does \"river\" mean?", "a large natural stream of water"),
+            ("What does \"doctor\" mean?", "a licensed medical practitioner"),
+        ];
+        let sum = |step: usize| {
+            let pairs = known.iter().zip(known.iter().cycle().skip(step));
+            pairs.map(|((question, _), (_, answer))| of(question, answer).information()).sum::<f64>()
+        };
+        let (right, wrong) = (sum(0), sum(1).max(sum(2)).max(sum(3)));
+        assert!(right > wrong, "{right} {wrong}");
+        for hostile in ["", "\u{0}", "\u{1f9ff}\u{301}", &"very ".repeat(20_000), &"\u{10ffff}".repeat(5_000)] {
+            let found = of(known[0].0, hostile);
+            assert!(found.information().is_finite() && found.tokens >= 1, "{found:?}");
+            assert!(of(hostile, known[2].1).information().is_finite());
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_is_refused_by_the_name_of_its_setting() {
+        let error = |settings: &ValidatorSettings| load(settings, Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(error(&settings("gloss")).starts_with("validator.language_model, /nowhere/gloss: "));
+        let encoder = ValidatorSettings { embedder: Some("minilm".into()), ..Default::default() };
+        assert!(error(&encoder).starts_with("validator.embedder, /nowhere/minilm: "));
+        let rewards = ValidatorSettings { reward_model: Some("deberta".into()), ..Default::default() };
+        assert!(error(&rewards).starts_with("validator.reward_model, /nowhere/deberta: "));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_cut_fits_and_has_something_of_both(before in 1usize..80, answer in 1usize..80, context in 2usize..100) {
+            let (of_before, of_answer): (Vec<u32>, Vec<u32>) = ((0..before as u32).collect(), (100..100 + answer as u32).collect());
+            let (tokens, said) = cut(&of_before, &of_answer, context);
+            prop_assert!(said >= 1 && said < tokens.len() && tokens.len() <= context);
+            prop_assert_eq!(&tokens[tokens.len() - said..], &of_answer[..said]);
+            prop_assert!(of_before.ends_with(&tokens[..tokens.len() - said]));
+            prop_assert!(tokens.len() == before + answer || tokens.len() * 2 >= context);
+        }
+    }
+}
