@@ -66,9 +66,7 @@ impl Embedder {
     /// # Errors
     /// [`EncoderError::Text`] on a text without tokens, or with more than the model has positions.
     pub fn embed(&self, at: usize, text: &str) -> Result<Embedded, EncoderError> {
-        let encoded = self.tokenizer.encode(text, true);
-        let encoded = encoded.map_err(|e| EncoderError::Text { at, reason: e.to_string() })?;
-        self.one(at, encoded.get_ids())
+        self.one(at, &self.tokens(at, text)?)
     }
 
     /// The vector of a text, or of as much of its beginning as the model has positions for.
@@ -76,9 +74,7 @@ impl Embedder {
     /// # Errors
     /// [`EncoderError::Text`] on a text without tokens.
     pub fn embed_beginning(&self, text: &str) -> Result<Embedded, EncoderError> {
-        let encoded = self.tokenizer.encode(text, true);
-        let encoded = encoded.map_err(|e| EncoderError::Text { at: 0, reason: e.to_string() })?;
-        let mut tokens = encoded.get_ids().to_vec();
+        let mut tokens = self.tokens(0, text)?;
         // The last one says that the text ends.
         if let Some(last) = tokens.get(self.positions..).and_then(<[u32]>::last).copied() {
             tokens.truncate(self.positions - 1);
@@ -93,6 +89,11 @@ impl Embedder {
     /// [`EncoderError::Text`] on no tokens, or ones that the model does not have.
     pub fn embed_tokens(&self, at: usize, tokens: &[u32]) -> Result<Embedded, EncoderError> {
         self.one(at, tokens)
+    }
+
+    fn tokens(&self, at: usize, text: &str) -> Result<Vec<u32>, EncoderError> {
+        let encoded = self.tokenizer.encode(text, true);
+        Ok(encoded.map_err(|e| EncoderError::Text { at, reason: e.to_string() })?.get_ids().to_vec())
     }
 
     /// One text at a time: what a text is beside does not change its vector by a bit.

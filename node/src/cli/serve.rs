@@ -193,6 +193,7 @@ fn load_all(global: &Global, command: &Serve, shelf: &LlmShelf) -> eyre::Result<
 }
 
 pub(super) async fn serve(global: &Global, command: &Serve) -> eyre::Result<()> {
+    assay_inference::background::share();
     let keep_alive = command.keep_alive.map(Duration::from_secs);
     let shelf = LlmShelf::new(command.loading.options(), keep_alive);
     let (local, names) = load_all(global, command, &shelf)?;

@@ -131,18 +131,19 @@ pub(super) fn build(config: &NetConfig) -> Result<Swarm<Behaviour>, NetError> {
             .map_err(|e| setup(&e))
             .map(|b| b.with_quic_config(quic))
     };
-    let stay = |c: libp2p::swarm::Config| {
+    let swarm = |c: libp2p::swarm::Config| {
+        // A stream's first message goes out with the proposal of its protocol, which saves a round trip for each request.
         c.with_idle_connection_timeout(Duration::from_secs(600))
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy)
     };
     match transports()?.with_dns() {
-        Ok(named) => Ok(named.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(stay).build()),
+        Ok(named) => Ok(named.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(swarm).build()),
         Err(e) => {
             tracing::warn!(
                 "this machine has no usable name resolver ({e}): only peers given by IP address are reached"
             );
             let numbers = transports()?.with_dns_config(dns::ResolverConfig::new(), dns::ResolverOpts::default());
-            Ok(numbers.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(stay).build())
+            Ok(numbers.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(swarm).build())
         }
     }
 }

@@ -105,7 +105,7 @@ impl Sequence {
     /// Tokens that may yet be drawn, at most.
     pub(super) fn left(&self) -> usize {
         match &self.purpose {
-            Purpose::Generate(g) => g.request.max_tokens - g.drawn.min(g.request.max_tokens),
+            Purpose::Generate(g) => g.request.max_tokens.saturating_sub(g.drawn),
             Purpose::Replay(_) | Purpose::Embed(_) => 0,
         }
     }
