@@ -162,7 +162,7 @@ $(EMBEDDER):
 measure-scoring: setup $(EMBEDDER) ## Set true answers against attacks under the text scorer, and a climber against its score (needs Debian's WordNet and PyPI).
 	@[ -f /usr/share/wordnet/data.noun ] || $(SUDO) apt-get install -y -qq --no-install-recommends wordnet-base >/dev/null
 	cargo build --quiet --locked --workspace --example measure_scoring
-	$(dir $(ASSAY))examples/measure_scoring --wordnet /usr/share/wordnet --embedder $(EMBEDDER) --shipped
+	$(dir $(ASSAY))examples/measure_scoring --wordnet /usr/share/wordnet --embedder $(EMBEDDER) --lm assets/gloss --shipped
 
 measure-verification: ## Count honest texts that are rejected, and lies that are believed.
 	cargo build --quiet --locked --workspace --example measure_verification

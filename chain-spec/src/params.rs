@@ -317,13 +317,17 @@ params! {
     /// Weight of a text's nearness to a known meaning, out of the sum of the weights for text.
     weight_nearness: 0..=10000, dev 2000, testnet 2000;
     /// Weight of a text's relevance to its prompt, out of the sum of the weights for text.
-    weight_relevance: 0..=10000, dev 1000, testnet 1000;
+    weight_relevance: 0..=10000, dev 5000, testnet 5000;
     /// Weight of the reward head, out of the sum of the weights for text.
-    weight_head: 0..=10000, dev 2000, testnet 2000;
+    weight_head: 0..=10000, dev 1000, testnet 1000;
     /// Weight of a text's fluency, out of the sum of the weights for text.
     weight_fluency: 0..=10000, dev 2000, testnet 2000;
     /// Weight of the information that prompt and text share under the validator's language model, out of the sum of the weights for text.
     weight_information: 0..=10000, dev 1000, testnet 1000;
+    /// Weight of a text's likelihood under the validator's language model, out of the sum of the weights for text.
+    weight_likely: 0..=10000, dev 1500, testnet 1500;
+    /// Weight of the likelihood under the validator's language model that a text ends where it does, out of the sum of the weights for text.
+    weight_ending: 0..=10000, dev 1500, testnet 1500;
     /// Weight of the validator's reward model, out of the sum of the weights for text.
     weight_reward: 0..=10000, dev 1000, testnet 1000;
     /// Weight of a text's length within its range, out of the sum of the weights for text.

@@ -13,7 +13,7 @@ use assay_inference::{
     encoders,
     llm::{Llm, LoadOptions, ReplayRequest, Sampling},
 };
-use assay_scoring::text::{Embedder, LanguageModel, Likelihood, ModelError, Models, RewardHead, RewardModel};
+use assay_scoring::text::{Embedder, LanguageModel, Likelihood, ModelError, Models, Relation, RewardModel};
 use serde_json::{Value, json};
 
 use crate::home::ValidatorSettings;
@@ -57,14 +57,9 @@ struct Encoder(encoders::Embedder);
 
 impl Encoder {
     fn load(folder: &Path) -> Result<Self, String> {
-        let model = encoders::Embedder::load(folder).map_err(|e| e.to_string())?;
-        let (has, needs) = (model.dimensions(), RewardHead::shipped().dimensions());
-        if has != needs {
-            return Err(format!(
-                "its vectors are of {has} dimensions; what is trained on them, all-MiniLM-L6-v2's, is of {needs}"
-            ));
-        }
-        Ok(Self(model))
+        let model = Self(encoders::Embedder::load(folder).map_err(|e| e.to_string())?);
+        Relation::shipped().fits(&model).map_err(|reason| format!("{reason}; expected all-MiniLM-L6-v2"))?;
+        Ok(model)
     }
 }
 
@@ -89,8 +84,8 @@ impl Reader {
         Ok(Self { llm, alone })
     }
 
-    /// The sum of an answer's log-probabilities after some tokens, and how many there are.
-    fn sum(&self, before: &[u32], answer: &[u32]) -> Result<(f64, usize), String> {
+    /// The log-probabilities of an answer's tokens after others, in nats: of as many as there is room for.
+    fn read(&self, before: &[u32], answer: &[u32]) -> Result<Vec<f64>, String> {
         let context = self.llm.committed.context as usize;
         let (tokens, answer) = cut(before, answer, context);
         let request = ReplayRequest {
@@ -101,7 +96,7 @@ impl Reader {
             adapter: None,
         };
         let replayed = futures::executor::block_on(self.llm.engine.replay(request)).map_err(|e| e.to_string())?;
-        Ok((replayed.tokens.iter().map(|t| f64::from(t.logprob)).sum(), replayed.tokens.len()))
+        Ok(replayed.tokens.iter().map(|t| f64::from(t.logprob)).collect())
     }
 }
 
@@ -128,11 +123,13 @@ impl LanguageModel for Reader {
     fn likelihood(&self, prompt: &str, answer: &str) -> Result<Likelihood, ModelError> {
         let failed = |reason| ModelError { model: "language model", reason };
         let mut said = self.llm.codec.encode_as_is(answer).map_err(failed)?;
-        said.extend(self.llm.config.eos.first());
+        let end = self.llm.config.eos.first();
+        said.extend(end);
         let asked = before(&self.llm, &[json!({ "role": "user", "content": prompt })]).map_err(failed)?;
-        let (after_prompt, tokens) = self.sum(&asked, &said).map_err(failed)?;
-        let (alone, _) = self.sum(&self.alone, &said[..tokens]).map_err(failed)?;
-        Ok(Likelihood { after_prompt, alone, tokens: tokens.max(1) })
+        let after_prompt = self.read(&asked, &said).map_err(failed)?;
+        let alone = self.read(&self.alone, &said[..after_prompt.len()]).map_err(failed)?;
+        let ended = end.is_some() && after_prompt.len() == said.len();
+        Ok(Likelihood::of(&after_prompt, &alone, ended))
     }
 }
 

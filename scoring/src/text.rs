@@ -13,7 +13,8 @@
 //! | [`surface`] | length, repetition, echo, plainness, language: form, most of them gates |
 //! | [`known`] | match, format: answers known exactly |
 //! | [`fluency`] | words in an order in which words come |
-//! | [`meaning`] | relevance, nearness to a known meaning, information under the validator's language model, reward |
+//! | [`relation`] | relevance: a learned form on embeddings of prompt and answer |
+//! | [`meaning`] | nearness to a known meaning; information and end under the validator's language model; reward |
 //! | [`head`] | a reward head on embeddings |
 //! | [`service`] | replay, cost; latency is [`crate::Latency`] |
 //!
@@ -32,6 +33,7 @@ pub mod known;
 pub mod meaning;
 pub mod models;
 pub mod reading;
+pub mod relation;
 pub mod service;
 pub mod surface;
 
@@ -45,4 +47,5 @@ pub use judge::{Judgement, Method, TextJudge, Trained, scorer};
 pub use meaning::MeaningCalibrations;
 pub use models::{Embedder, LanguageModel, Likelihood, ModelError, Models, RewardModel};
 pub use reading::Reading;
+pub use relation::{Relation, RelationTraining};
 pub use surface::added;

@@ -36,6 +36,15 @@ pub struct Verdict {
     pub gate: Option<&'static str>,
 }
 
+impl Verdict {
+    /// The score that the same marks make under other weights; a gate holds under all.
+    pub fn weighed(&self, weight: impl Fn(&str) -> u64, mean: Mean) -> Score {
+        let marks: Vec<_> =
+            self.breakdown.iter().map(|m| CriterionMark { weight: weight(m.name), ..m.clone() }).collect();
+        if self.gate.is_some() { Score::ZERO } else { combine(&marks, mean) }
+    }
+}
+
 /// How marks become one score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mean {

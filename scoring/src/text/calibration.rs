@@ -33,8 +33,21 @@ pub fn mark(value: f64) -> Score {
 impl Calibration {
     /// The mark of a measure.
     pub fn mark(&self, measure: f64) -> Score {
+        mark(self.share(measure))
+    }
+
+    /// The mark before it is rounded: where `full` is the largest measure there is, more of it always earns more.
+    pub fn share(&self, measure: f64) -> f64 {
         let chance = |x: f64| logistic((x - self.centre) / self.width);
-        mark(chance(measure) / chance(self.full))
+        (chance(measure) / chance(self.full)).clamp(0.0, 1.0)
+    }
+
+    /// A curve on measures of honest answers, in a range that ends at `most`: half of the mark is at what a share `half` of
+    /// them do not reach, 95 of 100 at what a share `nearly` do not. `None` where these are not apart.
+    pub fn by_honest(honest: &[f64], half: f64, nearly: f64, most: f64) -> Option<Self> {
+        let centre = quantile(honest, half);
+        let width = (quantile(honest, nearly) - centre) / libm::log(0.95 / 0.05);
+        (width > 0.0 && width.is_finite()).then_some(Self { centre, width, full: most })
     }
 
     /// Fits to measures of honest and of bad answers, each side weighing the same; `full` becomes the measure that a
@@ -117,6 +130,16 @@ mod tests {
         let (low, high): (Vec<f64>, Vec<f64>) = (0..20).map(|i| (f64::from(i), f64::from(i) + 50.0)).unzip();
         assert_eq!(Calibration::fit(&low, &high, 0.5), None);
         assert_eq!(Calibration::fit(&[1.0; 20], &[1.0; 20], 0.5), None);
+    }
+
+    #[test]
+    fn a_curve_by_honest_answers_goes_through_what_few_of_them_do_not_reach() {
+        let honest: Vec<f64> = (0..100).map(|i| f64::from(i) / 100.0).collect();
+        let c = Calibration::by_honest(&honest, 0.02, 0.1, 1.0).unwrap();
+        assert!((c.share(0.02) - 0.5).abs() < 1e-9 && (c.share(0.1) - 0.95).abs() < 1e-9);
+        assert!(c.share(0.5) < c.share(0.6) && c.share(1.0) == 1.0);
+        assert_eq!(Calibration::by_honest(&[0.5; 100], 0.02, 0.1, 1.0), None);
+        assert_eq!(Calibration::by_honest(&[], 0.02, 0.1, 1.0), None);
     }
 
     #[test]

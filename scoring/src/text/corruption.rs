@@ -29,8 +29,8 @@ impl Corruption {
     pub const TRAINING: [(Self, u32); 7] = [
         (Self::Shuffled, 3),
         (Self::Swapped, 2),
-        (Self::Halved, 2),
-        (Self::Cut, 2),
+        (Self::Halved, 4),
+        (Self::Cut, 3),
         (Self::Inserted, 2),
         (Self::Deleted, 1),
         (Self::Stuffed, 2),

@@ -91,11 +91,6 @@ impl RewardHead {
         borsh::to_vec(self).expect("writing to a Vec never fails")
     }
 
-    /// Numbers in the embeddings that it was trained on.
-    pub fn dimensions(&self) -> usize {
-        self.dimensions as usize
-    }
-
     /// The reward: the members' mean less their spread. `None` where the vectors are not of the head's dimensions.
     pub fn reward(&self, prompt: &[f32], answer: &[f32]) -> Option<f64> {
         let size = self.dimensions as usize;

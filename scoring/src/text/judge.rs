@@ -3,7 +3,7 @@
 //! | method | the score |
 //! |---|---|
 //! | `simple` | the match, where the answer is known exactly; else as `weighted`, for no other mark stands alone |
-//! | `weighted` | the geometric mean of all marks under the chain's weights |
+//! | `weighted` | the geometric mean of all marks under the chain's weights; where the right answer is not known exactly, that on a curve which is flat where honest answers lie |
 //! | `ensemble` | the median of the three others; its confidence falls as they part |
 //! | `reward_model` | the mean of the reward model's mark and the head's |
 //! | `comparative` | as `weighted`, and then each miner's strength among those with the same tasks: see [`mod@super::compare`] |
@@ -17,12 +17,14 @@ use assay_primitives::Score;
 use serde::Serialize;
 
 use super::{
+    calibration::Calibration,
     case::{Arrived, TextCase, TextTask},
     fluency::{Fluency, Fluent},
     head::{Preferred, RewardHead},
     known::{Format, Match},
-    meaning::{Information, MeaningCalibrations, Nearness, Relevance, Rewarded},
+    meaning::{Ending, Information, Likely, MeaningCalibrations, Nearness, Rewarded},
     models::{ModelError, Models},
+    relation::{Relation, Relevance},
     service::{Cost, Replay},
     surface::{Echo, Language, Length, Plain, Repetition},
 };
@@ -88,6 +90,8 @@ pub struct Judgement {
 pub struct Trained {
     /// Of language.
     pub fluency: Fluency,
+    /// Of what belongs together.
+    pub relation: Relation,
     /// Of preference.
     pub head: RewardHead,
     /// Of measures.
@@ -97,7 +101,12 @@ pub struct Trained {
 impl Trained {
     /// Those that come with the node.
     pub fn shipped() -> Self {
-        Self { fluency: Fluency::shipped(), head: RewardHead::shipped(), calibrations: MeaningCalibrations::shipped() }
+        Self {
+            fluency: Fluency::shipped(),
+            relation: Relation::shipped(),
+            head: RewardHead::shipped(),
+            calibrations: MeaningCalibrations::shipped(),
+        }
     }
 }
 
@@ -106,6 +115,7 @@ pub struct TextJudge {
     method: Method,
     models: Models,
     scorer: Scorer<TextCase>,
+    whole: Option<Calibration>,
 }
 
 impl fmt::Debug for TextJudge {
@@ -129,9 +139,11 @@ pub fn scorer(params: &Params, trained: &Trained) -> Scorer<TextCase> {
         .with(Match, params.weight_match)
         .with(Fluent(trained.fluency.clone()), params.weight_fluency)
         .with(Nearness(c.nearness), params.weight_nearness)
-        .with(Relevance(c.relevance), params.weight_relevance)
+        .with(Relevance(trained.relation.clone()), params.weight_relevance)
         .with(Preferred(trained.head.clone()), params.weight_head)
         .with(Information(c.information), params.weight_information)
+        .with(Likely(c.likely), params.weight_likely)
+        .with(Ending(c.ending), params.weight_ending)
         .with(Rewarded(c.reward), params.weight_reward)
         .with(Latency { full_ms: params.latency_full_ms, zero_ms: params.latency_zero_ms }, params.weight_text_latency)
         .with(Cost { full: params.price_full, zero: params.price_zero }, params.weight_cost)
@@ -140,12 +152,21 @@ pub fn scorer(params: &Params, trained: &Trained) -> Scorer<TextCase> {
 impl TextJudge {
     /// Judges by the method and weights that the chain has in force.
     pub fn new(params: &Params, trained: &Trained, models: Models) -> Self {
-        Self { method: Method::from_params(params), models, scorer: scorer(params, trained) }
+        let all = models.embedder.is_some() && models.language_model.is_some();
+        let judge = Self::with_scorer(Method::from_params(params), scorer(params, trained), models);
+        if all { judge.whole(trained.calibrations.whole) } else { judge }
     }
 
     /// Judges with a scorer of one's own.
     pub fn with_scorer(method: Method, scorer: Scorer<TextCase>, models: Models) -> Self {
-        Self { method, models, scorer }
+        Self { method, models, scorer, whole: None }
+    }
+
+    /// Puts the mean of the marks on a curve. It keeps the order of answers, is flat where honest ones usually lie, so that
+    /// who polishes one gains little, and steep where they part from bad ones.
+    pub fn whole(mut self, calibration: Calibration) -> Self {
+        self.whole = Some(calibration);
+        self
     }
 
     /// Judges what came back for a task; `None` is silence, which scores 0.
@@ -153,11 +174,17 @@ impl TextJudge {
     /// # Errors
     /// [`ModelError`] if a model of the validator's own failed: it says nothing about the miner.
     pub fn judge(&self, task: TextTask, arrived: Option<Arrived>) -> Result<Judgement, ModelError> {
+        let whole = self.whole.filter(|_| !task.known.is_exact());
         let mut case = TextCase::read(task, arrived);
         let mut verdict = self.scorer.judge(&case);
         if verdict.gate.is_none() && case.answer.is_some() {
             case.ask(&self.models)?;
             verdict = self.scorer.judge(&case);
+        }
+        if let Some(whole) = whole.filter(|_| verdict.gate.is_none()) {
+            let steps = f64::from(1 << 24);
+            let share = libm::round(whole.share(verdict.score.to_f64()) * steps) as u64;
+            verdict.score = if verdict.score == Score::ZERO { Score::ZERO } else { Score::ratio(share, 1 << 24) };
         }
         Ok(conclude(self.method, verdict, self.scorer.weights().map(|(_, weight)| weight).sum()))
     }

@@ -1,4 +1,4 @@
-//! What an answer means, by models: relevance, nearness to a known meaning, information, preference.
+//! What an answer means, by models: nearness to a known meaning, information, an end, preference.
 
 use assay_primitives::Score;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -13,14 +13,18 @@ use crate::criteria::Criterion;
 /// Measures to marks, of the criteria here.
 #[derive(Clone, Copy, Debug, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct MeaningCalibrations {
-    /// Of the cosine between prompt and answer.
-    pub relevance: Calibration,
     /// Of the cosine between answer and known meaning.
     pub nearness: Calibration,
     /// Of information for each token, in nats.
     pub information: Calibration,
+    /// Of the mean log-probability of an answer's tokens, in nats.
+    pub likely: Calibration,
+    /// Of the log-probability that an answer ends where it does, in nats.
+    pub ending: Calibration,
     /// Of the reward model's reward.
     pub reward: Calibration,
+    /// Of the weighted mean of all marks, where the right answer is not known exactly.
+    pub whole: Calibration,
 }
 
 impl MeaningCalibrations {
@@ -28,20 +32,6 @@ impl MeaningCalibrations {
     pub fn shipped() -> Self {
         borsh::from_slice(include_bytes!("../../../assets/text-scorers/calibrations.bin"))
             .expect("the committed file is the one that was written with this code")
-    }
-}
-
-/// The answer is about what was asked: the cosine of their embeddings (Reimers and Gurevych, 2019). An echo is more
-/// about it than any answer, so this stands beside other criteria only.
-#[derive(Clone, Copy, Debug)]
-pub struct Relevance(pub Calibration);
-
-impl Criterion<TextCase> for Relevance {
-    fn name(&self) -> &'static str {
-        "relevance"
-    }
-    fn mark(&self, case: &TextCase, answer: &TextAnswer) -> Option<Score> {
-        Some(self.0.mark(cosine(case.prompt_vector.as_ref()?, answer.vector.as_ref()?)))
     }
 }
 
@@ -69,6 +59,34 @@ impl Criterion<TextCase> for Information {
     }
     fn mark(&self, _case: &TextCase, answer: &TextAnswer) -> Option<Score> {
         Some(self.0.mark(answer.likelihood?.information()))
+    }
+}
+
+/// The answer could have been said: the mean log-probability of its tokens, after the prompt, under the validator's own
+/// language model. Whoever edits a text towards other criteria leaves words that could not follow what goes before them.
+#[derive(Clone, Copy, Debug)]
+pub struct Likely(pub Calibration);
+
+impl Criterion<TextCase> for Likely {
+    fn name(&self) -> &'static str {
+        "likely"
+    }
+    fn mark(&self, _case: &TextCase, answer: &TextAnswer) -> Option<Score> {
+        Some(self.0.mark(answer.likelihood?.of_a_token()))
+    }
+}
+
+/// The answer is finished: how likely the validator's own language model finds it that it ends where it does. Half of an
+/// answer can read well and be about what was asked; what gives it away is that more should come.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending(pub Calibration);
+
+impl Criterion<TextCase> for Ending {
+    fn name(&self) -> &'static str {
+        "ending"
+    }
+    fn mark(&self, _case: &TextCase, answer: &TextAnswer) -> Option<Score> {
+        Some(self.0.mark(answer.likelihood?.end?))
     }
 }
 

@@ -31,12 +31,33 @@ pub struct Likelihood {
     pub alone: f64,
     /// Its tokens; at least 1.
     pub tokens: usize,
+    /// Log-probability after the prompt that the answer ends where it does, in nats; `None` where that was not asked, as of
+    /// an answer of which only the beginning fits the model.
+    pub end: Option<f64>,
 }
 
 impl Likelihood {
+    /// Log-probability after the prompt of each token, in nats: their mean.
+    pub fn of_a_token(&self) -> f64 {
+        self.after_prompt / self.tokens.max(1) as f64
+    }
+
     /// Pointwise mutual information of prompt and answer for each token, in nats.
     pub fn information(&self) -> f64 {
         (self.after_prompt - self.alone) / self.tokens.max(1) as f64
+    }
+}
+
+impl Likelihood {
+    /// Of the log-probabilities of an answer's tokens, in nats, after the prompt and without it; `ended` says that the last
+    /// token is the answer's end.
+    pub fn of(after_prompt: &[f64], alone: &[f64], ended: bool) -> Self {
+        Self {
+            after_prompt: after_prompt.iter().sum(),
+            alone: alone.iter().sum(),
+            tokens: after_prompt.len().max(1),
+            end: after_prompt.last().filter(|_| ended).copied(),
+        }
     }
 }
 
@@ -104,8 +125,19 @@ mod tests {
     }
 
     #[test]
+    fn likelihoods_are_of_all_tokens_and_an_end_is_one_that_was_asked() {
+        let likelihood = Likelihood::of(&[-1.0, -2.0, -0.5], &[-3.0, -3.0, -1.0], true);
+        assert_eq!((likelihood.after_prompt, likelihood.alone, likelihood.tokens), (-3.5, -7.0, 3));
+        assert_eq!(likelihood.end, Some(-0.5));
+        assert!((likelihood.of_a_token() + 3.5 / 3.0).abs() < 1e-12);
+        assert_eq!(Likelihood::of(&[-1.0], &[-1.0], false).end, None);
+        let nothing = Likelihood::of(&[], &[], true);
+        assert_eq!((nothing.tokens, nothing.end, nothing.of_a_token()), (1, None, 0.0));
+    }
+
+    #[test]
     fn information_is_for_each_token() {
-        let likelihood = Likelihood { after_prompt: -10.0, alone: -30.0, tokens: 10 };
+        let likelihood = Likelihood { after_prompt: -10.0, alone: -30.0, tokens: 10, end: None };
         assert!((likelihood.information() - 2.0).abs() < 1e-12);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::text::{Calibration, Embedder, Known, ReplayOutcome, WordRange};
+use crate::text::{Calibration, Embedder, Known, LanguageModel, Likelihood, ReplayOutcome, WordRange};
 
 /// Two numbers: how many of a text's letters are in the first and the second half of the alphabet.
 struct Halves(Arc<AtomicUsize>);
@@ -35,7 +35,7 @@ fn judge(method: Method) -> (TextJudge, Arc<AtomicUsize>) {
         .with(Echo, 1)
         .with(Match, 4)
         .with(Nearness(calibration), 2)
-        .with(Relevance(calibration), 1);
+        .with(Relevance(Relation::cosine(calibration, 2)), 1);
     (TextJudge::with_scorer(method, scorer, models), asked)
 }
 
@@ -126,27 +126,71 @@ fn marks_that_contradict_each_other_are_less_sure() {
     assert!(sure.confidence > unsure.confidence, "{} {}", sure.confidence, unsure.confidence);
 }
 
+/// Finds a text likelier the more of it is the letter "e", and finished if it ends on a full stop.
+struct Letters;
+
+impl LanguageModel for Letters {
+    fn likelihood(&self, _prompt: &str, answer: &str) -> Result<Likelihood, ModelError> {
+        let mut after: Vec<f64> = answer.chars().map(|c| if c == 'e' { -1.0 } else { -4.0 }).collect();
+        after.push(if answer.ends_with('.') { -0.5 } else { -6.0 });
+        let alone = vec![-4.0; after.len()];
+        Ok(Likelihood::of(&after, &alone, true))
+    }
+}
+
+#[test]
+fn a_language_model_says_what_is_likely_and_what_is_finished() {
+    let models = Models { language_model: Some(Arc::new(Letters)), ..Models::default() };
+    let calibration = |centre| Calibration { centre, width: 0.5, full: 0.0 };
+    let scorer =
+        Scorer::default().by(Mean::Geometric).with(Likely(calibration(-3.0)), 1).with(Ending(calibration(-3.0)), 1);
+    let judge = TextJudge::with_scorer(Method::Weighted, scorer, models);
+    let marks = |text: &str| -> Vec<Score> {
+        let judged = judge.judge(task(Known::Nothing), arrived(text)).unwrap();
+        judged.verdict.breakdown.iter().map(|m| m.mark).collect()
+    };
+    let (whole, cut, odd) = (marks("see the bees."), marks("see the bees"), marks("xxx xxx xxxx."));
+    assert!(whole[0] > odd[0] && whole[1] == odd[1], "{whole:?} {odd:?}");
+    assert!(whole[1] > cut[1], "{whole:?} {cut:?}");
+}
+
+#[test]
+fn the_curve_keeps_the_order_of_answers_and_leaves_gates_and_exact_answers_alone() {
+    let texts = ["a portable light in a case", "strong stuff on top", "a light in a case that one carries", "lantern"];
+    let bare = judge(Method::Weighted).0;
+    let whole = judge(Method::Weighted).0.whole(Calibration { centre: 0.2, width: 0.1, full: 1.0 });
+    let score = |judge: &TextJudge, text| judge.judge(task(meaning()), arrived(text)).unwrap().verdict.score;
+    let mut order: Vec<(Score, Score)> = texts.iter().map(|text| (score(&bare, text), score(&whole, text))).collect();
+    order.sort();
+    assert!(order.windows(2).all(|pair| pair[0].1 < pair[1].1), "{order:?}");
+    assert_eq!(order[0], (Score::ZERO, Score::ZERO));
+    assert!(order[1..].iter().any(|(bare, whole)| bare != whole));
+    let number =
+        |judge: &TextJudge| judge.judge(task(Known::Number(7)), arrived("it is 8, or 7")).unwrap().verdict.score;
+    assert_eq!(number(&bare), number(&whole));
+}
+
 #[test]
 fn the_chains_weights_and_method_are_taken() {
     let params = Params { text_method: 2, weight_head: 7, ..Params::dev() };
     assert_eq!(Method::from_params(&params), Method::Ensemble);
     let scorer = scorer(&params, &Trained::shipped());
     assert!(scorer.weights().any(|w| w == ("head", 7)));
-    assert_eq!(scorer.weights().count(), 16);
+    assert_eq!(scorer.weights().count(), 18);
     assert_eq!(Method::from_params(&Params { text_method: 99, ..params }), Method::Weighted);
 }
 
 #[test]
 fn what_the_node_ships_tells_language_from_its_pieces() {
     let fluency = Fluency::shipped();
-    let mark = |text: &str| fluency.calibration.mark(fluency.measure(&crate::text::Reading::new(text)));
-    let good = mark("a portable light with a handle that can be carried in the hand");
+    let measure = |text: &str| fluency.measure(&crate::text::Reading::new(text));
+    let good = measure("a portable light with a handle that can be carried in the hand");
     for bad in [
         "handle light that be the with a carried hand portable in can a",
         "light lantern portable handle carried light hand lantern",
         "a portable light with a handle that can be carried in the",
     ] {
-        assert!(mark(bad) < good, "{bad}: {} against {good}", mark(bad));
+        assert!(measure(bad) < good, "{bad}: {} against {good}", measure(bad));
     }
 }
 

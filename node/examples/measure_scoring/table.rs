@@ -1,7 +1,10 @@
 //! Who wins: the true answer or an attack, under each judge.
 
+use std::collections::BTreeMap;
+
 use assay_primitives::Score;
 use assay_scoring::text::{Arrived, Known, TextJudge, TextTask, WordRange};
+use assay_scoring::{Mean, Verdict};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -64,13 +67,49 @@ pub(crate) fn known(items: &[Item]) -> Vec<Case> {
     cases
 }
 
+/// Marks of cases, to be weighed in many ways.
+pub(crate) struct Marks(Vec<(Verdict, [Option<Verdict>; ATTACKS.len()])>);
+
+impl Marks {
+    /// Judges all.
+    pub(crate) fn new(judge: &TextJudge, cases: &[Case]) -> Result<Self> {
+        let one = |case: &Case| {
+            let mut attacks = [const { None }; ATTACKS.len()];
+            for (marks, text) in attacks.iter_mut().zip(&case.attacks) {
+                *marks = text.as_ref().map(|t| verdict(judge, &case.task, t)).transpose()?;
+            }
+            Ok((verdict(judge, &case.task, &case.truth)?, attacks))
+        };
+        Ok(Self(cases.iter().map(one).collect::<Result<_>>()?))
+    }
+
+    /// Every second case, and the others.
+    pub(crate) fn halves(self) -> (Self, Self) {
+        let (even, odd): (Vec<_>, Vec<_>) = self.0.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+        (Self(even.into_iter().map(|c| c.1).collect()), Self(odd.into_iter().map(|c| c.1).collect()))
+    }
+
+    /// The scores under other weights.
+    pub(crate) fn scores(&self, weights: &BTreeMap<&str, u64>) -> Scores {
+        let score =
+            |verdict: &Verdict| verdict.weighed(|name| weights.get(name).copied().unwrap_or(0), Mean::Geometric);
+        let all =
+            self.0.iter().map(|(truth, attacks)| (score(truth), attacks.each_ref().map(|a| a.as_ref().map(score))));
+        Scores(all.collect())
+    }
+}
+
 /// Scores of cases: the true answer's, and each attack's.
 pub(crate) struct Scores(Vec<(Score, [Option<Score>; ATTACKS.len()])>);
 
+fn verdict(judge: &TextJudge, task: &TextTask, text: &str) -> Result<Verdict> {
+    let arrived = Arrived { text: text.to_owned(), ..Arrived::default() };
+    Ok(judge.judge(task.clone(), Some(arrived))?.verdict)
+}
+
 /// The score of one answer.
 pub(crate) fn score(judge: &TextJudge, task: &TextTask, text: &str) -> Result<Score> {
-    let arrived = Arrived { text: text.to_owned(), ..Arrived::default() };
-    Ok(judge.judge(task.clone(), Some(arrived))?.verdict.score)
+    Ok(verdict(judge, task, text)?.score)
 }
 
 impl Scores {
@@ -113,6 +152,11 @@ impl Scores {
             (won as f64 / pairs.max(1) as f64, ATTACKS[a])
         };
         (0..NAMED).map(share).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, ""))
+    }
+
+    /// The true answers'.
+    pub(crate) fn of_truth(&self) -> Vec<f64> {
+        self.0.iter().map(|(truth, _)| truth.to_f64()).collect()
     }
 
     /// True answers that a gate or a mark of 0 brought to nothing.

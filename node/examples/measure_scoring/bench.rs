@@ -6,11 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use assay_inference::{
-    encoders,
-    llm::{Llm, LoadOptions, ReplayRequest, Sampling},
-    train::{ASSISTANT, END, USER},
-};
+use assay::{home::ValidatorSettings, judges};
+use assay_inference::encoders;
 use assay_scoring::text::{Embedder, LanguageModel, Likelihood, ModelError, Models, models::cosine};
 
 use crate::Result;
@@ -65,33 +62,34 @@ impl Embedder for Remembering {
     }
 }
 
-/// The genesis language model, or another with its template.
+/// A language model as validators ask it; it remembers what it has found likely.
 #[derive(Clone)]
-pub(crate) struct Lm(Arc<Llm>);
+pub(crate) struct Lm(Arc<Asked>);
+
+struct Asked {
+    model: Arc<dyn LanguageModel>,
+    known: Mutex<HashMap<(String, String), Likelihood>>,
+}
 
 impl Lm {
     /// Loads a folder.
     pub(crate) fn load(folder: &Path) -> Result<Self> {
-        Ok(Self(Arc::new(Llm::load(folder, &LoadOptions::default())?)))
-    }
-
-    fn sum(&self, before: &str, answer: &str) -> std::result::Result<(f64, usize), String> {
-        let mut tokens = self.0.codec.encode_as_is(before)?;
-        let at = tokens.len();
-        tokens.extend(self.0.codec.encode_as_is(&format!("{answer}{END}"))?);
-        let request =
-            ReplayRequest { tokens, answer: at, sampling: Sampling::default(), constraint: None, adapter: None };
-        let replayed = futures::executor::block_on(self.0.engine.replay(request)).map_err(|e| e.to_string())?;
-        Ok((replayed.tokens.iter().map(|r| f64::from(r.logprob)).sum(), replayed.tokens.len()))
+        let settings = ValidatorSettings { language_model: Some(folder.to_owned()), ..Default::default() };
+        let model = judges::load(&settings, Path::new("."))?.language_model.ok_or("no language model was loaded")?;
+        Ok(Self(Arc::new(Asked { model, known: Mutex::default() })))
     }
 }
 
 impl LanguageModel for Lm {
     fn likelihood(&self, prompt: &str, answer: &str) -> std::result::Result<Likelihood, ModelError> {
-        let failed = |reason| ModelError { model: "language model", reason };
-        let after = self.sum(&format!("{END}{USER}{prompt}{END}{ASSISTANT}"), answer).map_err(failed)?;
-        let alone = self.sum(&format!("{END}{ASSISTANT}"), answer).map_err(failed)?;
-        Ok(Likelihood { after_prompt: after.0, alone: alone.0, tokens: after.1.max(1) })
+        let known = || self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (prompt.to_owned(), answer.to_owned());
+        if let Some(likelihood) = known().get(&key) {
+            return Ok(*likelihood);
+        }
+        let likelihood = self.0.model.likelihood(prompt, answer)?;
+        known().insert(key, likelihood);
+        Ok(likelihood)
     }
 }
 

@@ -5,11 +5,10 @@
 //! miner learns on the network, where a task is judged once and only an epoch's mean is seen.
 
 use assay_primitives::Score;
-use assay_scoring::text::{TextJudge, TextTask};
 use rand::{Rng as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Result, dictionary::Item, table::score};
+use crate::{Result, dictionary::Item};
 
 /// Queries for each answer.
 pub(crate) const QUERIES: usize = 200;
@@ -86,22 +85,21 @@ fn edit(text: &str, item: &Item, knowledge: &Knowledge<'_>, rng: &mut ChaCha8Rng
 
 /// Climbs from one answer.
 pub(crate) fn climb(
-    judge: &TextJudge,
-    task: &TextTask,
+    score: &dyn Fn(&str) -> Result<Score>,
     item: &Item,
     start: &str,
     knowledge: &Knowledge<'_>,
     seed: u64,
 ) -> Result<Climb> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let before = score(judge, task, start)?;
+    let before = score(start)?;
     let mut best = Climb { before, after: before, text: start.to_owned() };
     for _ in 0..QUERIES {
         let mut text = edit(&best.text, item, knowledge, &mut rng);
         if rng.gen_bool(0.2) {
             text = edit(&text, item, knowledge, &mut rng);
         }
-        let found = score(judge, task, &text)?;
+        let found = score(&text)?;
         if found >= best.after {
             best = Climb { after: found, text, ..best };
         }
