@@ -340,6 +340,10 @@ impl Node {
             self.tasks.shutdown().await;
         }
         self.shared.net.stop().await;
+        let store = Arc::clone(self.shared.store());
+        if let Err(e) = tokio::task::spawn_blocking(move || store.rest()).await {
+            tracing::warn!("the store did not come to rest: {e}");
+        }
     }
 }
 

@@ -108,6 +108,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// Ends the database's own work in the background and waits for it. After this the process may end while something still
+    /// holds the store: a database that dumps its figures while the process takes its statics down crashes it.
+    pub fn rest(&self) {
+        self.db.cancel_all_background_work(true);
+    }
+
     fn fault(&self, doing: &'static str) -> impl Fn(String) -> StoreFault {
         let path = self.path.display().to_string();
         move |reason| StoreFault { path: path.clone(), doing, reason }

@@ -86,6 +86,19 @@ impl Bench {
 }
 
 #[test]
+fn a_store_at_rest_is_read_and_what_it_holds_is_there_when_it_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(dir.path());
+    bench.block();
+    bench.store.rest();
+    bench.store.rest();
+    let tip = bench.store.tip().unwrap();
+    assert_eq!(tip.height, 1);
+    drop(bench);
+    assert_eq!(Bench::open(dir.path()).store.tip().unwrap(), tip);
+}
+
+#[test]
 fn a_program_that_does_not_know_the_rules_of_a_block_takes_no_part_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::open(dir.path());

@@ -13,7 +13,8 @@ use serde_json::Value;
 fn run(arguments: &[&str]) -> Value {
     let output = Command::new(binary().unwrap()).args(arguments).stdin(Stdio::null()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "assay {arguments:?} failed:\n{errors}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "assay {arguments:?} failed, {}: {said}\n{errors}", output.status);
     // One object and nothing else: anything more would be trailing characters.
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("stdout is not one JSON object: {e}\n{errors}"))
 }
