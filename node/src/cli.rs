@@ -178,7 +178,7 @@ async fn run(cli: &Cli) -> eyre::Result<bool> {
         Command::Stake(c) => stake::run(global, c).await?,
         Command::Subnet(c) => subnet::run(global, c).await?,
         Command::Gov(c) => gov::run(global, c).await?,
-        Command::Model(c) => model::run(global, c).await?,
+        Command::Model(c) => return model::run(global, c).await,
         Command::Zk(c) => return zk::run(global, c),
         Command::Consensus(c) => consensus::run(global, c)?,
         Command::Infer(c) => return infer::infer(global, c).await,

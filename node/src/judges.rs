@@ -28,36 +28,53 @@ pub struct JudgeError {
     reason: String,
 }
 
+/// All that cannot judge, of those that are named.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct JudgeErrors(Vec<JudgeError>);
+
 /// Loads the models that a home's settings name, from its folder; call it where blocking is allowed.
 ///
 /// # Errors
-/// [`JudgeError`], naming the setting.
-pub fn load(settings: &ValidatorSettings, home: &Path) -> Result<Models, JudgeError> {
+/// [`JudgeErrors`], naming the settings.
+pub fn load(settings: &ValidatorSettings, home: &Path) -> Result<Models, JudgeErrors> {
     let ValidatorSettings { embedder, language_model, reward_model } = settings;
-    let mut models = Models::default();
-    if let Some(path) = embedder {
-        models.embedder = Some(Arc::new(one("embedder", &home.join(path), Encoder::load)?));
-    }
-    if let Some(path) = language_model {
-        models.language_model = Some(Arc::new(one("language_model", &home.join(path), Reader::load)?));
-    }
-    if let Some(path) = reward_model {
-        models.reward_model = Some(Arc::new(one("reward_model", &home.join(path), Rewarder::load)?));
-    }
-    Ok(models)
+    let mut failed = Vec::new();
+    let models = Models {
+        embedder: one("embedder", embedder, home, Encoder::load, &mut failed).map(|m| Arc::new(m) as _),
+        language_model: one("language_model", language_model, home, Reader::load, &mut failed)
+            .map(|m| Arc::new(m) as _),
+        reward_model: one("reward_model", reward_model, home, Rewarder::load, &mut failed).map(|m| Arc::new(m) as _),
+    };
+    if failed.is_empty() { Ok(models) } else { Err(JudgeErrors(failed)) }
 }
 
-fn one<T>(field: &'static str, path: &Path, load: impl Fn(&Path) -> Result<T, String>) -> Result<T, JudgeError> {
-    let loaded = load(path).map_err(|reason| JudgeError { field, path: path.to_owned(), reason })?;
-    tracing::info!(path = %path.display(), "texts are judged by a model ({field})");
-    Ok(loaded)
+/// The model of a setting; `None` if none is named, or it failed.
+fn one<T>(
+    field: &'static str,
+    named: &Option<PathBuf>,
+    home: &Path,
+    load: impl Fn(&Path) -> Result<T, String>,
+    failed: &mut Vec<JudgeError>,
+) -> Option<T> {
+    let path = home.join(named.as_ref()?);
+    match load(&path) {
+        Ok(loaded) => {
+            tracing::info!(path = %path.display(), "texts are judged by a model ({field})");
+            Some(loaded)
+        }
+        Err(reason) => {
+            failed.push(JudgeError { field, path, reason });
+            None
+        }
+    }
 }
 
 struct Encoder(encoders::Embedder);
 
 impl Encoder {
     fn load(folder: &Path) -> Result<Self, String> {
-        let model = Self(encoders::Embedder::load(folder).map_err(|e| e.to_string())?);
+        let model = Self(encoders::Embedder::load(folder).map_err(|e| format!("no sentence encoder: {e}"))?);
         Relation::shipped().fits(&model).map_err(|reason| format!("{reason}; expected all-MiniLM-L6-v2"))?;
         Ok(model)
     }
@@ -194,6 +211,8 @@ mod tests {
         assert!(error(&encoder).starts_with("validator.embedder, /nowhere/minilm: "));
         let rewards = ValidatorSettings { reward_model: Some("deberta".into()), ..Default::default() };
         assert!(error(&rewards).starts_with("validator.reward_model, /nowhere/deberta: "));
+        let all = error(&ValidatorSettings { embedder: encoder.embedder, ..rewards });
+        assert!(all.contains("validator.embedder, ") && all.contains("; validator.reward_model, "), "{all}");
     }
 
     proptest! {

@@ -272,7 +272,7 @@ def main():
         for name, path, words in all_broken:
             code, found = inspect(args.assay, path)
             reason = found.get("refusal") or (found.get("error") or {}).get("message")
-            if not reason or words not in reason or "panic" in found:
+            if not code or not reason or words not in reason or "panic" in found:
                 wrong.append(f"{name}: expected a refusal with {words!r}, found {found}")
             else:
                 refused += 1

@@ -278,11 +278,13 @@ def test_other_large_requests_end_soon(http, model, more):
 
 
 def test_many_slow_schemas_at_once_leave_the_server_able_to_answer(model):
-    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": SLOW["many values"]}}
+    # About as large as a schema may be.
+    schema = {"enum": [f"v{i}" for i in range(14_000)]}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     asked = {"model": model, "messages": USER, "max_tokens": 1, "response_format": form}
     body = json.dumps(asked).encode()
     started = time.monotonic()
-    httpx.post(f"{URL}/chat/completions", content=body, headers=HEADERS, timeout=TIMEOUT)
+    assert httpx.post(f"{URL}/chat/completions", json=asked, headers=HEADERS, timeout=TIMEOUT).status_code == 200
     alone = time.monotonic() - started
     held = []
     for _ in range(48):
@@ -298,4 +300,4 @@ def test_many_slow_schemas_at_once_leave_the_server_able_to_answer(model):
     for one in held:
         one.close()
     settled(model, 60)
-    assert max(waits) < 4 * alone
+    assert max(waits) < max(4 * alone, 0.5)

@@ -14,6 +14,9 @@ HOST, PORT = urlsplit(URL).hostname, urlsplit(URL).port or 80
 PATH = urlsplit(URL).path
 
 
+HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+
+
 def connect():
     """A connection of our own; for gateways without TLS."""
     if urlsplit(URL).scheme != "http":
@@ -113,7 +116,7 @@ def test_100_mb_are_refused_without_being_kept(model, path, request):
     body = b'{"model":"' + model.encode() + b'","messages":[{"role":"user","content":"' + b"x" * (100 << 20) + b'"}]}'
     process = request.getfixturevalue("process") if _has_process() else None
     before = process.memory() if process else 0
-    answer = httpx.post(f"{URL}/{path}", content=body, headers={"authorization": f"Bearer {KEY}"}, timeout=120)
+    answer = httpx.post(f"{URL}/{path}", content=body, headers=HEADERS, timeout=120)
     refused(answer, 413)
     if process:
         assert process.memory() - before < 40
@@ -132,8 +135,24 @@ def test_100_mb_of_unknown_length_are_refused(model):
         for _ in range(100):
             yield b"x" * (1 << 20)
 
-    answer = httpx.post(f"{URL}/chat/completions", content=pieces(), headers={"authorization": f"Bearer {KEY}"}, timeout=120)
+    answer = httpx.post(f"{URL}/chat/completions", content=pieces(), headers=HEADERS, timeout=120)
     refused(answer, 413)
+
+
+@pytest.mark.parametrize("kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data",
+                                  "application/jsonl", "json", "application/json+x"])
+def test_a_body_that_does_not_say_it_is_json_is_refused(model, kind):
+    """What a page of any site may send without asking first."""
+    headers = {"authorization": f"Bearer {KEY}"} | ({} if kind is None else {"content-type": kind})
+    body = json.dumps(chat(model)).encode()
+    refused(httpx.post(f"{URL}/chat/completions", content=body, headers=headers, timeout=60), 415)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/json ;x=y"])
+def test_json_by_any_of_its_names_is_taken(model, kind):
+    headers = {"authorization": f"Bearer {KEY}", "content-type": kind}
+    answer = httpx.post(f"{URL}/chat/completions", content=json.dumps(chat(model)).encode(), headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
 
 
 def test_a_body_that_claims_to_be_huge_is_refused_before_it_comes():

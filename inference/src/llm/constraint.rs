@@ -2,7 +2,7 @@
 //!
 //! The parser is `llguidance`'s; it tells before each token which ones may come.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, thread};
 
 use llguidance::{
     Matcher, ParserFactory,
@@ -23,6 +23,50 @@ pub enum Grammar {
     /// A regular expression, of the whole text.
     Regex(String),
 }
+
+impl Grammar {
+    fn check_size(&self) -> Result<(), String> {
+        let (what, size, most) = match self {
+            Self::Schema(schema) => {
+                let (size, patterns) = (schema.to_string().len(), patterns(schema));
+                if patterns > MOST_REGEX {
+                    ("schema's patterns have", patterns, MOST_REGEX)
+                } else {
+                    ("schema has", size, MOST_BYTES)
+                }
+            }
+            Self::Regex(regex) => ("regular expression has", regex.len(), MOST_REGEX),
+            Self::Object => return Ok(()),
+        };
+        if size > most {
+            return Err(format!("a {what} at most {most} bytes, found {size}"));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of all regular expressions in a schema.
+fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Object(fields) => {
+            let own = |(key, value): (&String, &Value)| match (key.as_str(), value) {
+                ("pattern", Value::String(regex)) => regex.len(),
+                ("patternProperties", Value::Object(named)) => named.keys().map(String::len).sum(),
+                _ => 0,
+            };
+            fields.iter().map(|field| own(field) + patterns(field.1)).sum()
+        }
+        Value::Array(all) => all.iter().map(patterns).sum(),
+        _ => 0,
+    }
+}
+
+/// Largest schema, without blanks: about what OpenAI takes.
+const MOST_BYTES: usize = 128 << 10;
+/// Largest regular expression, or all of a schema's: the parser's time grows with their square.
+const MOST_REGEX: usize = 8 << 10;
+/// For the deepest grammar of that size, many times over. What a thread does not touch of its stack costs nothing.
+pub(super) const STACK: usize = 256 << 20;
 
 /// Makes constraints for one tokenizer.
 #[derive(Clone)]
@@ -57,6 +101,20 @@ impl Grammars {
     /// # Errors
     /// In words, if the grammar makes no sense or is too large.
     pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint, String> {
+        grammar.check_size()?;
+        // The parser goes down as deep as references lead, and a stack that overflows ends the process.
+        let built = thread::scope(|scope| {
+            let builder = thread::Builder::new().name("grammar".to_owned()).stack_size(STACK);
+            builder.spawn_scoped(scope, || self.build(grammar)).map(thread::ScopedJoinHandle::join)
+        });
+        match built {
+            Ok(Ok(built)) => built,
+            Ok(Err(_)) => Err("the parser cannot read it".to_owned()),
+            Err(e) => Err(format!("no thread for the parser: {e}")),
+        }
+    }
+
+    fn build(&self, grammar: &Grammar) -> Result<Constraint, String> {
         let grammar = match grammar {
             Grammar::Schema(schema) => GrammarWithLexer::from_json_schema(compact(schema.clone())),
             Grammar::Object => GrammarWithLexer::from_json_schema(compact(json!({ "type": "object" }))),
@@ -82,10 +140,14 @@ fn compact(mut schema: Value) -> Value {
     schema
 }
 
-/// The parser's words without the state that it puts behind them.
+/// The parser's words without the state that it puts behind them: the first line, and the reason, which may stand in the last.
 fn in_brief(error: &str) -> String {
     let words = error.split("<state>").next().unwrap_or_default();
-    words.lines().next().unwrap_or_default().trim().chars().take(300).collect()
+    let mut lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let reason = lines.filter_map(|line| line.strip_prefix("error: ")).next_back();
+    let whole = reason.map_or_else(|| first.to_owned(), |reason| format!("{first} {reason}"));
+    whole.chars().take(300).collect()
 }
 
 /// A constraint on one text, and how far the text has come.
@@ -104,7 +166,7 @@ impl Constraint {
     /// # Errors
     /// In words, if the text has left the grammar, or the grammar its limits.
     pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<(), String> {
-        let mask = self.0.compute_mask_or_eos().map_err(|e| e.to_string())?;
+        let mask = self.0.compute_mask_or_eos().map_err(|e| in_brief(&e.to_string()))?;
         mask.iter_unset_entries(|token| {
             if let Some(logit) = logits.get_mut(token) {
                 *logit = f32::NEG_INFINITY;
@@ -117,5 +179,96 @@ impl Constraint {
     pub(crate) fn take(&mut self, token: u32) -> bool {
         // A token that may not come leaves the matcher in its error, which the next mask tells.
         self.0.consume_token(token).is_ok() && self.0.is_stopped()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::llm::{Llm, LoadOptions};
+
+    fn gloss() -> Llm {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/gloss");
+        Llm::load(&folder, &LoadOptions::default()).unwrap()
+    }
+
+    /// Definitions that lead from one to the next, as many as a schema may have.
+    fn longest(link: impl Fn(&Value) -> Value) -> Grammar {
+        let last = json!({ "type": "integer" });
+        let with = |count: usize| {
+            let next = |at: usize| json!({ "$ref": format!("#/$defs/{}", at + 1) });
+            let mut all: serde_json::Map<_, _> = (0..count).map(|at| (at.to_string(), link(&next(at)))).collect();
+            all.insert(count.to_string(), last.clone());
+            json!({ "$defs": all, "$ref": "#/$defs/0" })
+        };
+        let one = (with(2000).to_string().len() - with(1000).to_string().len()).div_ceil(1000) + 4;
+        let longest = Grammar::Schema(with(MOST_BYTES / one));
+        longest.check_size().unwrap();
+        longest
+    }
+
+    #[test]
+    fn grammars_as_deep_as_they_may_be_end_no_process() {
+        let grammars = gloss().grammars.unwrap();
+        let properties: serde_json::Map<_, _> =
+            (0..3000).map(|n| (format!("p{n}"), json!({ "type": "null" }))).collect();
+        let required: Vec<String> = properties.keys().cloned().collect();
+        let all = [
+            longest(Value::clone),
+            longest(|next| json!({ "anyOf": [next, { "type": "null" }] })),
+            longest(|next| json!({ "allOf": [next] })),
+            longest(|next| json!({ "oneOf": [next, { "type": "null" }] })),
+            longest(|next| json!({ "type": "object", "properties": { "a": next }, "required": ["a"] })),
+            longest(|next| json!({ "type": "array", "items": next })),
+            Grammar::Schema(json!({ "type": "object", "properties": properties, "required": required })),
+            Grammar::Regex("(?:".repeat(200) + "a" + &")?".repeat(200)),
+            Grammar::Regex("a?".repeat(MOST_REGEX / 2)),
+            Grammar::Schema(json!({ "type": "string", "pattern": "(a|b)?".repeat(MOST_REGEX / 6) })),
+            Grammar::Schema(json!({ "const": "a".repeat(MOST_BYTES - 100) })),
+            Grammar::Schema(json!({ "enum": (0..10_000).map(|n| format!("v{n}")).collect::<Vec<_>>() })),
+        ];
+        for grammar in &all {
+            let name = format!("{grammar:?}").chars().take(200).collect::<String>();
+            // Refused or not, it is said in a line; and what is built can be followed, on a stack as the engine has it.
+            match grammars.constraint(grammar) {
+                Err(words) => assert!(words.len() <= 1200 && !words.contains('\n'), "{name}: {words}"),
+                Ok(mut constraint) => {
+                    let follow = move || {
+                        for _ in 0..8 {
+                            let mut logits = vec![0.0; 8192];
+                            if constraint.mask(&mut logits).is_err() {
+                                return;
+                            }
+                            let Some(token) = logits.iter().position(|l| *l == 0.0) else { return };
+                            if constraint.take(token as u32) {
+                                return;
+                            }
+                        }
+                    };
+                    thread::Builder::new().stack_size(STACK).spawn(follow).unwrap().join().unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_reason_in_a_line() {
+        let grammars = gloss().grammars.unwrap();
+        let error = |grammar: Grammar| grammars.constraint(&grammar).unwrap_err();
+        let large = error(Grammar::Regex("a".repeat(MOST_REGEX + 1)));
+        assert!(large.contains("a regular expression has at most 8192 bytes, found 8193"), "{large}");
+        let half = "a".repeat(MOST_REGEX / 2 + 1);
+        let large = error(Grammar::Schema(
+            json!({ "properties": { "a": { "pattern": half } }, "patternProperties": { half: {} } }),
+        ));
+        assert!(large.contains("a schema's patterns have at most 8192 bytes, found 8194"), "{large}");
+        let large = error(Grammar::Schema(json!({ "const": "a".repeat(MOST_BYTES) })));
+        assert!(large.contains("a schema has at most"), "{large}");
+        let unclosed = error(Grammar::Regex("(".into()));
+        assert!(unclosed.contains("regex parse error: unclosed group"), "{unclosed}");
+        assert!(!error(Grammar::Schema(json!({ "type": "nothing" }))).is_empty());
     }
 }

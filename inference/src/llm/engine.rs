@@ -34,6 +34,7 @@ use self::serving::Serving;
 use super::{
     adapter::Adapter,
     arena::{Arena, KvForm, PAGE, page_bytes},
+    constraint::STACK,
     matrix::Panels,
     network::{Network, Scratch},
     pages::Pages,
@@ -165,7 +166,7 @@ impl Engine {
             counters: Arc::clone(&counters),
         };
         let stopping = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("engine".to_owned()).stack_size(STACK).spawn(move || {
             background::enter();
             serving.serve(&received, &stopping);
         })?;

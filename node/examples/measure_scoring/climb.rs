@@ -1,6 +1,6 @@
 //! A miner that optimises an answer against the scorer's own score.
 //!
-//! It starts from a mediocre answer and edits it: words in, out, swapped and replaced, clauses added, templates put
+//! It starts from an answer, good or bad, and edits it: words in, out, swapped and replaced, clauses added, templates put
 //! around. Each query is judged with its exact score; an edit that does not lower the score is kept. That is more than a
 //! miner learns on the network, where a task is judged once and only an epoch's mean is seen.
 
@@ -24,7 +24,7 @@ pub(crate) struct Knowledge<'a> {
 /// A start and an end.
 #[derive(Clone, Debug)]
 pub(crate) struct Climb {
-    /// The mediocre answer's score.
+    /// The first answer's score.
     pub(crate) before: Score,
     /// The best one's.
     pub(crate) after: Score,

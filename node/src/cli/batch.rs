@@ -254,9 +254,11 @@ pub(super) async fn run(global: &Global, batch: &Batch<'_>) -> eyre::Result<bool
     files::apart(&named)?;
     let text = String::from_utf8(files::read_at_most(batch.requests, MOST_BYTES)?)
         .map_err(|_| eyre!("{}: no UTF-8", batch.requests.display()))?;
-    let asked = requests(&text).wrap_err_with(|| batch.requests.display().to_string())?;
+    let asked = requests(text.strip_prefix('\u{feff}').unwrap_or(&text))
+        .wrap_err_with(|| batch.requests.display().to_string())?;
     ensure!(!asked.is_empty(), "{} has no requests", batch.requests.display());
     files::try_out(batch.results)?;
+    files::is_plain(batch.results)?;
     let place = files::place(batch.results);
     // Both what was there and what replaces it are held.
     let _before = lock(&place)?;

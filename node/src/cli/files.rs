@@ -54,6 +54,14 @@ pub(super) fn try_out(path: &Path) -> eyre::Result<()> {
     tempfile::tempfile_in(folder).map(drop).wrap_err_with(|| format!("cannot write {}", path.display()))
 }
 
+/// Refuses devices and pipes, for a file that is read again and replaced.
+pub(super) fn is_plain(path: &Path) -> eyre::Result<()> {
+    match target(path)? {
+        Target::File(_) => Ok(()),
+        Target::Stream => bail!("{} is a device or a pipe; expected a plain file, there or not", path.display()),
+    }
+}
+
 /// Keeps other processes from what a file stands for, until what is given is dropped. Makes the file.
 pub(super) fn lock(path: &Path) -> eyre::Result<File> {
     let locked = File::create(path).and_then(|file| file.lock().map(|()| file));
@@ -133,6 +141,8 @@ mod tests {
         symlink(at("nothing"), at("dangling")).unwrap();
         assert!(write(&at("dangling"), b"x").unwrap_err().to_string().contains("link to nothing"));
         write(Path::new("/dev/null"), b"x").unwrap();
+        assert!(is_plain(Path::new("/dev/null")).unwrap_err().to_string().contains("a device or a pipe"));
+        is_plain(&at("link")).unwrap();
         for (name, why) in [("new", "is a folder"), ("other/", "is a folder"), ("new/file/x", "cannot")] {
             assert!(format!("{:#}", try_out(&at(name)).unwrap_err()).contains(why), "{name}");
         }

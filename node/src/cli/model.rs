@@ -104,8 +104,9 @@ fn serving(model: &Value) -> String {
     }
 }
 
-pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
-    match command {
+/// Runs the command; false if it looked at a model that cannot run here.
+pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<bool> {
+    let done = match command {
         Model::Add(add) => {
             let (id, bytes) = if is_language_model(&add.file) {
                 let files = TextFiles::read(&add.file)?;
@@ -118,7 +119,7 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
             let what = format!("register model {} ({id}) in subnet {}", add.name, add.subnet);
             global.send(&add.sending, action, &what).await
         }
-        Model::Inspect { path } => inspect(global, path),
+        Model::Inspect { path } => return inspect(global, path),
         Model::Gguf { path, out, form } => gguf(global, path, out, *form),
         Model::Keep { path } => keep(global, path),
         Model::Rm { model } => remove(global, model),
@@ -168,7 +169,8 @@ pub(super) async fn run(global: &Global, command: &Model) -> eyre::Result<()> {
             });
             Ok(())
         }
-    }
+    };
+    done.map(|()| true)
 }
 
 /// Whether a path is a language model's, by its looks: what is inside is looked at by whoever loads it.
@@ -199,7 +201,8 @@ fn bytes(n: u64) -> String {
     }
 }
 
-fn inspect(global: &Global, path: &Path) -> eyre::Result<()> {
+/// Says what a path is; whether it can run here.
+fn inspect(global: &Global, path: &Path) -> eyre::Result<bool> {
     let found = inspect::inspect(path)?;
     let value = serde_json::to_value(&found)?;
     global.show(&value, || {
@@ -223,7 +226,7 @@ fn inspect(global: &Global, path: &Path) -> eyre::Result<()> {
         lines.push(("runs here", found.refusal.clone().map_or_else(|| "yes".to_owned(), |why| format!("no: {why}"))));
         pairs(lines)
     });
-    Ok(())
+    Ok(found.refusal.is_none())
 }
 
 fn keep(global: &Global, path: &Path) -> eyre::Result<()> {

@@ -116,12 +116,18 @@ pub(super) struct Serve {
 
 /// A model's name and path.
 fn named(argument: &str) -> eyre::Result<(String, PathBuf)> {
-    if let Some((name, path)) = argument.split_once('=') {
-        return Ok((name.to_owned(), path.into()));
+    let (name, path) = match argument.split_once('=') {
+        Some((name, path)) => (name.to_owned(), PathBuf::from(path)),
+        None => {
+            let path = PathBuf::from(argument);
+            let name = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+            (name.ok_or_else(|| eyre!("`{argument}` has no name; say NAME={argument}"))?, path)
+        }
+    };
+    if name.is_empty() || name.chars().any(char::is_control) {
+        bail!("{name:?} is no name that a client can ask for; say NAME=PATH");
     }
-    let path = PathBuf::from(argument);
-    let name = path.file_stem().map(|s| s.to_string_lossy().into_owned());
-    Ok((name.ok_or_else(|| eyre!("`{argument}` has no name; say NAME={argument}"))?, path))
+    Ok((name, path))
 }
 
 fn load(path: &Path, loading: &Loading) -> eyre::Result<Llm> {
@@ -260,6 +266,9 @@ pub(super) async fn run(global: &Global, command: &Run) -> eyre::Result<()> {
         let text = answer(&llm, command, &messages, !global.json).await?;
         global.show(&json!({ "text": text }), String::new);
         return Ok(());
+    }
+    if global.json {
+        bail!("--json prints one answer: give the prompt, as in `assay run MODEL \"PROMPT\" --json`");
     }
     let terminal = io::stdin().is_terminal();
     loop {

@@ -233,7 +233,11 @@ pub(super) async fn embed_by(llm: &Llm, inputs: Vec<EmbedInput>) -> Result<Vec<(
         };
         let count = tokens.len();
         let vector = llm.engine.embed(tokens).await;
-        let vector = vector.map_err(|e| if e.is_callers_fault() { wrong(e.to_string()) } else { e.into() })?;
+        let vector = vector.map_err(|e| match e {
+            GenerateError::TooLong { .. } => ApiError::too_long("input", format!("input {at}: {e}")),
+            e if e.is_callers_fault() => wrong(e.to_string()),
+            e => e.into(),
+        })?;
         Ok((vector, count))
     };
     futures::stream::iter(inputs.into_iter().enumerate()).map(one).buffered(EMBEDDED_AT_ONCE).try_collect().await

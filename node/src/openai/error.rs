@@ -61,6 +61,11 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
     }
 
+    /// A body of another type than JSON.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", message)
+    }
+
     /// No key, or one that is not known.
     pub fn unauthorised(message: impl Into<String>) -> Self {
         let code = Some("invalid_api_key");

@@ -12,8 +12,11 @@ use std::{
 use axum::{
     Extension, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    extract::{
+        DefaultBodyLimit, FromRequestParts, Path, Request, State,
+        rejection::{BytesRejection, PathRejection},
+    },
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -125,7 +128,7 @@ fn api_routes(api: Arc<Api>, options: &ServerOptions) -> Router {
     };
     let cors = CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([axum::http::Method::GET, axum::http::Method::POST])
+        .allow_methods([Method::GET, Method::POST])
         // Clients send headers of their own, which nothing here depends on.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([REQUEST_ID, RECEIPT])
@@ -151,7 +154,7 @@ fn api_routes(api: Arc<Api>, options: &ServerOptions) -> Router {
 
 /// Lets in who may ask. A body that says that it is too large is refused before it is read.
 async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    match admitted(&api, request.headers()) {
+    match admitted(&api, request.method(), request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -160,13 +163,19 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     }
 }
 
-fn admitted(api: &Api, headers: &HeaderMap) -> Result<Caller, ApiError> {
+fn admitted(api: &Api, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let header = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let announced = header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(ApiError::too_large(format!("a body has at most {} MiB", MAX_BODY >> 20)));
     }
-    api.keys.admit(header(header::AUTHORIZATION))
+    let caller = api.keys.admit(header(header::AUTHORIZATION))?;
+    // A page of any site may send other types without asking first whether it may.
+    let essence = header(header::CONTENT_TYPE).and_then(|text| text.split(';').next()).map(str::trim);
+    if method == Method::POST && !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Err(ApiError::unsupported("a body is JSON: send it with `content-type: application/json`"));
+    }
+    Ok(caller)
 }
 
 /// A request's identity: the client's own, if it is one, or a fresh one.
@@ -266,7 +275,11 @@ async fn models(State(api): State<Arc<Api>>) -> Response {
     }
 }
 
-async fn model(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+async fn model(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(rejection) => return ApiError::malformed(rejection.body_text()).into_response(),
+    };
     match api.backend.models().await {
         Ok(all) => match all.into_iter().find(|m| m.id == id) {
             Some(card) => axum::Json(card).into_response(),
@@ -276,7 +289,11 @@ async fn model(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response 
     }
 }
 
-async fn receipt(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+async fn receipt(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(rejection) => return ApiError::malformed(rejection.body_text()).into_response(),
+    };
     match api.backend.receipt(&id).await {
         // As it is: a receipt's form is canonical to the byte.
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),

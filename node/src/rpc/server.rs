@@ -17,7 +17,7 @@ const MAX_BATCH: u32 = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is taken or not ours.
-    #[error("{what} cannot listen on {address}: {source}; free the port or give another with --base-port")]
+    #[error("{what} cannot listen on {address}: {source}; free the port or choose another")]
     Listen {
         /// `RPC` or `HTTP`.
         what: &'static str,
