@@ -75,7 +75,7 @@ fn weights(folder: &Path) -> Result<VarBuilder<'static>, EncoderError> {
 fn tokenizer(folder: &Path, cut_at: Option<usize>) -> Result<Tokenizer, EncoderError> {
     let path = folder.join("tokenizer.json");
     let wrong = |reason: String| EncoderError::File { file: path.display().to_string(), reason };
-    let mut tokenizer = Tokenizer::from_bytes(read(&path)?).map_err(|e| wrong(e.to_string()))?;
+    let mut tokenizer = crate::llm::parse_tokenizer(&read(&path)?).map_err(wrong)?;
     tokenizer
         .with_truncation(cut_at.map(|max_length| tokenizers::TruncationParams { max_length, ..Default::default() }))
         .map_err(|e| wrong(e.to_string()))?;

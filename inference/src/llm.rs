@@ -66,6 +66,7 @@ pub use survey::{Known, survey, tensor_forms};
 pub use template::{ChatTemplate, TemplateError};
 pub use text::{Step, TextStream};
 pub use tokenizer::TextCodec;
+pub(crate) use tokenizer::parse as parse_tokenizer;
 
 /// How a model is loaded.
 #[derive(Clone, Debug)]

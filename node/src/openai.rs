@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`wire`] | bodies as the official clients send and read them |
 //! | [`ask`] | requests checked, with defaults filled in |
+//! | `aside` | long work for one request that does not hold up others |
 //! | `prompt` | conversations to tokens, with tools |
 //! | `calls` | calls of tools in a model's text |
 //! | `chat`, `completions`, `embeddings` | the three ways to ask |
@@ -22,6 +23,7 @@
 //! | [`error`] | errors in the API's form |
 //! | [`server`] | routes, keys, limits |
 
+mod aside;
 pub mod ask;
 pub mod backend;
 mod calls;

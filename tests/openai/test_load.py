@@ -269,7 +269,8 @@ def test_a_schema_that_is_made_to_be_slow_is_refused_or_kept_soon(model, schema,
     {"tools": [{"type": "function", "function": {"name": "a", "parameters": doubled("allOf")}}], "tool_choice": "required"},
     {"stop": ["ab" * 128] * 16}, {"messages": [{"role": "user", "content": "a"}] * 4096},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 50_000}]},
-], ids=["many tools", "a tool of double", "long stops", "many messages", "many parts"])
+    {"messages": [{"role": "user", "content": "<|end|> <|user|> <|assistant|>"}] * 4096},
+], ids=["many tools", "a tool of double", "long stops", "many messages", "many parts", "many marks"])
 def test_other_large_requests_end_soon(http, model, more):
     started = time.monotonic()
     answer = http.post("/chat/completions", json={"model": model, "messages": USER, "max_tokens": 5, **more})

@@ -198,7 +198,7 @@ impl TextCodec {
         }
         let file = folder.join("tokenizer.json");
         let bytes = std::fs::read(&file).map_err(|source| LoadError::Io { path: file.clone(), source })?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| bad(format!("tokenizer.json: {e}")))?;
+        let tokenizer = parse(&bytes).map_err(|e| bad(format!("tokenizer.json: {e}")))?;
         let config: TokenizerConfig = read(&folder.join("tokenizer_config.json"))?;
         let generation: GenerationConfig = read(&folder.join("generation_config.json"))?;
         let written = |special: Option<Special>| {
@@ -360,12 +360,49 @@ fn sentence_pieces(metadata: &HashMap<String, Gguf>) -> Result<Tokenizer, LoadEr
     Ok(tokenizer)
 }
 
+/// The greatest number that a token may have; no vocabulary is near it.
+const MOST_TOKENS: u64 = 1 << 24;
+
+/// Reads a `tokenizer.json`.
+///
+/// # Errors
+/// In words, if it is none, or gives a token a number that no vocabulary has: the library counts on from the greatest one.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Tokenizer, String> {
+    let whole: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let known = whole["model"]["vocab"].as_object().into_iter().flat_map(|vocabulary| vocabulary.values());
+    let added = whole["added_tokens"].as_array().into_iter().flatten().map(|token| &token["id"]);
+    if let Some(id) = known.chain(added).filter_map(serde_json::Value::as_u64).find(|id| *id >= MOST_TOKENS) {
+        return Err(format!("a token has the number {id}; there are at most {MOST_TOKENS}"));
+    }
+    Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_token_whose_number_no_vocabulary_has_is_refused() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/gloss/tokenizer.json");
+        let text = std::fs::read_to_string(file).unwrap();
+        parse(text.as_bytes()).unwrap();
+        let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for id in [MOST_TOKENS, u64::from(u32::MAX)] {
+            let (mut known, mut added) = (whole.clone(), whole.clone());
+            known["model"]["vocab"]["ator"] = json!(id);
+            added["added_tokens"][0]["id"] = json!(id);
+            for wrong in [known, added] {
+                let error = parse(wrong.to_string().as_bytes()).unwrap_err();
+                assert!(error.contains(&format!("the number {id}")), "{error}");
+            }
+        }
+        for junk in [&b""[..], b"{}", b"[]", b"null", b"{\"model\":{\"vocab\":[1]},\"added_tokens\":{}}"] {
+            assert!(parse(junk).is_err());
+        }
+    }
 
     #[test]
     fn a_normalizer_may_not_blow_a_text_up() {

@@ -10,7 +10,7 @@
 //! answered stands in the results: a run that was stopped goes on where it was, and one with failures tries those again.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions, TryLockError},
     io::Write as _,
     path::Path,
@@ -72,6 +72,15 @@ struct Asked {
     body: Value,
 }
 
+impl Asked {
+    /// By this a request is known again that has the id of another.
+    fn hash(&self) -> Hash32 {
+        let mut asked = json!([self.url, self.body]);
+        asked.sort_all_objects();
+        Hash32::digest(asked.to_string().as_bytes())
+    }
+}
+
 fn post() -> String {
     "POST".to_owned()
 }
@@ -80,6 +89,9 @@ fn post() -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Answered {
     custom_id: String,
+    /// What was asked, by its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<Hash32>,
     response: Option<Response>,
     error: Option<String>,
     /// Whether the answer's receipts hold; `None` where it has none.
@@ -124,14 +136,21 @@ fn answered(path: &Path, asked: &[Asked]) -> eyre::Result<Vec<Answered>> {
     let bytes = files::read_at_most(path, MOST_BYTES)?;
     let text = String::from_utf8_lossy(&bytes);
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let ids: BTreeSet<&str> = asked.iter().map(|a| a.custom_id.as_str()).collect();
+    let ids: BTreeMap<&str, &Asked> = asked.iter().map(|a| (a.custom_id.as_str(), a)).collect();
     let mut all = Vec::new();
     for (line, number) in whole.lines().zip(1..) {
         let found: Answered = serde_json::from_str(line)
             .wrap_err_with(|| format!("{}, line {number}: no result of a batch", path.display()))?;
+        let Some(request) = ids.get(found.custom_id.as_str()) else {
+            bail!(
+                "{}, line {number}: a result of {:?}, which is none of these requests; write to another file",
+                path.display(),
+                found.custom_id
+            );
+        };
         ensure!(
-            ids.contains(found.custom_id.as_str()),
-            "{}, line {number}: a result of {:?}, which is none of these requests; write to another file",
+            !found.is_done() || found.asked.is_none_or(|asked| asked == request.hash()),
+            "{}, line {number}: {:?} asked something else when this was answered; write to another file",
             path.display(),
             found.custom_id
         );
@@ -184,9 +203,10 @@ impl Gateway {
     }
 
     async fn read(&self, asked: &Asked, answer: reqwest::Result<reqwest::Response>) -> Answered {
-        let custom_id = asked.custom_id.clone();
+        let (custom_id, hash) = (asked.custom_id.clone(), Some(asked.hash()));
         let failed = |error: String| Answered {
             custom_id: custom_id.clone(),
+            asked: hash,
             response: None,
             error: Some(error),
             verified: None,
@@ -212,7 +232,7 @@ impl Gateway {
             error =
                 Some(body["error"]["message"].as_str().map_or_else(|| format!("status {status_code}"), str::to_owned));
         }
-        Answered { custom_id, response: Some(Response { status_code, request_id, body }), error, verified }
+        Answered { custom_id, asked: hash, response: Some(Response { status_code, request_id, body }), error, verified }
     }
 
     /// Checks the receipts of an answer; `None` if it has none.
@@ -364,7 +384,28 @@ mod tests {
 
     fn result(id: &str, status_code: u16) -> Answered {
         let response = Some(Response { status_code, request_id: None, body: json!({}) });
-        Answered { custom_id: id.into(), response, error: None, verified: Some(true) }
+        Answered { custom_id: id.into(), asked: None, response, error: None, verified: Some(true) }
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_not_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let asked = requests(LINE).unwrap();
+        let hash = Some(asked[0].hash());
+        keep(&path, &[Answered { asked: hash, ..result("a", 200) }]).unwrap();
+        assert_eq!(answered(&path, &asked).unwrap().len(), 1);
+        // The same in another order of the fields, and with other blanks.
+        let again = LINE.replace(r#"{"model": "m", "prompt": "x"}"#, r#"{"prompt":"x","model":"m"}"#);
+        assert_eq!(requests(&again).unwrap()[0].hash(), asked[0].hash());
+        for other in [LINE.replace("\"x\"", "\"y\""), LINE.replace("/v1/completions", "/v1/embeddings")] {
+            let other = requests(&other).unwrap();
+            assert!(answered(&path, &other).unwrap_err().to_string().contains("asked something else"));
+            // What failed is asked again anyway.
+            keep(&path, &[Answered { asked: hash, ..result("a", 500) }]).unwrap();
+            assert_eq!(answered(&path, &other).unwrap().len(), 1);
+            keep(&path, &[Answered { asked: hash, ..result("a", 200) }]).unwrap();
+        }
     }
 
     #[test]

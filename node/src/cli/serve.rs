@@ -102,7 +102,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// An origin whose pages may call the API; `*` is any.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = server::origin)]
     cors: Vec<String>,
     /// A chain of certificates in PEM, to be called by HTTPS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]

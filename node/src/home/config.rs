@@ -373,6 +373,9 @@ impl Config {
                 return Err((format!("external_addresses[{i}]"), reason));
             }
         }
+        for (i, origin) in self.gateway.cors.iter().enumerate() {
+            crate::openai::server::origin(origin).map_err(|reason| (format!("gateway.cors[{i}]"), reason))?;
+        }
         let GatewaySettings { tls_certificate, tls_key, .. } = &self.gateway;
         let (missing, given) = match (tls_certificate, tls_key) {
             (Some(_), None) => ("gateway.tls_key", "tls_certificate"),

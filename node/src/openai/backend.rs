@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 
-use super::{error::ApiError, stream::now, wire::ModelCard};
+use super::{aside::aside, error::ApiError, stream::now, wire::ModelCard};
 use crate::texts::write_metrics;
 
 /// What is known of a language model before it is asked.
@@ -228,7 +228,7 @@ pub(super) async fn embed_by(llm: &Llm, inputs: Vec<EmbedInput>) -> Result<Vec<(
     let one = |(at, input)| async move {
         let wrong = |words: String| ApiError::invalid("input", format!("input {at}: {words}"));
         let tokens = match input {
-            EmbedInput::Text(text) => llm.codec.encode(&text).map_err(wrong)?,
+            EmbedInput::Text(text) => aside(text.len(), || llm.codec.encode(&text)).await.map_err(wrong)?,
             EmbedInput::Tokens(tokens) => tokens,
         };
         let count = tokens.len();

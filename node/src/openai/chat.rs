@@ -11,6 +11,7 @@ use futures::stream::{self, Stream, StreamExt};
 use tokio::sync::Semaphore;
 
 use super::{
+    aside::aside,
     ask::{self, Tooling, Wanted},
     backend::{Chunk, TextModel, TextRequest},
     calls::{self, Said},
@@ -28,13 +29,13 @@ use super::{
 /// # Errors
 /// [`ApiError`] on what is refused before any text.
 pub(super) async fn serve(serving: &Serving, request: ChatRequest) -> Result<Response, ApiError> {
-    let (wanted, tooling, grammar) = ask::chat(&request, rand::random())?;
+    let (wanted, tooling, grammar) = aside(serving.bytes, || ask::chat(&request, rand::random())).await?;
     serving.caller.may_ask(&request.model)?;
     let model = serving.backend.text_model(&request.model).await?;
     wanted.fits(&model)?;
     let parallel = request.parallel_tool_calls.unwrap_or(true);
     let tools = request.tools.unwrap_or_default();
-    let tokens = prompt::chat(&model, &request.messages, &tools, &tooling)?;
+    let tokens = aside(serving.bytes, || prompt::chat(&model, &request.messages, &tools, &tooling)).await?;
     let max_tokens = prompt::room(&model, "messages", tokens.len(), wanted.max_tokens)?;
     let grammar = match &tooling {
         Tooling::Must(call) => Some((call.clone(), "tools")),
@@ -224,7 +225,7 @@ impl One {
                     }
                     events.push(Ok(self.delta(index, Delta::default(), None, Some(reason))));
                     let counted = |total| self.chunk(Vec::new(), Some(total));
-                    events.extend(ending.end(&self.wanted, usage, counted));
+                    events.extend(ending.end(&self.wanted, (index, usage), counted));
                 }
                 Chunk::Failed(error) => events.extend(ending.fail(&error)),
             }

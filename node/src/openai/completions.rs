@@ -11,6 +11,7 @@ use axum::{
 use futures::stream::{self, Stream, StreamExt};
 
 use super::{
+    aside::aside,
     ask::{self, Wanted},
     backend::{Chunk, TextModel, TextRequest},
     error::ApiError,
@@ -32,12 +33,13 @@ pub(super) async fn serve(serving: &Serving, request: CompletionRequest) -> Resu
     let model = serving.backend.text_model(&request.model).await?;
     wanted.fits(&model)?;
     let encode = |text: &String| model.codec.encode(text).map_err(|e| ApiError::invalid("prompt", e));
-    let prompts = match &request.prompt {
-        Prompt::Text(text) => vec![encode(text)?],
-        Prompt::Tokens(tokens) => vec![tokens.clone()],
-        Prompt::Texts(texts) => texts.iter().map(encode).collect::<Result<_, _>>()?,
-        Prompt::TokenLists(lists) => lists.clone(),
+    let tokens = || match &request.prompt {
+        Prompt::Text(text) => Ok(vec![encode(text)?]),
+        Prompt::Tokens(tokens) => Ok(vec![tokens.clone()]),
+        Prompt::Texts(texts) => texts.iter().map(encode).collect(),
+        Prompt::TokenLists(lists) => Ok(lists.clone()),
     };
+    let prompts: Vec<Vec<u32>> = aside(serving.bytes, tokens).await?;
     if prompts.is_empty() || prompts.len() > MAX_PROMPTS || prompts.iter().any(Vec::is_empty) {
         let words = format!("1 to {MAX_PROMPTS} prompts of at least one token are taken");
         return Err(ApiError::invalid("prompt", words));
@@ -50,7 +52,7 @@ pub(super) async fn serve(serving: &Serving, request: CompletionRequest) -> Resu
     let echoes = match (request.echo, request.prompt) {
         (Some(true), Prompt::Text(text)) => vec![text],
         (Some(true), Prompt::Texts(texts)) => texts,
-        (Some(true), _) => prompts.iter().map(spelled).collect::<Result<_, _>>()?,
+        (Some(true), _) => aside(serving.bytes, || prompts.iter().map(spelled).collect::<Result<_, _>>()).await?,
         _ => vec![String::new(); prompts.len()],
     };
     if wanted.max_tokens == Some(0) {
@@ -202,7 +204,7 @@ impl One {
                     let choice = TextChoice { index, text, logprobs: None, finish_reason: reason };
                     events.push(Ok(self.chunk(vec![choice], None)));
                     let counted = |total| self.chunk(Vec::new(), Some(total));
-                    events.extend(ending.end(&self.wanted, usage, counted));
+                    events.extend(ending.end(&self.wanted, (index, usage), counted));
                 }
                 Chunk::Failed(error) => events.extend(ending.fail(&error)),
             }

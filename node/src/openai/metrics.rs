@@ -234,4 +234,6 @@ pub(super) struct Serving {
     pub(super) caller: Caller,
     /// When the request came.
     pub(super) arrived: Instant,
+    /// The size of its body.
+    pub(super) bytes: usize,
 }

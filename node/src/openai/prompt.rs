@@ -1,5 +1,7 @@
 //! Conversations to tokens.
 
+use std::{borrow::Cow, collections::HashMap};
+
 use serde_json::{Value, json};
 
 use super::{
@@ -55,31 +57,36 @@ pub(super) fn chat(
     marks.encode(model, &text).map_err(|e| ApiError::invalid("messages", e))
 }
 
+/// What a stand-in begins with, and its bytes: this, 32 hexadecimal digits, and an end as long as the beginning.
+const BEGIN: char = '\u{e000}';
+const STAND_IN: usize = 38;
+
 /// Marks of the model's own in what people say: they stay words, and begin no turn.
 struct Marks {
     /// What stands for each, and the mark.
-    hidden: Vec<(String, String)>,
+    hidden: HashMap<String, String>,
 }
 
 impl Marks {
     /// Puts something else in the place of marks, that no message has in it.
     fn hide(messages: &mut [Value], specials: &[String]) -> Self {
-        let mut hidden = Vec::new();
+        let named = |mark: &String| (format!("{BEGIN}{:032x}\u{e001}", rand::random::<u128>()), mark.clone());
+        let hidden: HashMap<String, String> = specials.iter().filter(|mark| !mark.is_empty()).map(named).collect();
+        let by_mark: HashMap<&str, (&String, &String)> =
+            hidden.iter().map(|(instead, mark)| (mark.as_str(), (instead, mark))).collect();
         for message in messages {
             for field in ["content", "name"] {
                 let Some(text) = message[field].as_str() else { continue };
-                let Some(mut shown) = specials.iter().any(|s| text.contains(s.as_str())).then(|| text.to_owned())
-                else {
-                    continue;
-                };
-                for special in specials.iter().filter(|s| !s.is_empty()) {
-                    if shown.contains(special.as_str()) {
-                        let instead = format!("\u{e000}{:032x}\u{e001}", rand::random::<u128>());
-                        shown = shown.replace(special.as_str(), &instead);
-                        hidden.push((instead, special.clone()));
+                let mut shown = Cow::Borrowed(text);
+                // In the order of the specials: one may be a part of another.
+                for (instead, mark) in specials.iter().filter_map(|mark| by_mark.get(mark.as_str())) {
+                    if shown.contains(mark.as_str()) {
+                        shown = shown.replace(mark.as_str(), instead).into();
                     }
                 }
-                message[field] = json!(shown);
+                if let Cow::Owned(shown) = shown {
+                    message[field] = json!(shown);
+                }
             }
         }
         Self { hidden }
@@ -87,19 +94,18 @@ impl Marks {
 
     /// Tokens of a rendered text, the marks that were hidden as what they are in letters.
     fn encode(&self, model: &TextModel, text: &str) -> Result<Vec<u32>, String> {
-        let next = |text: &str| {
-            self.hidden.iter().filter_map(|(instead, mark)| Some((text.find(instead)?, instead.len(), mark))).min()
-        };
-        let (mut tokens, mut rest) = (Vec::new(), text);
-        while let Some((at, length, mark)) = next(rest) {
-            tokens.extend(model.codec.encode_as_is(&rest[..at])?);
+        let (mut tokens, mut from) = (Vec::new(), 0);
+        for (at, _) in text.match_indices(BEGIN) {
+            let end = at + STAND_IN;
+            let Some(mark) = text.get(at..end).and_then(|instead| self.hidden.get(instead)) else { continue };
+            tokens.extend(model.codec.encode_as_is(&text[from..at])?);
             // In two halves it is no mark.
             let middle = mark.char_indices().nth(mark.chars().count() / 2).map_or(0, |(at, _)| at);
             tokens.extend(model.codec.encode_as_is(&mark[..middle])?);
             tokens.extend(model.codec.encode_as_is(&mark[middle..])?);
-            rest = &rest[at + length..];
+            from = end;
         }
-        tokens.extend(model.codec.encode_as_is(rest)?);
+        tokens.extend(model.codec.encode_as_is(&text[from..])?);
         Ok(tokens)
     }
 }

@@ -27,6 +27,7 @@ use serde_json::json;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::{
+    aside::aside,
     backend::Backend,
     chat, completions, embeddings,
     error::ApiError,
@@ -76,8 +77,10 @@ impl Api {
         Arc::new(Self { backend, keys: options.keys.clone(), metrics, registry })
     }
 
-    fn serving(&self, caller: Caller) -> Serving {
-        Serving { backend: Arc::clone(&self.backend), metrics: self.metrics.clone(), caller, arrived: Instant::now() }
+    fn serving(&self, caller: Caller, body: &Result<Bytes, BytesRejection>) -> Serving {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        let (backend, metrics) = (Arc::clone(&self.backend), self.metrics.clone());
+        Serving { backend, metrics, caller, arrived: Instant::now(), bytes }
     }
 
     fn encode(&self, text: &mut String) {
@@ -118,6 +121,18 @@ pub fn part(backend: Arc<dyn Backend>, options: &ServerOptions) -> Part {
     let api = Api::new(backend, options);
     let counted = Arc::clone(&api);
     Part { routes: api_routes(api, options), metrics: Arc::new(move |text| counted.encode(text)) }
+}
+
+/// An origin as browsers name it, or `*` for any.
+///
+/// # Errors
+/// In words, if no browser would ever send it.
+pub fn origin(text: &str) -> Result<String, String> {
+    let plain =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\,*".contains(&b));
+    let named = text.split_once("://").is_some_and(|(scheme, host)| plain(scheme) && plain(host));
+    let wrong = || format!("{text:?} is no origin; expected `https://example.org`, with a port if it has one, or `*`");
+    if named || text == "*" { Ok(text.to_owned()) } else { Err(wrong()) }
 }
 
 fn api_routes(api: Arc<Api>, options: &ServerOptions) -> Router {
@@ -205,6 +220,9 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// Fields of a body that are looked through for the one at fault.
+const MOST_FIELDS: usize = 256;
+
 /// Reads a body of JSON, naming the field at fault.
 fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
     let body = body.map_err(|rejection| match rejection.status() {
@@ -232,13 +250,15 @@ fn at_fault<T: DeserializeOwned>(body: &[u8], words: &str) -> Option<String> {
         return field.split('`').next().map(str::to_owned);
     }
     let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
-    let without = |field: &String| {
-        let mut rest = whole.clone();
-        rest.remove(field);
-        serde_json::from_value::<T>(rest.into()).is_ok()
-    };
+    let fields: Vec<String> = whole.keys().take(MOST_FIELDS).cloned().collect();
+    let mut rest = serde_json::Value::Object(whole);
     // A field that must be there is missing without it, which is an error of its own.
-    whole.keys().take(64).find(|field| without(field)).cloned()
+    fields.into_iter().find(|field| {
+        let Some(taken) = rest.as_object_mut().and_then(|rest| rest.remove(field)) else { return false };
+        let reads = T::deserialize(&rest).is_ok();
+        rest[field.as_str()] = taken;
+        reads
+    })
 }
 
 async fn chat_completions(
@@ -246,7 +266,8 @@ async fn chat_completions(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let answer = async { chat::serve(&api.serving(caller), read::<ChatRequest>(body)?).await };
+    let serving = api.serving(caller, &body);
+    let answer = async { chat::serve(&serving, aside(serving.bytes, || read::<ChatRequest>(body)).await?).await };
     answer.await.unwrap_or_else(ApiError::into_response)
 }
 
@@ -255,7 +276,9 @@ async fn text_completions(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let answer = async { completions::serve(&api.serving(caller), read::<CompletionRequest>(body)?).await };
+    let serving = api.serving(caller, &body);
+    let answer =
+        async { completions::serve(&serving, aside(serving.bytes, || read::<CompletionRequest>(body)).await?).await };
     answer.await.unwrap_or_else(ApiError::into_response)
 }
 
@@ -264,7 +287,9 @@ async fn text_embeddings(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let answer = async { embeddings::serve(&api.serving(caller), read::<EmbeddingsRequest>(body)?).await };
+    let serving = api.serving(caller, &body);
+    let answer =
+        async { embeddings::serve(&serving, aside(serving.bytes, || read::<EmbeddingsRequest>(body)).await?).await };
     answer.await.unwrap_or_else(ApiError::into_response)
 }
 

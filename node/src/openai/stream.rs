@@ -176,6 +176,7 @@ pub(super) fn event(value: &impl Serialize) -> Sse {
 /// nothing more.
 pub(super) struct Ending {
     left: usize,
+    /// In the order of the choices, which end in any.
     usages: Vec<Usage>,
     failed: bool,
 }
@@ -183,7 +184,7 @@ pub(super) struct Ending {
 impl Ending {
     /// Of so many choices.
     pub(super) fn of(choices: usize) -> Self {
-        Self { left: choices, usages: Vec::new(), failed: false }
+        Self { left: choices, usages: vec![Usage::default(); choices], failed: false }
     }
 
     /// Whether an error has ended it.
@@ -191,9 +192,14 @@ impl Ending {
         self.failed
     }
 
-    /// The last events, if this choice is the last to end; `usage` makes the one that counts.
-    pub(super) fn end(&mut self, wanted: &Wanted, of: Usage, usage: impl FnOnce(WireUsage) -> Sse) -> Vec<Told> {
-        self.usages.push(of);
+    /// The last events, if the choice of this index is the last to end; `usage` makes the one that counts.
+    pub(super) fn end(
+        &mut self,
+        wanted: &Wanted,
+        (index, of): (u32, Usage),
+        usage: impl FnOnce(WireUsage) -> Sse,
+    ) -> Vec<Told> {
+        self.usages[index as usize] = of;
         self.left = self.left.saturating_sub(1);
         if self.left > 0 {
             return Vec::new();
