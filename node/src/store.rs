@@ -1,4 +1,4 @@
-//! The node's durable memory: one RocksDB with a column family for each kind of entry.
+//! The node's durable memory: a family of entries for each kind, on a [`disk`] that is RocksDB in production.
 //!
 //! | family | key | value |
 //! |---|---|---|
@@ -16,17 +16,20 @@
 //! ([`Store::commit`]): after a crash either all of it is there or none. Readers use [`Store::snapshot`], a
 //! consistent view that no commit disturbs.
 
+pub mod disk;
 mod open;
+mod rocks;
 mod snapshot;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use assay_consensus::bft::Undecided;
 use assay_ledger::Changes;
 use assay_primitives::{Certificate, Hash32, ValidatorSet, decode, encode};
 use borsh::{BorshDeserialize, BorshSerialize};
 use jmt::storage::{StaleNodeIndex, TreeUpdateBatch};
-use rocksdb::{ColumnFamily, DB, IteratorMode, WriteBatch, WriteOptions};
+
+use self::disk::{Batch, Disk, DiskError};
 
 pub use open::OpenError;
 pub use snapshot::Snapshot;
@@ -102,8 +105,9 @@ pub struct Commit<'a> {
 
 /// The open store.
 pub struct Store {
-    db: Arc<DB>,
-    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// What errors call it: the folder.
+    name: String,
     genesis: Hash32,
 }
 
@@ -111,11 +115,11 @@ impl Store {
     /// Ends the database's own work in the background and waits for it. After this the process may end while something still
     /// holds the store: a database that dumps its figures while the process takes its statics down crashes it.
     pub fn rest(&self) {
-        self.db.cancel_all_background_work(true);
+        self.disk.rest();
     }
 
     fn fault(&self, doing: &'static str) -> impl Fn(String) -> StoreFault {
-        let path = self.path.display().to_string();
+        let path = self.name.clone();
         move |reason| StoreFault { path: path.clone(), doing, reason }
     }
 
@@ -124,12 +128,8 @@ impl Store {
         self.fault("reading the state")(error.to_string())
     }
 
-    fn family(&self, name: &'static str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("every family is created when the store is opened")
-    }
-
     fn read(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFault> {
-        self.db.get_cf(self.family(family), key).map_err(|e| self.fault("reading")(e.to_string()))
+        self.disk.get(family, key).map_err(|DiskError(reason)| self.fault("reading")(reason))
     }
 
     fn read_as<T: BorshDeserialize>(&self, family: &'static str, key: &[u8]) -> Result<Option<T>, StoreFault> {
@@ -137,10 +137,8 @@ impl Store {
         bytes.map(|b| decode(family, &b).map_err(|e| self.fault("decoding")(e.to_string()))).transpose()
     }
 
-    fn write(&self, doing: &'static str, batch: WriteBatch) -> Result<(), StoreFault> {
-        let mut options = WriteOptions::default();
-        options.set_sync(true);
-        self.db.write_opt(batch, &options).map_err(|e| self.fault(doing)(e.to_string()))
+    fn write(&self, doing: &'static str, batch: Batch) -> Result<(), StoreFault> {
+        self.disk.write(batch, true).map_err(|DiskError(reason)| self.fault(doing)(reason))
     }
 
     /// The genesis hash the store belongs to.
@@ -150,7 +148,7 @@ impl Store {
 
     /// A consistent view of everything as of now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(self.db.clone())
+        Snapshot::new(self.disk.view())
     }
 
     /// The last committed block.
@@ -175,85 +173,73 @@ impl Store {
 
     /// The set that votes at `height`.
     pub fn validators(&self, height: u64) -> Result<ValidatorSet, StoreFault> {
-        let from = IteratorMode::From(&height.to_be_bytes(), rocksdb::Direction::Reverse);
-        let (_, bytes) = self
-            .db
-            .iterator_cf(self.family(SETS), from)
-            .next()
-            .ok_or_else(|| self.fault("reading a validator set")(format!("none is known for height {height}")))?
-            .map_err(|e| self.fault("reading a validator set")(e.to_string()))?;
+        let fault = self.fault("reading a validator set");
+        let bytes = self.disk.last(SETS, &height.to_be_bytes()).map_err(|DiskError(reason)| fault(reason))?;
+        let bytes = bytes.ok_or_else(|| fault(format!("none is known for height {height}")))?;
         decode("validator set", &bytes).map_err(|e| self.fault("decoding")(e.to_string()))
     }
 
     /// The validator sets that came into force after genesis, with their first heights, up to `height` inclusive.
     pub fn set_changes(&self, height: u64) -> Result<Vec<(u64, ValidatorSet)>, StoreFault> {
-        let mut changes = Vec::new();
-        let from = IteratorMode::From(&2u64.to_be_bytes(), rocksdb::Direction::Forward);
-        for entry in self.db.iterator_cf(self.family(SETS), from) {
-            let (key, bytes) = entry.map_err(|e| self.fault("reading a validator set")(e.to_string()))?;
-            let first = u64::from_be_bytes(
-                key.as_ref()
-                    .try_into()
-                    .map_err(|_| self.fault("decoding")("a validator set's key is damaged".into()))?,
-            );
-            if first > height {
-                break;
-            }
+        let mut found = Vec::new();
+        let mut keep = |key: &[u8], bytes: &[u8]| {
+            let first = key.try_into().map(u64::from_be_bytes);
+            let wanted = first.is_ok_and(|first| first <= height);
+            found.extend((first.is_err() || wanted).then(|| (first, bytes.to_vec())));
+            wanted
+        };
+        let read = self.disk.ascend(SETS, &2u64.to_be_bytes(), &mut keep);
+        read.map_err(|DiskError(reason)| self.fault("reading a validator set")(reason))?;
+        let set = |(first, bytes): (Result<u64, _>, Vec<u8>)| {
+            let first = first.map_err(|_| self.fault("decoding")("a validator set's key is damaged".into()))?;
             let set = decode("validator set", &bytes).map_err(|e| self.fault("decoding")(e.to_string()))?;
-            changes.push((first, set));
-        }
-        Ok(changes)
+            Ok((first, set))
+        };
+        found.into_iter().map(set).collect()
     }
 
     /// Writes one decided block and all it changes, and returns once it is on disk.
     pub fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreFault> {
-        let mut batch = WriteBatch::default();
+        let mut batch = Batch::default();
         let height = commit.tip.height.to_be_bytes();
         self.put_state(&mut batch, commit.changes, commit.tree);
-        batch.put_cf(self.family(BLOCKS), height, commit.block);
-        batch.put_cf(self.family(CERTIFICATES), height, encode(commit.certificate));
+        batch.put(BLOCKS, height, commit.block);
+        batch.put(CERTIFICATES, height, encode(commit.certificate));
         for (id, record) in &commit.transactions {
-            batch.put_cf(self.family(TRANSACTIONS), id.0, encode(record));
+            batch.put(TRANSACTIONS, id.0, encode(record));
         }
         if let Some(set) = commit.next_set {
-            batch.put_cf(self.family(SETS), (commit.tip.height + 1).to_be_bytes(), encode(set));
+            batch.put(SETS, (commit.tip.height + 1).to_be_bytes(), encode(set));
         }
-        batch.delete_range_cf(
-            self.family(UNDECIDED),
-            &0u64.to_be_bytes()[..],
-            &(commit.tip.height + 1).to_be_bytes()[..],
-        );
-        batch.put_cf(self.family(META), TIP, encode(&commit.tip));
+        batch.delete_range(UNDECIDED, 0u64.to_be_bytes(), (commit.tip.height + 1).to_be_bytes());
+        batch.put(META, TIP, encode(&commit.tip));
         self.write("committing a block", batch)
     }
 
     /// The ledger's entries, the tree's nodes and values; nodes that the tip's tree no longer uses are dropped.
-    fn put_state(&self, batch: &mut WriteBatch, changes: &Changes, tree: &TreeUpdateBatch) {
+    fn put_state(&self, batch: &mut Batch, changes: &Changes, tree: &TreeUpdateBatch) {
         for (key, value) in changes {
             match value {
-                Some(value) => batch.put_cf(self.family(STATE), key, value),
-                None => batch.delete_cf(self.family(STATE), key),
+                Some(value) => batch.put(STATE, key.as_slice(), value.as_slice()),
+                None => batch.delete(STATE, key.as_slice()),
             }
         }
         for (key, node) in tree.node_batch.nodes() {
-            batch.put_cf(self.family(NODES), encode(key), encode(node));
+            batch.put(NODES, encode(key), encode(node));
         }
         for ((version, key), value) in tree.node_batch.values() {
-            batch.put_cf(self.family(VALUES), key.0, encode(&(version, value)));
+            batch.put(VALUES, key.0, encode(&(version, value)));
         }
         for StaleNodeIndex { node_key, .. } in &tree.stale_node_index_batch {
-            batch.delete_cf(self.family(NODES), encode(node_key));
+            batch.delete(NODES, encode(node_key));
         }
     }
 
     /// Keeps an undecided proposal, durably.
     pub fn save_undecided(&self, proposal: &Undecided) -> Result<(), StoreFault> {
-        let mut batch = WriteBatch::default();
-        batch.put_cf(
-            self.family(UNDECIDED),
-            undecided_key(proposal.height, proposal.round, &proposal.block),
-            encode(proposal),
-        );
+        let mut batch = Batch::default();
+        let key = undecided_key(proposal.height, proposal.round, &proposal.block);
+        batch.put(UNDECIDED, key, encode(proposal));
         self.write("keeping a proposal", batch)
     }
 
@@ -269,16 +255,15 @@ impl Store {
     }
 
     fn undecided_with_prefix(&self, prefix: &[u8]) -> Result<Vec<Undecided>, StoreFault> {
-        let from = IteratorMode::From(prefix, rocksdb::Direction::Forward);
         let mut found = Vec::new();
-        for entry in self.db.iterator_cf(self.family(UNDECIDED), from) {
-            let (key, bytes) = entry.map_err(|e| self.fault("reading a proposal")(e.to_string()))?;
-            if !key.starts_with(prefix) {
-                break;
-            }
-            found.push(decode("undecided proposal", &bytes).map_err(|e| self.fault("decoding")(e.to_string()))?);
-        }
-        Ok(found)
+        let mut keep = |key: &[u8], bytes: &[u8]| {
+            let belongs = key.starts_with(prefix);
+            found.extend(belongs.then(|| decode("undecided proposal", bytes)));
+            belongs
+        };
+        let read = self.disk.ascend(UNDECIDED, prefix, &mut keep);
+        read.map_err(|DiskError(reason)| self.fault("reading a proposal")(reason))?;
+        found.into_iter().map(|proposal| proposal.map_err(|e| self.fault("decoding")(e.to_string()))).collect()
     }
 }
 

@@ -5,9 +5,12 @@ use std::{path::Path, sync::Arc};
 use assay_chain_spec::ChainSpec;
 use assay_ledger::{genesis::GenesisError, tree};
 use assay_primitives::{Hash32, decode, encode};
-use rocksdb::{ColumnFamilyDescriptor, DB, ErrorKind, Options, WriteBatch};
 
-use super::{FAMILIES, META, SCHEMA_VERSION, SETS, Store, StoreFault, TIP, TipRecord};
+use super::{
+    META, SCHEMA_VERSION, SETS, Store, StoreFault, TIP, TipRecord,
+    disk::{Batch, Disk},
+    rocks::Rocks,
+};
 
 const SCHEMA: &[u8] = b"schema";
 const GENESIS: &[u8] = b"genesis";
@@ -75,41 +78,22 @@ pub enum OpenError {
 impl Store {
     /// Opens the store in `path` for the chain of `spec`, writing the genesis state first if the folder is new.
     pub fn open(path: &Path, spec: &ChainSpec) -> Result<Self, OpenError> {
-        let shown = path.display().to_string();
-        let disk = |reason: String| OpenError::Disk { path: shown.clone(), reason };
-        std::fs::create_dir_all(path).map_err(|e| disk(e.to_string()))?;
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        // A node lives beside others on small machines: little memory, few files, logs that do not grow.
-        options.set_keep_log_file_num(2);
-        options.set_max_open_files(256);
-        options.set_db_write_buffer_size(32 << 20);
-        options.set_max_total_wal_size(64 << 20);
-        let families = FAMILIES.iter().map(|name| {
-            let mut family = Options::default();
-            family.set_compression_type(rocksdb::DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(*name, family)
-        });
-        let db = DB::open_cf_descriptors(&options, path, families).map_err(|e| {
-            let reason = e.to_string();
-            match e.kind() {
-                _ if reason.contains("lock") => OpenError::InUse { path: shown.clone() },
-                ErrorKind::Corruption => OpenError::Damaged { path: shown.clone(), reason },
-                _ => disk(reason),
-            }
-        })?;
+        Self::on(Arc::new(Rocks::open(path)?), path.display().to_string(), spec)
+    }
+
+    /// As [`Self::open`], on a disk with every family; `name` is what errors call it.
+    pub fn on(disk: Arc<dyn Disk>, name: String, spec: &ChainSpec) -> Result<Self, OpenError> {
         let genesis = spec.genesis_hash();
-        let store = Store { db: Arc::new(db), path: path.to_path_buf(), genesis };
+        let store = Store { disk, name, genesis };
         match store.read(META, SCHEMA)? {
             None => store.write_genesis(spec)?,
-            Some(bytes) => store.check(&bytes, &shown)?,
+            Some(bytes) => store.check(&bytes)?,
         }
         Ok(store)
     }
 
-    fn check(&self, schema: &[u8], path: &str) -> Result<(), OpenError> {
-        let path = path.to_string();
+    fn check(&self, schema: &[u8]) -> Result<(), OpenError> {
+        let path = self.name.clone();
         let found = decode("schema version", schema).map_err(|e| self.fault("decoding")(e.to_string()))?;
         if found != SCHEMA_VERSION {
             return Err(OpenError::OtherSchema { path, found });
@@ -126,14 +110,14 @@ impl Store {
         let changes = assay_ledger::genesis::genesis(spec)?;
         let (state_root, tree) =
             tree::apply(&self.snapshot(), 0, &changes).map_err(|e| self.fault("writing genesis")(e.to_string()))?;
-        let mut batch = WriteBatch::default();
+        let mut batch = Batch::default();
         self.put_state(&mut batch, &changes, &tree);
         let set = spec.validator_set().map_err(|e| self.fault("writing genesis")(e.to_string()))?;
-        batch.put_cf(self.family(SETS), 1u64.to_be_bytes(), encode(&set));
+        batch.put(SETS, 1u64.to_be_bytes(), encode(&set));
         let tip = TipRecord { height: 0, id: Hash32::ZERO, time_ms: spec.genesis_time_ms, state_root };
-        batch.put_cf(self.family(META), TIP, encode(&tip));
-        batch.put_cf(self.family(META), GENESIS, encode(&self.genesis));
-        batch.put_cf(self.family(META), SCHEMA, encode(&SCHEMA_VERSION));
+        batch.put(META, TIP, encode(&tip));
+        batch.put(META, GENESIS, encode(&self.genesis));
+        batch.put(META, SCHEMA, encode(&SCHEMA_VERSION));
         Ok(self.write("writing genesis", batch)?)
     }
 }

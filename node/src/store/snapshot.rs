@@ -1,38 +1,24 @@
 //! A consistent, read-only view of the store.
 
-use std::sync::Arc;
-
 use assay_ledger::{StateRead, StoreError};
 use assay_primitives::{decode, encode};
 use jmt::{
     KeyHash, OwnedValue, Version,
     storage::{LeafNode, Node, NodeKey, TreeReader},
 };
-use rocksdb::{DB, Direction, IteratorMode};
 
-use super::{META, NODES, STATE, TIP, TipRecord, VALUES};
-
-type RocksSnapshot<'a> = rocksdb::Snapshot<'a>;
-
-self_cell::self_cell!(
-    struct Pinned {
-        owner: Arc<DB>,
-        #[covariant]
-        dependent: RocksSnapshot,
-    }
-);
+use super::{META, NODES, STATE, TIP, TipRecord, VALUES, disk::View};
 
 /// The store as it was when the snapshot was taken: state, tree and tip belong together.
-pub struct Snapshot(Pinned);
+pub struct Snapshot(Box<dyn View>);
 
 impl Snapshot {
-    pub(super) fn take(db: Arc<DB>) -> Self {
-        Self(Pinned::new(db, |db| db.snapshot()))
+    pub(super) fn new(view: Box<dyn View>) -> Self {
+        Self(view)
     }
 
     fn read(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let family = self.0.borrow_owner().cf_handle(family).expect("every family is created when the store is opened");
-        self.0.borrow_dependent().get_cf(family, key).map_err(|e| StoreError::backend(e.to_string()))
+        self.0.get(family, key).map_err(StoreError::backend)
     }
 
     /// The last block committed before the snapshot.
@@ -48,16 +34,15 @@ impl StateRead for Snapshot {
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let family = self.0.borrow_owner().cf_handle(STATE).expect("every family is created when the store is opened");
-        let from = IteratorMode::From(prefix, Direction::Forward);
         let mut found = Vec::new();
-        for entry in self.0.borrow_dependent().iterator_cf(family, from) {
-            let (key, value) = entry.map_err(|e| StoreError::backend(e.to_string()))?;
-            if !key.starts_with(prefix) {
-                break;
+        let mut keep = |key: &[u8], value: &[u8]| {
+            let belongs = key.starts_with(prefix);
+            if belongs {
+                found.push((key.to_vec(), value.to_vec()));
             }
-            found.push((key.into_vec(), value.into_vec()));
-        }
+            belongs
+        };
+        self.0.ascend(STATE, prefix, &mut keep).map_err(StoreError::backend)?;
         Ok(found)
     }
 }
