@@ -22,14 +22,18 @@
 //! (never delete it while other nodes may hold votes of this key: restore the disk or retire the key).
 
 mod app;
+mod blocking;
 mod codec;
 mod context;
 mod engine;
 mod executor;
 mod handlers;
+mod machine;
 mod parts;
 mod settings;
 mod signing;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod watch;
 mod watermark;
 

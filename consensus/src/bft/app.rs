@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     EngineStatus,
+    blocking::Blocking,
     context::{Address, BlockId, Ctx, Height, proposer_index},
     executor::{Executor, Fault, Tip, Undecided, Verdict},
     parts::{Assembled, Init, Streams, split},
@@ -65,6 +66,7 @@ pub(crate) struct Halted {
 /// `openings` belong to that height.
 pub(crate) struct App<E> {
     pub(crate) executor: Arc<Mutex<E>>,
+    pub(crate) blocking: Blocking,
     pub(crate) genesis: Hash32,
     /// The operator's account, or one that nobody has the key of.
     pub(crate) account: AccountId,
@@ -100,13 +102,14 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Runs `work` on the executor, on a thread that may block.
+/// Runs `work` on the executor, where it may block.
 pub(crate) async fn with<E: Executor, T: Send + 'static>(
     executor: &Arc<Mutex<E>>,
+    blocking: Blocking,
     work: impl FnOnce(&mut E) -> T + Send + 'static,
 ) -> Result<T, Fault> {
     let executor = Arc::clone(executor);
-    let done = tokio::task::spawn_blocking(move || work(&mut executor.lock().unwrap_or_else(PoisonError::into_inner)));
+    let done = blocking.run(move || work(&mut executor.lock().unwrap_or_else(PoisonError::into_inner)));
     done.await
         .map_err(|e| Fault(format!("the application panicked or was cut off: {e}; see the log above and report it")))
 }
@@ -142,12 +145,12 @@ pub(crate) fn judge<E: Executor>(
 }
 
 impl<E: Executor> App<E> {
-    /// Runs `work` on the executor, on a thread that may block.
+    /// Runs `work` on the executor, where it may block.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut E) -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        with(&self.executor, work).await
+        with(&self.executor, self.blocking, work).await
     }
 
     /// The parameters of the next height.

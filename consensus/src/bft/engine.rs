@@ -8,13 +8,7 @@ use std::{
 };
 
 use assay_primitives::{AccountId, Hash32};
-use malachitebft_app_channel::app::types::Keypair as NetworkKey;
-use malachitebft_app_channel::{
-    Channels, ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, NetworkIdentity, RequestContext,
-    SyncContext, WalContext,
-};
-use malachitebft_codec::Codec;
-use malachitebft_signing::Signer;
+use malachitebft_app_channel::Channels;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -23,19 +17,17 @@ use tokio::{
 use super::{
     EngineConfig, WatermarkError,
     app::{App, now_ms, with},
-    codec::BorshCodec,
-    context::{Address, Ctx},
+    context::Ctx,
     executor::{Executor, Fault},
     handlers,
+    machine::{Held, Host, Machine, Parts, Running},
     parts::Streams,
     settings::Settings,
-    signing::{ChainVerifier, OperatorSigner},
+    signing::OperatorSigner,
     watch::{Refused, watch_events, watch_network},
     watermark::Watermark,
 };
 
-/// The engine's write-ahead log, in its home.
-const LOG: &str = "consensus.wal";
 /// How long the engine's actors get to stop by themselves.
 const STOPPING: Duration = Duration::from_secs(3);
 
@@ -137,6 +129,15 @@ pub fn encode_metrics(out: &mut String) {
 /// # Errors
 /// See [`StartError`].
 pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engine, StartError> {
+    start_on(Host::new(&config)?, config, executor).await
+}
+
+/// As [`start`], on a given machine.
+pub(crate) async fn start_on(
+    mut machine: impl Machine,
+    config: EngineConfig,
+    executor: impl Executor,
+) -> Result<Engine, StartError> {
     if config.max_block_bytes == 0 || config.max_block_bytes > u32::MAX as usize {
         return Err(StartError::Setting(format!(
             "max_block_bytes must be 1..={}, found {}",
@@ -144,8 +145,6 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
             config.max_block_bytes
         )));
     }
-    let home = config.home.clone();
-    std::fs::create_dir_all(&home).map_err(|source| StartError::Home { path: home.clone(), source })?;
     let settings = Settings::new(&config).map_err(StartError::Setting)?;
     // Without a key the engine still wants an address; nobody has the key of a hash.
     let account = match &config.signer {
@@ -153,36 +152,18 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
         None => AccountId(Hash32::digest(&config.network_key.account().0).0),
     };
 
+    let (blocking, genesis) = (machine.blocking(), config.genesis);
     let failure = Arc::new(Mutex::new(None));
-    let network_key =
-        NetworkKey::ed25519_from_bytes(*config.network_key.secret()).map_err(|e| StartError::Setting(e.to_string()))?;
-    let verifier = ChainVerifier { genesis: config.genesis };
-    let (identity, consensus) = match &config.signer {
+    let signer = match &config.signer {
         Some(key) => {
-            let watermark = Watermark::open(&home.join("last_signed"), config.genesis, account)?;
-            let signer = OperatorSigner::new(key.clone(), config.genesis, watermark, Arc::clone(&failure));
-            let engine = |e: &dyn std::fmt::Display| StartError::Engine(e.to_string());
-            let peer = network_key.public().to_peer_id().to_bytes();
-            let proof = signer.sign_validator_proof(account.0.to_vec(), peer).await.map_err(|e| engine(&e))?;
-            let proof = BorshCodec.encode(&proof).map_err(|e| engine(&e))?;
-            (
-                NetworkIdentity::new_validator(
-                    config.moniker.clone(),
-                    network_key,
-                    Address(account).to_string(),
-                    proof,
-                ),
-                ConsensusContext::new_validator(Address(account), Box::new(verifier), Box::new(signer)),
-            )
+            let watermark = Watermark::open(machine.slots()?, genesis, account)?;
+            Some(OperatorSigner::new(key.clone(), genesis, watermark, blocking, Arc::clone(&failure)))
         }
-        None => (
-            NetworkIdentity::new(config.moniker.clone(), network_key, None),
-            ConsensusContext::new_full_node(Address(account), Box::new(verifier)),
-        ),
+        None => None,
     };
 
     let executor = Arc::new(Mutex::new(executor));
-    let (tip, set, block_interval) = with(&executor, |executor| {
+    let (tip, set, block_interval) = with(&executor, blocking, |executor| {
         let tip = executor.tip();
         executor.may_go_on()?;
         executor.validators(tip.height + 1).map(|set| (tip, set, executor.block_interval()))
@@ -193,15 +174,7 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
         return Err(StartError::Setting("a validator set names an account that nobody has the key of".into()));
     }
 
-    let (channels, handle) = EngineBuilder::new(Ctx { genesis: config.genesis }, settings)
-        .with_default_wal(WalContext::new(home.join(LOG), BorshCodec))
-        .with_default_network(NetworkContext::new(identity, BorshCodec))
-        .with_default_sync(SyncContext::new(BorshCodec))
-        .with_default_consensus(consensus)
-        .with_default_request(RequestContext::new(64))
-        .build()
-        .await
-        .map_err(|e| StartError::Engine(format!("{e:#}")))?;
+    let running = machine.build(Parts { genesis, settings, account, signer }).await?;
 
     let validator = config.signer.is_some() && set.power_of(&account).is_some();
     let first = EngineStatus {
@@ -215,7 +188,8 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
     let (status, status_seen) = watch::channel(first);
     let app = App {
         executor,
-        genesis: config.genesis,
+        blocking,
+        genesis,
         account,
         key: config.signer,
         block_interval,
@@ -229,33 +203,30 @@ pub async fn start(config: EngineConfig, executor: impl Executor) -> Result<Engi
         judged: Default::default(),
         openings: Default::default(),
         halted: None,
-        network: channels.network.clone(),
-        net_requests: channels.net_requests.clone(),
+        network: running.channels.network.clone(),
+        net_requests: running.channels.net_requests.clone(),
         status: status.clone(),
         started_ms: now_ms(),
         streams_sent: 0,
     };
     let (stop, stop_asked) = mpsc::channel(1);
     let (outcome, outcome_seen) = watch::channel(None);
-    let supervisor =
-        tokio::spawn(supervise(app, channels, handle, home.join(LOG), status, failure, stop_asked, outcome));
+    let supervisor = tokio::spawn(supervise(app, running, status, failure, stop_asked, outcome));
     Ok(Engine { status: status_seen, stop, outcome: outcome_seen, supervisor })
 }
 
 /// Why the engine is about to hang, if it is.
 pub(crate) type Failure = Arc<Mutex<Option<String>>>;
 
-#[allow(clippy::too_many_arguments)] // each end of what start() tied together, used once
 async fn supervise<E: Executor>(
     app: App<E>,
-    channels: Channels<Ctx>,
-    mut engine: EngineHandle,
-    log: PathBuf,
+    running: Running<impl Held>,
     status: watch::Sender<EngineStatus>,
     failure: Failure,
     mut stop_asked: mpsc::Receiver<()>,
     outcome: watch::Sender<Option<StopReason>>,
 ) {
+    let Running { channels, handle: mut engine, held } = running;
     let refused = Refused::default();
     let watch_events =
         tokio::spawn(watch_events(channels.events.subscribe(), Arc::clone(&failure), Arc::clone(&refused)));
@@ -295,7 +266,7 @@ async fn supervise<E: Executor>(
     }
     watch_network.abort();
     watch_events.abort();
-    released(&log).await;
+    held.released().await;
     if let StopReason::Engine(text) = &mut reason
         && let Some(found) = failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     {
@@ -303,20 +274,6 @@ async fn supervise<E: Executor>(
     }
     tracing::info!(%reason, "engine stopped");
     let _ = outcome.send(Some(reason));
-}
-
-/// Waits until the engine's log thread has let go of its file: a restart could not open it before.
-async fn released(log: &std::path::Path) {
-    let began = Instant::now();
-    while let Ok(file) = std::fs::File::open(log)
-        && matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
-    {
-        if began.elapsed() > STOPPING {
-            tracing::error!(path = %log.display(), "the engine's log is still locked; a restart in this process may fail");
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 async fn run<E: Executor>(mut app: App<E>, mut channels: Channels<Ctx>) -> Result<(), Fault> {

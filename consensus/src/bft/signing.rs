@@ -8,6 +8,7 @@ use malachitebft_core_types::{SignedMessage, SigningScheme as _, ValidatorProof,
 use malachitebft_signing::{Error, Signer, VerificationResult, Verifier};
 
 use super::{
+    blocking::Blocking,
     context::{Ctx, Ed25519, Proposal, Vote},
     watermark::{Message, Watermark, WatermarkError},
 };
@@ -75,6 +76,8 @@ pub(crate) struct OperatorSigner {
     key: Keypair,
     genesis: Hash32,
     watermark: Arc<Mutex<Watermark>>,
+    /// Where the watermark's disk is waited for.
+    blocking: Blocking,
     /// Where a refusal is noted, for the reason the engine then stops.
     refusal: Arc<Mutex<Option<String>>>,
 }
@@ -97,9 +100,10 @@ impl OperatorSigner {
         key: Keypair,
         genesis: Hash32,
         watermark: Watermark,
+        blocking: Blocking,
         refusal: Arc<Mutex<Option<String>>>,
     ) -> Self {
-        Self { key, genesis, watermark: Arc::new(Mutex::new(watermark)), refusal }
+        Self { key, genesis, watermark: Arc::new(Mutex::new(watermark)), blocking, refusal }
     }
 
     async fn record(&self, message: Option<Message>, named: AccountId) -> Result<Signature, Refused> {
@@ -111,9 +115,9 @@ impl OperatorSigner {
         let signature = self.key.sign(&message.preimage(&self.genesis));
         let watermark = Arc::clone(&self.watermark);
         // The write waits for the disk, so not on the runtime's threads.
-        let recorded = tokio::task::spawn_blocking(move || {
-            watermark.lock().unwrap_or_else(std::sync::PoisonError::into_inner).record(message)
-        });
+        let recorded = self
+            .blocking
+            .run(move || watermark.lock().unwrap_or_else(std::sync::PoisonError::into_inner).record(message));
         recorded.await.map_err(|_| Refused::Died)??;
         Ok(signature)
     }

@@ -127,11 +127,74 @@ struct Record {
     precommit: Option<VoteContent>,
 }
 
-/// The open file, with what it holds.
-#[derive(Debug)]
-pub(crate) struct Watermark {
+/// Where the two slots lie.
+pub(crate) trait Slots: Send + 'static {
+    /// What errors call it.
+    fn path(&self) -> PathBuf;
+
+    /// All bytes, or `None` if nothing was ever written.
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Writes both slots of a new watermark, whole or not at all: an empty file would look corrupt. On disk when it returns.
+    fn create(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes one slot. On disk when it returns; a crash before may leave it spoilt, but no other.
+    fn write(&mut self, offset: u64, slot: &[u8]) -> io::Result<()>;
+}
+
+/// The slots in a file.
+pub(crate) struct FileSlots {
     path: PathBuf,
-    file: File,
+    file: Option<File>,
+}
+
+impl FileSlots {
+    /// Opens the file if there is one.
+    pub(crate) fn open(path: &Path) -> Result<Self, WatermarkError> {
+        let found = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(WatermarkError::Io { path: path.to_owned(), source }),
+        };
+        Ok(Self { path: path.to_owned(), file: found? })
+    }
+}
+
+impl Slots for FileSlots {
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(2 * SLOT);
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    fn create(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &self.path)?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, slot: &[u8]) -> io::Result<()> {
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(slot)?;
+        file.sync_data()
+    }
+}
+
+/// The open slots, with what they hold.
+pub(crate) struct Watermark {
+    slots: Box<dyn Slots>,
     record: Record,
 }
 
@@ -140,30 +203,27 @@ fn checksum(bytes: &[u8]) -> Hash32 {
 }
 
 impl Watermark {
-    /// Opens the file, or creates it for a key that never signed.
-    pub(crate) fn open(path: &Path, genesis: Hash32, account: AccountId) -> Result<Self, WatermarkError> {
-        let io = |source| WatermarkError::Io { path: path.to_owned(), source };
-        let fresh = Record { sequence: 0, genesis, account, proposal: None, prevote: None, precommit: None };
-        if !path.exists() {
-            // Created whole or not at all: an empty file would look corrupt.
-            let temporary = path.with_extension("new");
-            let mut bytes = Self::slot(&fresh);
-            bytes.resize(2 * SLOT, 0);
-            let mut file = File::create(&temporary).map_err(io)?;
-            file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
-            std::fs::rename(&temporary, path).map_err(io)?;
-            let folder = path.parent().unwrap_or(Path::new("."));
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-        }
-        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
-        let mut bytes = Vec::with_capacity(2 * SLOT);
-        file.read_to_end(&mut bytes).map_err(io)?;
-        let newest = bytes.chunks(SLOT).filter_map(Self::read_slot).max_by_key(|record| record.sequence);
-        let record = newest.ok_or_else(|| WatermarkError::Corrupt { path: path.to_owned() })?;
+    /// Reads the slots, or writes them for a key that never signed.
+    pub(crate) fn open(mut slots: Box<dyn Slots>, genesis: Hash32, account: AccountId) -> Result<Self, WatermarkError> {
+        let path = slots.path();
+        let io = |source| WatermarkError::Io { path: path.clone(), source };
+        let record = match slots.read().map_err(io)? {
+            Some(bytes) => {
+                let newest = bytes.chunks(SLOT).filter_map(Self::read_slot).max_by_key(|record| record.sequence);
+                newest.ok_or_else(|| WatermarkError::Corrupt { path: path.clone() })?
+            }
+            None => {
+                let fresh = Record { sequence: 0, genesis, account, proposal: None, prevote: None, precommit: None };
+                let mut bytes = Self::slot(&fresh);
+                bytes.resize(2 * SLOT, 0);
+                slots.create(&bytes).map_err(io)?;
+                fresh
+            }
+        };
         if record.genesis != genesis || record.account != account {
-            return Err(WatermarkError::Foreign { path: path.to_owned() });
+            return Err(WatermarkError::Foreign { path });
         }
-        Ok(Self { path: path.to_owned(), file, record })
+        Ok(Self { slots, record })
     }
 
     /// Allows a message, and records it on disk before it returns.
@@ -195,12 +255,8 @@ impl Watermark {
         }
         let offset = (record.sequence % 2) * SLOT as u64;
         let slot = Self::slot(&record);
-        let written = self
-            .file
-            .seek(SeekFrom::Start(offset))
-            .and_then(|_| self.file.write_all(&slot))
-            .and_then(|()| self.file.sync_data());
-        written.map_err(|source| WatermarkError::Io { path: self.path.clone(), source })?;
+        let written = self.slots.write(offset, &slot);
+        written.map_err(|source| WatermarkError::Io { path: self.slots.path(), source })?;
         self.record = record;
         Ok(())
     }
@@ -239,6 +295,10 @@ mod tests {
     const GENESIS: Hash32 = Hash32([5; 32]);
     const ACCOUNT: AccountId = AccountId([6; 32]);
 
+    fn open(path: &Path, genesis: Hash32, account: AccountId) -> Result<Watermark, WatermarkError> {
+        Watermark::open(Box::new(FileSlots::open(path)?), genesis, account)
+    }
+
     fn vote(kind: VoteKind, height: u64, round: u32, block: Option<u8>) -> Message {
         let block = block.map(|b| Hash32([b; 32]));
         Message::Vote(VoteContent { kind, height, round, block, validator: ACCOUNT })
@@ -253,13 +313,13 @@ mod tests {
     fn a_conflicting_or_lower_vote_is_refused_after_reopening_and_the_same_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last_signed");
-        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
         mark.record(vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
         mark.record(vote(VoteKind::Precommit, 7, 0, None)).unwrap();
         mark.record(proposal(7, 1, 1)).unwrap();
         drop(mark);
 
-        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
         mark.record(vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
         let conflict = mark.record(vote(VoteKind::Prevote, 7, 1, None)).unwrap_err();
         assert!(matches!(conflict, WatermarkError::Conflict { kind: "prevote", height: 7, round: 1 }), "{conflict}");
@@ -276,7 +336,7 @@ mod tests {
     fn a_torn_last_write_leaves_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last_signed");
-        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
         for height in 1..=4 {
             mark.record(vote(VoteKind::Prevote, height, 0, Some(1))).unwrap();
         }
@@ -285,19 +345,19 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[newest + 40] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
         assert!(mark.record(vote(VoteKind::Prevote, 3, 0, Some(2))).is_err());
 
         std::fs::write(&path, vec![0; 2 * SLOT]).unwrap();
-        assert!(matches!(Watermark::open(&path, GENESIS, ACCOUNT), Err(WatermarkError::Corrupt { .. })));
+        assert!(matches!(open(&path, GENESIS, ACCOUNT), Err(WatermarkError::Corrupt { .. })));
     }
 
     #[test]
     fn another_key_may_not_use_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last_signed");
-        Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
-        let other = Watermark::open(&path, GENESIS, AccountId([7; 32]));
+        open(&path, GENESIS, ACCOUNT).unwrap();
+        let other = open(&path, GENESIS, AccountId([7; 32]));
         assert!(matches!(other, Err(WatermarkError::Foreign { .. })));
     }
 
@@ -307,11 +367,11 @@ mod tests {
         fn no_two_different_votes_of_a_round_ever_pass(asked in prop::collection::vec((1u64..4, 0u32..3, prop::option::of(0u8..2), any::<bool>()), 1..40)) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("last_signed");
-            let mut mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+            let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
             let mut signed = std::collections::BTreeMap::new();
             for (height, round, block, reopen) in asked {
                 if reopen {
-                    mark = Watermark::open(&path, GENESIS, ACCOUNT).unwrap();
+                    mark = open(&path, GENESIS, ACCOUNT).unwrap();
                 }
                 if mark.record(vote(VoteKind::Precommit, height, round, block)).is_ok() {
                     prop_assert_eq!(*signed.entry((height, round)).or_insert(block), block);

@@ -15,6 +15,7 @@ use super::counter::{Block, Counter};
 use crate::bft::{
     EngineStatus, Executor, StopReason,
     app::App,
+    blocking::Blocking,
     context::{Address, Height},
     handlers,
     parts::{Assembled, Init, Streams},
@@ -33,6 +34,7 @@ fn app(proposer: &Keypair) -> App<Counter> {
     App {
         tip: executor.tip(),
         executor: Arc::new(Mutex::new(executor)),
+        blocking: Blocking::OnThreads,
         genesis: GENESIS,
         account: AccountId([1; 32]),
         key: None,
