@@ -14,7 +14,7 @@ $(1)/venv/bin/pip install --quiet -r $<
 @touch $@
 endef
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches measure-scoring parity bench-llm measure-verification
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism sim simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches measure-scoring parity bench-llm measure-verification
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -105,6 +105,12 @@ bench-mechanism: setup $(MECHANISM)/venv/ready ## Settle the same subnets with a
 	cargo build --locked --workspace --example bench_mechanism
 	$(NUMPY) tests/mechanism/bench.py --bench $(dir $(ASSAY))examples/bench_mechanism --work $(MECHANISM) --write docs/benchmarks.md \
 	  --plot docs/images/mechanism-scale.svg
+
+SEEDS ?= 200
+
+sim: setup ## Run SEEDS (200) seeds of the deterministic simulator: four validators, faults of all kinds, every invariant checked.
+	cargo build --locked --workspace --bins
+	$(dir $(ASSAY))sim --seeds $(SEEDS)
 
 simulate: build $(MECHANISM)/venv/ready ## Play every attack on the real ledger, and write and draw the table of docs/mechanism.md.
 	$(ASSAY) simulate --all --json > $(MECHANISM)/attacks.json

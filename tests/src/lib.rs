@@ -1,13 +1,16 @@
-//! The network under test: real processes of the real binary, watched over RPC only.
+//! The network under test: in one thread with faults from a seed, and as real processes watched over RPC only.
 //!
 //! ```text
+//! sim::run (seed) ──> real nodes on simulated machines ──> invariants, a trace
 //! Network::new (spec, homes) ──> Process::start (`assay validator run --home …`) ──> RpcClient
 //! ```
 //!
-//! The tests in `tests/it` and the benchmark in `src/bin/bench.rs` build on it. Nothing here is product code.
+//! The tests in `tests/it`, the simulator's `src/bin/sim.rs` and the benchmark in `src/bin/bench.rs` build on it. Nothing
+//! here is product code.
 
 mod network;
 mod process;
+pub mod sim;
 
 pub use network::{Network, Setup};
 pub use process::{Process, binary};

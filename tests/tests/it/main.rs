@@ -4,4 +4,5 @@
 mod devnet;
 mod double_sign;
 mod processes;
+mod simulation;
 mod zk;
