@@ -64,7 +64,7 @@ pub const HEALED_LIMIT: Duration = Duration::from_secs(120);
 const HEALED_HEIGHTS: u64 = 10;
 
 /// The most virtual time that faults go on; a network that never has enough machines up for long gets no further.
-const FAULTS_LIMIT: Duration = Duration::from_secs(900);
+const FAULTS_LIMIT: Duration = Duration::from_secs(300);
 
 /// How often the simulator looks around.
 const LOOK: Duration = Duration::from_millis(50);
@@ -110,6 +110,8 @@ pub struct Report {
     pub failures: u64,
     /// Times that links were cut.
     pub partitions: u64,
+    /// Times that an honest node stopped rather than sign what its watermark forbids.
+    pub refusals: u64,
     /// Messages sent.
     pub sent: u64,
     /// Messages lost.
@@ -186,7 +188,7 @@ async fn play(plan: Plan) -> eyre::Result<Report> {
     }
     let clients = Clients::new(random.r#gen(), (0..CLIENTS).map(|number| key(3, number)).collect(), validators);
     let faults = Faults::new(random.r#gen(), machines.len());
-    let mut game = Game { world: world.clone(), machines, faulty, clients, faults, random };
+    let mut game = Game { world: world.clone(), machines, faulty, clients, faults, random, refusals: 0 };
 
     let target = heights.saturating_sub(HEALED_HEIGHTS);
     game.until(FAULTS_LIMIT, true, |game| game.world.checks().height() >= target).await?;
@@ -223,6 +225,7 @@ async fn play(plan: Plan) -> eyre::Result<Report> {
         healed_ms,
         failures: game.faults.failures,
         partitions: game.faults.partitions,
+        refusals: game.refusals,
         sent,
         lost,
         checks: checks.counts.iter().map(|(name, count)| ((*name).to_string(), *count)).collect(),
@@ -241,6 +244,8 @@ struct Game {
     clients: Clients,
     faults: Faults,
     random: ChaCha8Rng,
+    /// Times that an honest node refused to sign.
+    refusals: u64,
 }
 
 impl Game {
@@ -253,8 +258,9 @@ impl Game {
             }
             tokio::time::sleep(LOOK).await;
             let now = virtual_machine::elapsed();
+            self.faults.mend(now, &mut self.machines, &self.world.net).await?;
             if faulty {
-                self.faults.pass(now, &mut self.machines, &self.world.net).await?;
+                self.faults.pass(now, &self.machines, &self.world.net);
             }
             self.look();
             if act <= now {
@@ -271,15 +277,18 @@ impl Game {
         self.machines.iter().filter(|machine| !self.faulty.contains(&machine.account()))
     }
 
-    /// A node that stops with its power on has given up: no honest one may.
+    /// A node that stops with its power on has given up. An honest one may for one reason: its watermark knows of a signature
+    /// that its log does not, which the failure cost the last entries. Then somebody starts it again.
     fn look(&mut self) {
         for machine in &mut self.machines {
-            if let Some(reason) = machine.stopped() {
-                if self.faulty.contains(&machine.account()) {
-                    // Somebody starts it again.
-                    machine.fail(None);
-                    continue;
-                }
+            let Some(reason) = machine.stopped() else { continue };
+            let reason = reason.to_string();
+            if self.faulty.contains(&machine.account()) {
+                machine.fail(None);
+            } else if reason.contains("refusing to sign") {
+                self.refusals += 1;
+                machine.fail(None);
+            } else {
                 let held = Err(format!("node {} stopped: {reason}", machine.number));
                 self.world.checks().check("nobody gives up", held);
             }

@@ -97,6 +97,7 @@ struct Sums {
     transactions: u64,
     failures: u64,
     partitions: u64,
+    refusals: u64,
     sent: u64,
     lost: u64,
     virtual_ms: u64,
@@ -118,6 +119,7 @@ impl Sums {
         self.transactions += report.transactions;
         self.failures += report.failures;
         self.partitions += report.partitions;
+        self.refusals += report.refusals;
         self.sent += report.sent;
         self.lost += report.lost;
         self.virtual_ms += report.virtual_ms;
@@ -133,7 +135,7 @@ impl Sums {
     }
 
     fn show(&self, took: Duration, options: &Options) {
-        let Self { runs, heights, transactions, failures, partitions, sent, lost, .. } = self;
+        let Self { runs, heights, transactions, failures, partitions, refusals, sent, lost, .. } = self;
         println!(
             "{runs} seeds of {} nodes x {} heights in {:.1} s: {:.2} seeds/s",
             options.nodes,

@@ -54,8 +54,8 @@ impl Faults {
         Duration::from_millis(self.random.gen_range(range))
     }
 
-    /// What is due goes wrong, or is put right.
-    pub(super) async fn pass(&mut self, now: Duration, machines: &mut [Machine], net: &Net) -> eyre::Result<()> {
+    /// What is due is put right: links heal, and machines that were found off are started.
+    pub(super) async fn mend(&mut self, now: Duration, machines: &mut [Machine], net: &Net) -> eyre::Result<()> {
         if self.heal.is_some_and(|heal| heal <= now) {
             self.heal = None;
             net.set_links(|_, _| false);
@@ -67,12 +67,16 @@ impl Faults {
                 machine.start().await?;
             }
         }
+        Ok(())
+    }
+
+    /// What is due goes wrong.
+    pub(super) fn pass(&mut self, now: Duration, machines: &[Machine], net: &Net) {
         if self.next <= now {
             let pause = self.pause;
             self.next = now + self.milliseconds(pause / 2..pause * 2);
             self.strike(now, machines, net);
         }
-        Ok(())
     }
 
     /// Machines whose power has failed are started again after a while.
@@ -122,6 +126,8 @@ impl Faults {
 
     /// No more faults: all machines up, all links whole.
     pub(super) async fn end(&mut self, machines: &mut [Machine], net: &Net) -> eyre::Result<()> {
+        self.heal = None;
+        self.restart.fill(None);
         net.set_links(|_, _| false);
         net.set_weather(Weather::fair());
         for machine in &mut *machines {
