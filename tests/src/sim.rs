@@ -66,6 +66,9 @@ const HEALED_HEIGHTS: u64 = 10;
 /// The most virtual time that faults go on; a network that never has enough machines up for long gets no further.
 const FAULTS_LIMIT: Duration = Duration::from_secs(300);
 
+/// What a node says that stops rather than sign; the second while its engine applies its log.
+const REFUSALS: [&str; 2] = ["refusing to sign", "the engine's log cannot be applied"];
+
 /// How often the simulator looks around.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -278,16 +281,18 @@ impl Game {
     }
 
     /// A node that stops with its power on has given up. An honest one may for one reason: its watermark knows of a signature
-    /// that its log does not, which the failure cost the last entries. Then somebody starts it again.
+    /// that its log does not, because the failure cost the log its last entries. Then its operator does what it is told: lets it
+    /// follow without its key until the network has passed that height.
     fn look(&mut self) {
         for machine in &mut self.machines {
+            machine.sign_again();
             let Some(reason) = machine.stopped() else { continue };
             let reason = reason.to_string();
             if self.faulty.contains(&machine.account()) {
                 machine.fail(None);
-            } else if reason.contains("refusing to sign") {
+            } else if REFUSALS.iter().any(|words| reason.contains(words)) {
                 self.refusals += 1;
-                machine.fail(None);
+                machine.follow();
             } else {
                 let held = Err(format!("node {} stopped: {reason}", machine.number));
                 self.world.checks().check("nobody gives up", held);

@@ -71,6 +71,8 @@ pub(super) struct Machine {
     disks: Disks,
     /// What it does that an honest node does not.
     vice: Option<Shared>,
+    /// It runs without its key until it has this height.
+    follows: Option<u64>,
     running: Option<Running>,
 }
 
@@ -84,12 +86,27 @@ struct Running {
 impl Machine {
     /// A machine with empty disks.
     pub(super) fn new(number: u8, key: Keypair, world: World) -> Self {
-        Self { number, world, key, disks: Disks::default(), vice: None, running: None }
+        Self { number, world, key, disks: Disks::default(), vice: None, follows: None, running: None }
     }
 
     /// Gives it a vice.
     pub(super) fn corrupt(&mut self, vice: Box<dyn Vice>) {
         self.vice = Some(Arc::new(Mutex::new(vice)));
+    }
+
+    /// What the operator of a node does that refuses to sign: it runs without its key until the network has passed the height.
+    pub(super) fn follow(&mut self) {
+        self.follows = self.height().map(|height| height + 1);
+        self.fail(None);
+    }
+
+    /// Gives a node its key again that has followed far enough.
+    pub(super) fn sign_again(&mut self) {
+        let there = self.follows.zip(self.height()).is_some_and(|(wanted, height)| height >= wanted);
+        if there && self.is_up() {
+            self.follows = None;
+            self.fail(None);
+        }
     }
 
     /// Whose key it runs with.
@@ -125,7 +142,7 @@ impl Machine {
             peers: Vec::new(),
             home: Default::default(),
             network_key: self.key.clone(),
-            signer: Some(self.key.clone()),
+            signer: self.follows.is_none().then(|| self.key.clone()),
             // As a real node's: what governance may raise the limit to.
             max_block_bytes: usize::try_from(Params::bounds("max_block_bytes")?.high)?,
         };
