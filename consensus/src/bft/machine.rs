@@ -103,7 +103,7 @@ impl Machine for Host {
     }
 
     fn slots(&mut self) -> Result<Box<dyn Slots>, WatermarkError> {
-        Ok(Box::new(FileSlots::open(&self.home.join("last_signed"))?))
+        Ok(Box::new(FileSlots::open(&self.home.join("last_signed"), &self.home.join(LOG))?))
     }
 
     async fn build(self, parts: Parts) -> Result<Running<LogFile>, StartError> {

@@ -178,6 +178,12 @@ pub trait Mark: Send + 'static {
     /// If the disk fails.
     fn read(&mut self) -> io::Result<Option<Vec<u8>>>;
 
+    /// Brings the entries of the log to disk, as [`Journal::flush`] does.
+    ///
+    /// # Errors
+    /// If one may not survive a crash.
+    fn flush_log(&mut self) -> io::Result<()>;
+
     /// Writes bytes at an offset. On disk when it returns.
     ///
     /// # Errors
@@ -236,6 +242,10 @@ impl Slots for MarkSlots {
 
     fn create(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write(0, bytes)
+    }
+
+    fn flush_log(&mut self) -> io::Result<()> {
+        self.0.flush_log()
     }
 
     fn write(&mut self, offset: u64, slot: &[u8]) -> io::Result<()> {

@@ -49,7 +49,8 @@ pub(super) async fn watch_events(mut events: broadcast::Receiver<Event<Ctx>>, fa
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
-        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        // What came first is the reason: a refusal to sign while the log is applied is told of as a log that cannot be.
+        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
     }
 }
 

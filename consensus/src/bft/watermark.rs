@@ -3,6 +3,10 @@
 //! The engine's write-ahead log already keeps a restarted node from contradicting itself. This file is
 //! the second lock: it holds when the log is lost, or when an old database is restored beside a newer one.
 //!
+//! What led to a message stands in the log before the message stands here. Otherwise a failure of the power could leave
+//! this file with a vote whose reasons the log has lost: the node would decide anew, refuse to sign what it decides, and
+//! stop again at every start, for good if the others cannot pass that height without it.
+//!
 //! Invariant: per kind (proposal, prevote, precommit), (height, round) never decreases, and for one
 //! (height, round) only one content is ever recorded. The file holds two slots, written in turn, each
 //! `sequence | state | checksum`; a torn write spoils one slot, and the other still stands.
@@ -138,6 +142,9 @@ pub(crate) trait Slots: Send + 'static {
     /// Writes both slots of a new watermark, whole or not at all: an empty file would look corrupt. On disk when it returns.
     fn create(&mut self, bytes: &[u8]) -> io::Result<()>;
 
+    /// Brings the engine's log to disk, as far as the engine has written it.
+    fn flush_log(&mut self) -> io::Result<()>;
+
     /// Writes one slot. On disk when it returns; a crash before may leave it spoilt, but no other.
     fn write(&mut self, offset: u64, slot: &[u8]) -> io::Result<()>;
 }
@@ -146,17 +153,19 @@ pub(crate) trait Slots: Send + 'static {
 pub(crate) struct FileSlots {
     path: PathBuf,
     file: Option<File>,
+    /// The engine's log, which need not exist yet.
+    log: PathBuf,
 }
 
 impl FileSlots {
-    /// Opens the file if there is one.
-    pub(crate) fn open(path: &Path) -> Result<Self, WatermarkError> {
+    /// Opens the file if there is one. `log` is the engine's.
+    pub(crate) fn open(path: &Path, log: &Path) -> Result<Self, WatermarkError> {
         let found = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => Ok(Some(file)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(WatermarkError::Io { path: path.to_owned(), source }),
         };
-        Ok(Self { path: path.to_owned(), file: found? })
+        Ok(Self { path: path.to_owned(), file: found?, log: log.to_owned() })
     }
 }
 
@@ -182,6 +191,15 @@ impl Slots for FileSlots {
         File::open(folder)?.sync_all()?;
         self.file = Some(file);
         Ok(())
+    }
+
+    fn flush_log(&mut self) -> io::Result<()> {
+        // What the engine wrote through its own handle is brought to disk through any.
+        match File::open(&self.log) {
+            Ok(log) => log.sync_all(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     fn write(&mut self, offset: u64, slot: &[u8]) -> io::Result<()> {
@@ -255,7 +273,7 @@ impl Watermark {
         }
         let offset = (record.sequence % 2) * SLOT as u64;
         let slot = Self::slot(&record);
-        let written = self.slots.write(offset, &slot);
+        let written = self.slots.flush_log().and_then(|()| self.slots.write(offset, &slot));
         written.map_err(|source| WatermarkError::Io { path: self.slots.path(), source })?;
         self.record = record;
         Ok(())
@@ -296,7 +314,7 @@ mod tests {
     const ACCOUNT: AccountId = AccountId([6; 32]);
 
     fn open(path: &Path, genesis: Hash32, account: AccountId) -> Result<Watermark, WatermarkError> {
-        Watermark::open(Box::new(FileSlots::open(path)?), genesis, account)
+        Watermark::open(Box::new(FileSlots::open(path, &path.with_extension("wal"))?), genesis, account)
     }
 
     fn vote(kind: VoteKind, height: u64, round: u32, block: Option<u8>) -> Message {

@@ -146,7 +146,9 @@ impl Sums {
         println!(
             "{heights} heights, {transactions} transactions, {failures} failures of machines, {partitions} cuts of links"
         );
-        println!("{refusals} times a node stopped rather than sign what its watermark forbids, and followed for a while");
+        println!(
+            "{refusals} times a node stopped rather than sign what its watermark forbids, and followed for a while"
+        );
         println!(
             "{sent} messages, {lost} lost; {:.1} virtual hours; highest deciding round {}; slowest recovery {:.1} s",
             self.virtual_ms as f64 / 3.6e6,

@@ -254,6 +254,10 @@ impl Mark for MarkDisk {
         Ok(self.disks.kept().mark.clone())
     }
 
+    fn flush_log(&mut self) -> io::Result<()> {
+        self.disks.journal(&self.power).flush()
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let fate = self.power.step();
         let at = usize::try_from(offset).map_err(io::Error::other)?;
