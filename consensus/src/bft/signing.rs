@@ -117,7 +117,7 @@ impl OperatorSigner {
         // The write waits for the disk, so not on the runtime's threads.
         let recorded = self
             .blocking
-            .run(move || watermark.lock().unwrap_or_else(std::sync::PoisonError::into_inner).record(message));
+            .run(move || watermark.lock().unwrap_or_else(std::sync::PoisonError::into_inner).record(&message));
         recorded.await.map_err(|_| Refused::Died)??;
         Ok(signature)
     }

@@ -1,4 +1,4 @@
-//! The last message of each kind that this key signed, on disk before the signature leaves the signer.
+//! The messages that this key signed last, on disk before a signature leaves the signer.
 //!
 //! The engine's write-ahead log already keeps a restarted node from contradicting itself. This file is
 //! the second lock: it holds when the log is lost, or when an old database is restored beside a newer one.
@@ -7,8 +7,11 @@
 //! this file with a vote whose reasons the log has lost: the node would decide anew, refuse to sign what it decides, and
 //! stop again at every start, for good if the others cannot pass that height without it.
 //!
-//! Invariant: per kind (proposal, prevote, precommit), (height, round) never decreases, and for one
-//! (height, round) only one content is ever recorded. The file holds two slots, written in turn, each
+//! Kept are, per kind (proposal, prevote, precommit), the digests of what was signed in the rounds of the last height: an engine
+//! that starts again goes through all rounds of its height once more, and asks for each signature a second time.
+//!
+//! Invariant: per kind, for one (height, round) only one content is ever recorded; the height never decreases, and no round
+//! below the highest of its height is recorded late. The file holds two slots, written in turn, each
 //! `sequence | state | checksum`; a torn write spoils one slot, and the other still stands.
 
 use std::{
@@ -22,8 +25,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::executor::ProposalContent;
 
-const SLOT: usize = 1024;
-const MAGIC: [u8; 8] = *b"ASYMARK1";
+const SLOT: usize = 8192;
+const MAGIC: [u8; 8] = *b"ASYMARK2";
+/// Rounds of a height that are kept of each kind; those before are refused as lower.
+const ROUNDS: usize = 64;
 
 /// Something the key signs once per height and round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +55,36 @@ impl Message {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> Kind {
         match self {
-            Self::Proposal(_) => "proposal",
-            Self::Vote(VoteContent { kind: VoteKind::Prevote, .. }) => "prevote",
-            Self::Vote(VoteContent { kind: VoteKind::Precommit, .. }) => "precommit",
+            Self::Proposal(_) => Kind::Proposal,
+            Self::Vote(VoteContent { kind: VoteKind::Prevote, .. }) => Kind::Prevote,
+            Self::Vote(VoteContent { kind: VoteKind::Precommit, .. }) => Kind::Precommit,
+        }
+    }
+
+    fn digest(&self) -> Hash32 {
+        match self {
+            Self::Proposal(content) => Hash32::digest(&assay_primitives::encode(content)),
+            Self::Vote(content) => Hash32::digest(&assay_primitives::encode(content)),
+        }
+    }
+}
+
+/// Kinds of messages, in the order in which they are recorded.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Proposal,
+    Prevote,
+    Precommit,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Proposal => "proposal",
+            Self::Prevote => "prevote",
+            Self::Precommit => "precommit",
         }
     }
 }
@@ -121,14 +151,54 @@ pub enum WatermarkError {
     },
 }
 
+/// What was signed of one kind in the last height of which anything was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Signed {
+    height: u64,
+    /// Rounds with the digests of what was signed in them, in ascending order.
+    rounds: Vec<(u32, Hash32)>,
+}
+
+/// What may come of a message.
+enum Outcome {
+    Known,
+    New,
+    Conflict,
+    Lower { last_round: u32 },
+}
+
+impl Signed {
+    fn add(&mut self, height: u64, round: u32, digest: Hash32) -> Outcome {
+        let last_round = self.rounds.last().map_or(0, |(round, _)| *round);
+        if height > self.height || self.rounds.is_empty() {
+            *self = Self { height, rounds: vec![(round, digest)] };
+            return Outcome::New;
+        }
+        if height < self.height {
+            return Outcome::Lower { last_round };
+        }
+        match self.rounds.iter().find(|(known, _)| *known == round) {
+            Some((_, known)) if *known == digest => Outcome::Known,
+            Some(_) => Outcome::Conflict,
+            None if round < last_round => Outcome::Lower { last_round },
+            None => {
+                if self.rounds.len() == ROUNDS {
+                    self.rounds.remove(0);
+                }
+                self.rounds.push((round, digest));
+                Outcome::New
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 struct Record {
     sequence: u64,
     genesis: Hash32,
     account: AccountId,
-    proposal: Option<ProposalContent>,
-    prevote: Option<VoteContent>,
-    precommit: Option<VoteContent>,
+    /// By [`Kind`].
+    signed: [Signed; 3],
 }
 
 /// Where the two slots lie.
@@ -231,7 +301,7 @@ impl Watermark {
                 newest.ok_or_else(|| WatermarkError::Corrupt { path: path.clone() })?
             }
             None => {
-                let fresh = Record { sequence: 0, genesis, account, proposal: None, prevote: None, precommit: None };
+                let fresh = Record { sequence: 0, genesis, account, signed: Default::default() };
                 let mut bytes = Self::slot(&fresh);
                 bytes.resize(2 * SLOT, 0);
                 slots.create(&bytes).map_err(io)?;
@@ -246,30 +316,20 @@ impl Watermark {
 
     /// Allows a message, and records it on disk before it returns.
     ///
-    /// The identical message may be recorded again; a conflicting or lower one is refused.
-    pub(crate) fn record(&mut self, message: Message) -> Result<(), WatermarkError> {
+    /// The identical message of the last height may be recorded again; a conflicting or lower one is refused.
+    pub(crate) fn record(&mut self, message: &Message) -> Result<(), WatermarkError> {
         let mut record = self.record.clone();
         record.sequence += 1;
-        let kind = message.kind();
         let (height, round) = message.position();
-        let last = match &message {
-            Message::Proposal(new) => record.proposal.replace(new.clone()).map(Message::Proposal),
-            Message::Vote(new) if new.kind == VoteKind::Prevote => {
-                record.prevote.replace(new.clone()).map(Message::Vote)
-            }
-            Message::Vote(new) => record.precommit.replace(new.clone()).map(Message::Vote),
-        };
-        if let Some(last) = last {
-            let (last_height, last_round) = last.position();
-            if last == message {
-                return Ok(());
-            }
-            if (last_height, last_round) == (height, round) {
-                return Err(WatermarkError::Conflict { kind, height, round });
-            }
-            if (last_height, last_round) > (height, round) {
+        let signed = &mut record.signed[message.kind() as usize];
+        let (kind, last_height) = (message.kind().name(), signed.height);
+        match signed.add(height, round, message.digest()) {
+            Outcome::Known => return Ok(()),
+            Outcome::Conflict => return Err(WatermarkError::Conflict { kind, height, round }),
+            Outcome::Lower { last_round } => {
                 return Err(WatermarkError::Lower { kind, height, round, last_height, last_round });
             }
+            Outcome::New => {}
         }
         let offset = (record.sequence % 2) * SLOT as u64;
         let slot = Self::slot(&record);
@@ -281,12 +341,11 @@ impl Watermark {
 
     fn slot(record: &Record) -> Vec<u8> {
         let body = assay_primitives::encode(record);
-        let mut bytes = Vec::with_capacity(SLOT);
+        let mut bytes = Vec::with_capacity(48 + body.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&body);
         bytes.extend_from_slice(&checksum(&bytes).0);
-        bytes.resize(SLOT, 0);
         bytes
     }
 
@@ -332,22 +391,57 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last_signed");
         let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
-        mark.record(vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
-        mark.record(vote(VoteKind::Precommit, 7, 0, None)).unwrap();
-        mark.record(proposal(7, 1, 1)).unwrap();
+        mark.record(&vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
+        mark.record(&vote(VoteKind::Precommit, 7, 0, None)).unwrap();
+        mark.record(&proposal(7, 1, 1)).unwrap();
         drop(mark);
 
         let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
-        mark.record(vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
-        let conflict = mark.record(vote(VoteKind::Prevote, 7, 1, None)).unwrap_err();
+        mark.record(&vote(VoteKind::Prevote, 7, 1, Some(1))).unwrap();
+        let conflict = mark.record(&vote(VoteKind::Prevote, 7, 1, None)).unwrap_err();
         assert!(matches!(conflict, WatermarkError::Conflict { kind: "prevote", height: 7, round: 1 }), "{conflict}");
-        let lower = mark.record(vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap_err();
+        let lower = mark.record(&vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap_err();
         assert!(matches!(lower, WatermarkError::Lower { last_height: 7, last_round: 1, .. }), "{lower}");
-        assert!(mark.record(vote(VoteKind::Prevote, 6, 9, Some(1))).is_err());
-        assert!(mark.record(proposal(7, 1, 2)).is_err());
-        mark.record(vote(VoteKind::Precommit, 7, 1, Some(1))).unwrap();
-        mark.record(proposal(8, 0, 2)).unwrap();
-        mark.record(vote(VoteKind::Prevote, 8, 0, None)).unwrap();
+        assert!(mark.record(&vote(VoteKind::Prevote, 6, 9, Some(1))).is_err());
+        assert!(mark.record(&proposal(7, 1, 2)).is_err());
+        mark.record(&vote(VoteKind::Precommit, 7, 1, Some(1))).unwrap();
+        mark.record(&proposal(8, 0, 2)).unwrap();
+        mark.record(&vote(VoteKind::Prevote, 8, 0, None)).unwrap();
+    }
+
+    #[test]
+    fn all_rounds_of_the_last_height_may_be_gone_through_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last_signed");
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
+        let votes =
+            |height| (0..70).step_by(2).map(move |r| vote(VoteKind::Precommit, height, r, (r % 3 == 0).then_some(1)));
+        votes(7).for_each(|v| mark.record(&v).unwrap());
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
+        votes(7).for_each(|v| mark.record(&v).unwrap());
+        let late = mark.record(&vote(VoteKind::Precommit, 7, 5, None)).unwrap_err();
+        assert!(matches!(late, WatermarkError::Lower { last_round: 68, .. }), "{late}");
+        let other = mark.record(&vote(VoteKind::Precommit, 7, 2, Some(3))).unwrap_err();
+        assert!(matches!(other, WatermarkError::Conflict { round: 2, .. }), "{other}");
+        mark.record(&vote(VoteKind::Precommit, 8, 0, None)).unwrap();
+        assert!(votes(7).all(|v| mark.record(&v).is_err()));
+    }
+
+    #[test]
+    fn more_rounds_than_are_kept_fit_the_slot_and_the_first_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last_signed");
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
+        for round in 0..ROUNDS as u32 + 5 {
+            for kind in [VoteKind::Prevote, VoteKind::Precommit] {
+                mark.record(&vote(kind, 3, round, Some(1))).unwrap();
+            }
+            mark.record(&proposal(3, round, 1)).unwrap();
+        }
+        assert!(Watermark::slot(&mark.record).len() <= SLOT);
+        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
+        assert!(mark.record(&vote(VoteKind::Prevote, 3, 4, Some(1))).is_err());
+        mark.record(&vote(VoteKind::Prevote, 3, 5, Some(1))).unwrap();
     }
 
     #[test]
@@ -356,7 +450,7 @@ mod tests {
         let path = folder.path().join("last_signed");
         let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
         for height in 1..=4 {
-            mark.record(vote(VoteKind::Prevote, height, 0, Some(1))).unwrap();
+            mark.record(&vote(VoteKind::Prevote, height, 0, Some(1))).unwrap();
         }
         let newest = (mark.record.sequence % 2) as usize * SLOT;
         drop(mark);
@@ -364,7 +458,7 @@ mod tests {
         bytes[newest + 40] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
-        assert!(mark.record(vote(VoteKind::Prevote, 3, 0, Some(2))).is_err());
+        assert!(mark.record(&vote(VoteKind::Prevote, 3, 0, Some(2))).is_err());
 
         std::fs::write(&path, vec![0; 2 * SLOT]).unwrap();
         assert!(matches!(open(&path, GENESIS, ACCOUNT), Err(WatermarkError::Corrupt { .. })));
@@ -391,7 +485,7 @@ mod tests {
                 if reopen {
                     mark = open(&path, GENESIS, ACCOUNT).unwrap();
                 }
-                if mark.record(vote(VoteKind::Precommit, height, round, block)).is_ok() {
+                if mark.record(&vote(VoteKind::Precommit, height, round, block)).is_ok() {
                     prop_assert_eq!(*signed.entry((height, round)).or_insert(block), block);
                 }
             }
