@@ -170,7 +170,7 @@ async fn play(plan: Plan) -> eyre::Result<Report> {
     let validators: Vec<_> = (0..nodes).map(|number| key(1, number).account()).collect();
     let genesis = spec.genesis_hash();
     let crook = key(1, nodes - 1);
-    let drawn = Evil::draw(random.r#gen(), crook.clone(), genesis);
+    let drawn = Evil::draw(random.r#gen(), crook.clone(), validators[0], genesis);
     let evil = if honest { Evil::None } else { drawn };
     let name = evil.name().to_string();
     let faulty = if matches!(evil, Evil::None) { BTreeSet::new() } else { BTreeSet::from([crook.account()]) };
@@ -191,7 +191,7 @@ async fn play(plan: Plan) -> eyre::Result<Report> {
     }
     let clients = Clients::new(random.r#gen(), (0..CLIENTS).map(|number| key(3, number)).collect(), validators);
     let faults = Faults::new(random.r#gen(), machines.len());
-    let mut game = Game { world: world.clone(), machines, faulty, clients, faults, random, refusals: 0 };
+    let mut game = Game { world: world.clone(), machines, faulty, clients, payer: key(2, nodes - 1), faults, random, refusals: 0 };
 
     let target = heights.saturating_sub(HEALED_HEIGHTS);
     game.until(FAULTS_LIMIT, true, |game| game.world.checks().height() >= target).await?;
@@ -245,6 +245,8 @@ struct Game {
     machines: Vec<Machine>,
     faulty: BTreeSet<AccountId>,
     clients: Clients,
+    /// Who pays for what a dishonest validator sends.
+    payer: Keypair,
     faults: Faults,
     random: ChaCha8Rng,
     /// Times that an honest node refused to sign.
@@ -270,6 +272,9 @@ impl Game {
                 act = now + Duration::from_millis(self.random.gen_range(100..1200));
                 let up: Vec<_> = self.machines.iter().filter_map(Machine::sender).collect();
                 self.clients.act(&up)?;
+                for machine in &self.machines {
+                    machine.submit_evil(&self.payer)?;
+                }
             }
         }
         Ok(false)

@@ -4,15 +4,17 @@
 //! | vice | what it does |
 //! |---|---|
 //! | [`equivocation`] | tells some peers another vote than the others |
-//! | [`blocks`] | proposes blocks with a wrong state root, a repeated, a forged or an impossible transaction |
+//! | [`blocks`] | proposes blocks with a wrong state root, a repeated, a forged or an impossible transaction, and blocks that are too large |
 //! | [`junk`] | sends bytes that are nothing, and damaged copies of its own messages |
 //! | [`withholding`] | keeps parts, proposals and votes from some peers |
 //! | [`lies`] | claims heights that it does not have, and serves damaged blocks to those who catch up |
 //! | [`amnesia`] | forgets its log and its watermark whenever it fails |
+//! | [`accusations`] | sends evidence without end: against itself, and against nobody |
 //! | twins | its key runs on two machines |
 //!
 //! With less than a third of the power among them all invariants hold, and once all is healed the others go on.
 
+mod accusations;
 mod amnesia;
 mod blocks;
 mod equivocation;
@@ -23,7 +25,8 @@ mod withholding;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use assay_consensus::bft::simulation::Parcel;
-use assay_primitives::{Hash32, Keypair};
+use assay_ledger::tx::Action;
+use assay_primitives::{AccountId, Hash32, Keypair};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -43,6 +46,11 @@ pub(super) trait Vice: Send {
     /// What is proposed in place of an encoded block.
     fn propose(&mut self, block: Vec<u8>) -> Vec<u8> {
         block
+    }
+
+    /// What it sends through its own node, whose last block has this height.
+    fn submit(&mut self, _height: u64) -> Vec<Action> {
+        Vec::new()
     }
 
     /// Whether a failure of the machine loses what only kept it from contradicting itself.
@@ -70,10 +78,10 @@ pub(super) enum Evil {
 }
 
 impl Evil {
-    /// What a seed makes of a network: in half of all runs nothing.
-    pub(super) fn draw(seed: u64, key: Keypair, genesis: Hash32) -> Self {
+    /// What a seed makes of a network: in half of all runs nothing. `victim` is an honest validator.
+    pub(super) fn draw(seed: u64, key: Keypair, victim: AccountId, genesis: Hash32) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let kind = random.gen_range(0..14);
+        let kind = random.gen_range(0..16);
         Self::Vice(match kind {
             0 => Box::new(equivocation::Equivocation { random, key, genesis }),
             1 => Box::new(blocks::Blocks { random, genesis }),
@@ -81,7 +89,8 @@ impl Evil {
             3 => Box::new(withholding::Withholding { random }),
             4 => Box::new(lies::Lies { random }),
             5 => Box::new(amnesia::Amnesia),
-            6 => return Self::Twins,
+            6 => Box::new(accusations::Accusations { random, key, genesis, victim, last: None }),
+            7 => return Self::Twins,
             _ => return Self::None,
         })
     }

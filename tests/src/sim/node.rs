@@ -89,6 +89,15 @@ impl Machine {
         Self { number, world, key, disks: Disks::default(), vice: None, follows: None, running: None }
     }
 
+    /// Sends what its vice makes it send, if it has one.
+    pub(super) fn submit_evil(&self, payer: &Keypair) -> eyre::Result<()> {
+        let (Some(vice), Some(sender), Some(height)) = (&self.vice, self.sender(), self.height()) else { return Ok(()) };
+        for action in byzantine::lock(vice).submit(height) {
+            sender.submit(sender.sign(action, payer)?);
+        }
+        Ok(())
+    }
+
     /// Gives it a vice.
     pub(super) fn corrupt(&mut self, vice: Box<dyn Vice>) {
         self.vice = Some(Arc::new(Mutex::new(vice)));

@@ -1,11 +1,14 @@
 //! Blocks that nobody may vote for.
 
 use assay::chain::Block;
-use assay_primitives::{Hash32, Signature};
+use assay_primitives::{Hash32, Signature, encode};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::Vice;
+
+/// More than the chain allows, and more than the engine takes in.
+const TOO_LARGE: [usize; 2] = [3 << 20, 9 << 20];
 
 /// The vice.
 pub(super) struct Blocks {
@@ -29,7 +32,7 @@ impl Vice for Blocks {
 
     fn propose(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         let Ok(mut block) = Block::decode(&bytes) else { return bytes };
-        match (self.random.gen_range(0..6), block.transactions.first().cloned()) {
+        match (self.random.gen_range(0..7), block.transactions.first().cloned()) {
             (0, _) => bytes,
             // The same twice.
             (1, Some(tx)) => {
@@ -52,6 +55,11 @@ impl Vice for Blocks {
             (4, Some(_)) => {
                 block.transactions.clear();
                 block.encode()
+            }
+            (5, Some(tx)) if self.random.gen_bool(0.3) => {
+                let wanted = TOO_LARGE[self.random.gen_range(0..TOO_LARGE.len())];
+                block.transactions = vec![tx.clone(); wanted / encode(&tx).len()];
+                self.refit(block)
             }
             _ => {
                 block.header.state_root = Hash32(self.random.r#gen());
