@@ -191,7 +191,8 @@ async fn play(plan: Plan) -> eyre::Result<Report> {
     }
     let clients = Clients::new(random.r#gen(), (0..CLIENTS).map(|number| key(3, number)).collect(), validators);
     let faults = Faults::new(random.r#gen(), machines.len());
-    let mut game = Game { world: world.clone(), machines, faulty, clients, payer: key(2, nodes - 1), faults, random, refusals: 0 };
+    let mut game =
+        Game { world: world.clone(), machines, faulty, clients, payer: key(2, nodes - 1), faults, random, refusals: 0 };
 
     let target = heights.saturating_sub(HEALED_HEIGHTS);
     game.until(FAULTS_LIMIT, true, |game| game.world.checks().height() >= target).await?;

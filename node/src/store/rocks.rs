@@ -55,9 +55,11 @@ impl Rocks {
     }
 }
 
+type Entry = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>;
+
 /// Visits entries of an iterator, ascending, until enough were seen.
 fn visit_all(
-    entries: impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>>,
+    entries: impl Iterator<Item = Entry>,
     visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
 ) -> Result<(), DiskError> {
     for entry in entries {
@@ -69,7 +71,7 @@ fn visit_all(
     Ok(())
 }
 
-fn value_of(entry: Option<Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>>) -> Result<Option<Vec<u8>>, DiskError> {
+fn value_of(entry: Option<Entry>) -> Result<Option<Vec<u8>>, DiskError> {
     Ok(entry.transpose()?.map(|(_, value)| value.into_vec()))
 }
 

@@ -81,8 +81,8 @@ impl Faults {
 
     /// Machines whose power has failed are started again after a while.
     fn notice(&mut self, now: Duration, machines: &mut [Machine]) {
-        for at in 0..machines.len() {
-            if machines[at].clear(&mut self.random) {
+        for (at, machine) in machines.iter_mut().enumerate() {
+            if machine.clear(&mut self.random) {
                 self.failures += 1;
                 self.restart[at] = Some(now + self.milliseconds(50..6000));
             }

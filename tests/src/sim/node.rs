@@ -91,7 +91,9 @@ impl Machine {
 
     /// Sends what its vice makes it send, if it has one.
     pub(super) fn submit_evil(&self, payer: &Keypair) -> eyre::Result<()> {
-        let (Some(vice), Some(sender), Some(height)) = (&self.vice, self.sender(), self.height()) else { return Ok(()) };
+        let (Some(vice), Some(sender), Some(height)) = (&self.vice, self.sender(), self.height()) else {
+            return Ok(());
+        };
         for action in byzantine::lock(vice).submit(height) {
             sender.submit(sender.sign(action, payer)?);
         }

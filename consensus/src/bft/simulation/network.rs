@@ -22,10 +22,12 @@ use tokio::sync::mpsc;
 use super::{Kind, Parcel, Wire};
 use crate::bft::{codec::BorshCodec, context::Ctx};
 
+type Subscribers = Vec<Box<dyn Subscriber<NetworkEvent<Ctx>>>>;
+
 /// Where what peers send comes in.
 #[derive(Clone, Default)]
 pub struct Inbox {
-    subscribers: Arc<Mutex<Vec<Box<dyn Subscriber<NetworkEvent<Ctx>>>>>>,
+    subscribers: Arc<Mutex<Subscribers>>,
 }
 
 impl Inbox {
@@ -44,7 +46,7 @@ impl Inbox {
         self.subscribers().clear();
     }
 
-    fn subscribers(&self) -> MutexGuard<'_, Vec<Box<dyn Subscriber<NetworkEvent<Ctx>>>>> {
+    fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
