@@ -14,7 +14,7 @@ $(1)/venv/bin/pip install --quiet -r $<
 @touch $@
 endef
 
-.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism sim simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches measure-scoring parity bench-llm measure-verification
+.PHONY: help setup build devnet test fmt clippy doc nextest doctest deny bench bench-zk bench-zk-scale bench-zk-estimates bench-zk-batch bench-mechanism sim join kills partitions stalls simulate fuzz soundness exactness onnx-conformance onnx-random test-openai test-kills test-load inspect-models measure-batches measure-scoring parity bench-llm measure-verification
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -107,10 +107,28 @@ bench-mechanism: setup $(MECHANISM)/venv/ready ## Settle the same subnets with a
 	  --plot docs/images/mechanism-scale.svg
 
 SEEDS ?= 200
+KILLS ?= 200
+BLOCKS ?= 100000
 
 sim: setup ## Run SEEDS (200) seeds of the deterministic simulator: four validators, faults of all kinds, every invariant checked.
 	cargo build --locked --workspace --bins
 	$(dir $(ASSAY))sim --seeds $(SEEDS)
+
+kills: setup ## Kill validators KILLS (200) times under 300 transfers a second, and look for what was lost or signed twice.
+	cargo build --locked --workspace --bins
+	$(dir $(ASSAY))kills --kills $(KILLS)
+
+partitions: setup ## Part four validators, two against two and three against one, ten times each, and heal them (needs iproute2 and user namespaces).
+	cargo build --locked --workspace --bins
+	$(dir $(ASSAY))partitions
+
+join: setup ## A new node joins a chain of BLOCKS (100000) blocks by snapshot, and refuses snapshots with one flipped byte.
+	cargo build --locked --workspace --bins
+	$(dir $(ASSAY))join --blocks $(BLOCKS)
+
+stalls: setup ## Stop one validator of four for two minutes, and fill another's disk (needs iproute2 and user namespaces).
+	cargo build --locked --workspace --bins
+	$(dir $(ASSAY))stalls
 
 simulate: build $(MECHANISM)/venv/ready ## Play every attack on the real ledger, and write and draw the table of docs/mechanism.md.
 	$(ASSAY) simulate --all --json > $(MECHANISM)/attacks.json

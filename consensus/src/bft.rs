@@ -28,6 +28,7 @@ mod context;
 mod engine;
 mod executor;
 mod handlers;
+mod links;
 mod machine;
 mod parts;
 mod settings;
@@ -40,7 +41,9 @@ mod watermark;
 #[cfg(test)]
 mod tests;
 
+pub use context::proposer_index;
 pub use engine::{Engine, EngineStatus, StartError, StopReason, encode_metrics, start};
 pub use executor::{Executor, Fault, Misbehaviour, ProposalContent, Tip, Undecided, Verdict};
 pub use settings::EngineConfig;
+pub use signing::SIGNED;
 pub use watermark::WatermarkError;

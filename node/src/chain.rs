@@ -10,7 +10,7 @@
 mod block;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests;
+pub(crate) mod tests;
 mod verdict;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -319,8 +319,8 @@ impl Executor for Chain {
         self.next.interval
     }
 
-    fn earliest(&self) -> u64 {
-        1
+    fn earliest(&self) -> Result<u64, Fault> {
+        Ok(self.store.earliest()?)
     }
 
     fn report(&mut self, misbehaviour: Misbehaviour) {
@@ -357,6 +357,7 @@ impl Chain {
         self.store.commit(&Commit {
             tip,
             block: bytes,
+            header,
             certificate,
             changes: &executed.outcome.changes,
             tree: &executed.tree,

@@ -29,7 +29,8 @@ use assay_ledger::tx::Endpoint;
 use assay_primitives::{AccountId, Hash32, Keypair};
 
 pub use config::{
-    BusyPort, Config, DEFAULT_LOG, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role, ValidatorSettings,
+    BusyPort, Config, DEFAULT_LOG, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role, StorageSettings,
+    ValidatorSettings,
 };
 pub(crate) use files::{replace, replace_secret, write_new};
 pub use kept::KeptError;
@@ -252,6 +253,11 @@ impl Home {
     /// Where blocks and state lie.
     pub fn store_dir(&self) -> PathBuf {
         self.data_dir().join("store")
+    }
+
+    /// Where snapshots of the state lie, for nodes that join.
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.data_dir().join("snapshots")
     }
 
     /// The key that names this node to the block engines of others. It is made at the first start and lies with the data, not

@@ -26,6 +26,7 @@ pub mod openai;
 pub mod roles;
 pub mod rpc;
 pub mod simulate;
+pub mod snapshots;
 pub mod store;
 pub mod texts;
 pub mod verify;

@@ -5,6 +5,7 @@
 //! publish_tx ──gossipsub /assay/<genesis>/tx/1────> InboundTx ──report(verdict)──> forwarded, dropped, or its sender scored down
 //! ask ────────request-response /assay/<genesis>/infer/1──> InboundAsk ──answer(reply)──> Reply
 //! tell ───────request-response /assay/<genesis>/text/1───> InboundText ──say(frame), say(frame), …──> Frame, Frame, …
+//! ask_snapshot ──request-response /assay/<genesis>/snapshot/1──> InboundSnapshotAsk ──answer(reply)──> SnapshotReply
 //! connect ────identify, kad /assay/<genesis>/kad/1──> who else is there
 //! ```
 //!
@@ -17,12 +18,14 @@
 //! |---|---|
 //! | [`wire`] | what is said, and its encoding with limits |
 //! | [`texts`] | the same for text, which comes piece by piece |
+//! | `snapshots` | the same for the state that a new node begins with |
 //! | `behaviour` | the protocols and their settings |
 //! | `swarm` | the event loop |
 //! | `listen` | binding, with a clear error for a busy port |
 
 mod behaviour;
 mod listen;
+mod snapshots;
 mod swarm;
 pub mod texts;
 pub mod wire;
@@ -39,6 +42,7 @@ use assay_primitives::{Hash32, Keypair};
 use tokio::sync::{mpsc, oneshot};
 
 pub use libp2p::{Multiaddr, PeerId};
+pub use snapshots::{SnapshotAsk, SnapshotReply};
 pub use texts::{Frame, Logprob, MAX_TEXT_ASK_BYTES, TextAsk};
 pub use wire::{Ask, MAX_ASK_BYTES, MAX_REPLY_BYTES, RefusalCode, Reply};
 
@@ -56,6 +60,10 @@ pub struct Limits {
     /// Texts asked for by one peer in a minute; more are refused. A gateway asks for those of all its clients, and the engine's
     /// queue bounds the work: this bounds what it costs to say no.
     pub texts_per_minute: u32,
+    /// Parts of snapshots given to one peer in a minute; more are put off.
+    pub snapshot_parts_per_minute: u32,
+    /// Parts of snapshots asked for and not yet given; more are put off.
+    pub pending_snapshot_parts: usize,
     /// Asks handed to the node and not yet answered; more are refused as busy.
     pub pending_asks: usize,
     /// Texts being told; more are refused as busy.
@@ -71,6 +79,8 @@ impl Default for Limits {
             max_connections_per_peer: 4,
             asks_per_minute: 600,
             texts_per_minute: 60_000,
+            snapshot_parts_per_minute: 1200,
+            pending_snapshot_parts: 16,
             pending_asks: 128,
             open_texts: 512,
             pending_transactions: 1024,
@@ -229,6 +239,22 @@ impl InboundAsk {
     }
 }
 
+/// A peer asks for a part of a snapshot. Dropping it puts the peer off.
+#[derive(Debug)]
+pub struct InboundSnapshotAsk {
+    /// What is asked.
+    pub ask: SnapshotAsk,
+    reply: oneshot::Sender<SnapshotReply>,
+}
+
+impl InboundSnapshotAsk {
+    /// Replies.
+    pub fn answer(self, reply: SnapshotReply) {
+        // The peer may be gone; then nobody waits for it.
+        let _ = self.reply.send(reply);
+    }
+}
+
 /// An ask for text from a peer. Dropping it ends the text without an answer.
 #[derive(Debug)]
 pub struct InboundText {
@@ -270,6 +296,8 @@ pub struct NetEvents {
     pub asks: mpsc::Receiver<InboundAsk>,
     /// Requests for text.
     pub texts: mpsc::Receiver<InboundText>,
+    /// Requests for parts of snapshots.
+    pub snapshots: mpsc::Receiver<InboundSnapshotAsk>,
 }
 
 /// The node's side of the swarm. Clones share it.
@@ -305,11 +333,13 @@ pub async fn start(config: NetConfig) -> Result<(NetHandle, NetEvents), NetError
     let (transactions_in, transactions) = mpsc::channel(config.limits.pending_transactions.max(1));
     let (asks_in, asks) = mpsc::channel(config.limits.pending_asks.max(1));
     let (texts_in, texts) = mpsc::channel(config.limits.pending_asks.max(1));
+    let (snapshots_in, snapshots) = mpsc::channel(config.limits.pending_snapshot_parts.max(1));
     let peers = Arc::new(AtomicU32::new(0));
-    let inbound = swarm::Inbound { transactions: transactions_in, asks: asks_in, texts: texts_in };
+    let inbound =
+        swarm::Inbound { transactions: transactions_in, asks: asks_in, texts: texts_in, snapshots: snapshots_in };
     let running = swarm::Running::new(swarm, config, command_queue, inbound, Arc::clone(&peers));
     tokio::spawn(running.run());
-    Ok((NetHandle { peer_id, commands, peers }, NetEvents { transactions, asks, texts }))
+    Ok((NetHandle { peer_id, commands, peers }, NetEvents { transactions, asks, texts, snapshots }))
 }
 
 impl NetHandle {
@@ -382,6 +412,40 @@ impl NetHandle {
         let command = Command::Tell { peer, addresses: addresses.to_vec(), ask: Box::new(ask), heard };
         self.commands.send(command).await.map_err(|_| AskError::Stopped)?;
         Ok(telling)
+    }
+
+    /// Asks a connected peer for a part of a snapshot.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask_snapshot(
+        &self,
+        peer: PeerId,
+        ask: SnapshotAsk,
+        deadline: Duration,
+    ) -> Result<SnapshotReply, AskError> {
+        let (reply, replied) = oneshot::channel();
+        let exchange = async {
+            self.commands.send(Command::AskSnapshot { peer, ask, reply }).await.map_err(|_| AskError::Stopped)?;
+            replied.await.unwrap_or(Err(AskError::Stopped))
+        };
+        let ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(AskError::Timeout { ms }))
+    }
+
+    /// Who is connected. Nobody once stopped.
+    pub async fn connected(&self) -> Vec<PeerId> {
+        let (reply, connected) = oneshot::channel();
+        if self.commands.send(Command::Connected(reply)).await.is_err() {
+            return Vec::new();
+        }
+        connected.await.unwrap_or_default()
+    }
+
+    /// Ends all connections with a peer, and takes none from it or to it until this node starts anew.
+    pub async fn ban(&self, peer: PeerId) {
+        // A stopped swarm has nothing to do with anybody.
+        let _ = self.commands.send(Command::Ban(peer)).await;
     }
 
     /// Connected peers.

@@ -5,6 +5,7 @@
 
 mod backend;
 mod chain_metrics;
+mod disk;
 mod facts;
 mod gossip;
 mod health;
@@ -12,8 +13,9 @@ mod view;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
+    num::NonZeroU64,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use assay_chain_spec::{ChainSpec, Params};
@@ -30,7 +32,7 @@ use crate::{
     adversary::{Copy, Lazy, Tamper},
     chain::{Chain, ChainFeeds},
     cli::{self, Adversary},
-    home::{BusyPort, Config, GatewaySettings, Home, PeerAddress, Role},
+    home::{BusyPort, Config, GatewaySettings, Home, PeerAddress, Role, StorageSettings},
     http, judges,
     mempool::Mempool,
     net::{self, Multiaddr, NetConfig, NetHandle},
@@ -42,6 +44,7 @@ use crate::{
     },
     roles::{self, Answerer, Asker, ChainView, Gateway, MinerConfig, RoleMetrics, ValidatorConfig},
     rpc::{self, Identity, RpcBackend},
+    snapshots::{self, Makes},
     store::Store,
     texts::{self, Texts},
     web::Tls,
@@ -52,6 +55,9 @@ const CANARIES: &str = include_str!("../../assets/digits/heldout.json");
 
 /// How long a node may take to stop before it is dropped where it stands.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A chain so young has no snapshot worth waiting for.
+const YOUNG: Duration = Duration::from_secs(600);
 
 /// How often it is seen to that models nobody asks for are let go.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -152,12 +158,18 @@ impl Node {
         let spec = Arc::new(home.spec.clone());
         let store = Arc::new(Store::open(&home.store_dir(), &spec)?);
         let mempool = Arc::new(Mempool::new(home.genesis));
+        let options_of_api = api_options(home).await?;
+        let (net, events) = net::start(net_config(home)?).await?;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let giving = snapshots::serve(home.snapshots_dir(), events.snapshots, stop.clone());
+        tasks.spawn(async move { ("snapshots for others", giving.await) });
+        if may_join(home, &store)? {
+            snapshots::join(&net, &store, home.config.peers.data.len(), &spec).await?;
+        }
         let (chain, feeds) = Chain::new(store.clone(), mempool.clone(), spec.clone())?;
         chain.may_go_on()?;
         let ChainFeeds { heights, committed, misbehaviour } = feeds;
-
-        let options_of_api = api_options(home).await?;
-        let (net, events) = net::start(net_config(home)?).await?;
         let engine = start_engine(home, options.role, chain).await?;
 
         let texts = home.texts();
@@ -215,14 +227,23 @@ impl Node {
             }
         };
 
-        let mut node = Self { shared, stop: CancellationToken::new(), tasks: JoinSet::new() };
-        let stop = node.stop.clone();
+        let mut node = Self { shared, stop: stop.clone(), tasks };
         node.task("block engine", supervise(engine, stop.clone()));
         node.task("gossip", gossip::receive(node.shared.clone(), events.transactions, stop.clone()));
         node.task("gossip retry", gossip::retry(node.shared.clone(), unsent_out, stop.clone()));
         node.task("mempool upkeep", gossip::sweep(node.shared.clone(), committed.subscribe(), stop.clone()));
         let me = home.operator.account();
         node.task("metrics of blocks", chain_metrics.watch(me, committed.subscribe(), stop.clone()));
+        let disk = disk::watch(home.data_dir(), stop.clone());
+        node.task("disk", async move { Ok(disk.await?) });
+        let StorageSettings { snapshot_every, keep_blocks, .. } = home.config.storage;
+        let makes = Makes {
+            store: Arc::clone(node.shared.store()),
+            dir: home.snapshots_dir(),
+            every: NonZeroU64::new(snapshot_every),
+            keep_blocks: NonZeroU64::new(keep_blocks),
+        };
+        node.task("snapshots", snapshots::keep(makes, node.shared.heights.clone(), stop.clone()));
         let sweeping = texts::sweep(texts.shelf().clone(), SWEEP, stop.clone());
         node.task("upkeep of models", async move { Ok(sweeping.await?) });
         if options.role == Role::Validator {
@@ -345,6 +366,14 @@ impl Node {
             tracing::warn!("the store did not come to rest: {e}");
         }
     }
+}
+
+/// Whether a node begins with a peer's snapshot: it has no block, and the chain is not young.
+fn may_join(home: &Home, store: &Store) -> eyre::Result<bool> {
+    let genesis = Duration::from_millis(home.spec.genesis_time_ms);
+    let age = SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(genesis);
+    let Config { storage, peers, .. } = &home.config;
+    Ok(storage.join_by_snapshot && !peers.data.is_empty() && age > YOUNG && store.tip()?.height == 0)
 }
 
 fn identity(home: &Home, role: Role) -> Identity {

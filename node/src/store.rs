@@ -2,12 +2,13 @@
 //!
 //! | family | key | value |
 //! |---|---|---|
-//! | `meta` | name | schema version, genesis hash, tip |
+//! | `meta` | name | schema version, genesis hash, tip, earliest block |
 //! | `state` | the ledger's raw key | the latest value |
 //! | `nodes` | borsh of the tree's node key | node of the Jellyfish Merkle tree at the tip |
 //! | `values` | hash of the state key | version and value, for the tree's own reads |
-//! | `blocks` | height, big-endian | encoded block |
-//! | `certificates` | height, big-endian | its certificate |
+//! | `blocks` | height, big-endian | encoded block, from the earliest that is kept on |
+//! | `headers` | height, big-endian | header; all that this node has seen, and those that lead to them from genesis |
+//! | `certificates` | height, big-endian | the certificate of that header |
 //! | `transactions` | transaction id | where it stands and how it went |
 //! | `sets` | first height, big-endian | validator set from that height on |
 //! | `undecided` | height, round, block id | proposals not decided yet |
@@ -17,7 +18,9 @@
 //! consistent view that no commit disturbs.
 
 pub mod disk;
+mod install;
 mod open;
+mod prune;
 mod rocks;
 mod snapshot;
 
@@ -25,30 +28,33 @@ use std::sync::Arc;
 
 use assay_consensus::bft::Undecided;
 use assay_ledger::Changes;
-use assay_primitives::{Certificate, Hash32, ValidatorSet, decode, encode};
+use assay_primitives::{Certificate, Hash32, Header, SignedHeader, ValidatorSet, decode, encode};
 use borsh::{BorshDeserialize, BorshSerialize};
 use jmt::storage::{StaleNodeIndex, TreeUpdateBatch};
 
 use self::disk::{Batch, Disk, DiskError};
 
+pub use install::{InstallError, Installed};
 pub use open::OpenError;
 pub use snapshot::Snapshot;
 
 /// Version of the table above. A store of another version is refused.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 const META: &str = "meta";
 const STATE: &str = "state";
 const NODES: &str = "nodes";
 const VALUES: &str = "values";
 const BLOCKS: &str = "blocks";
+const HEADERS: &str = "headers";
 const CERTIFICATES: &str = "certificates";
 const TRANSACTIONS: &str = "transactions";
 const SETS: &str = "sets";
 const UNDECIDED: &str = "undecided";
-const FAMILIES: [&str; 9] = [META, STATE, NODES, VALUES, BLOCKS, CERTIFICATES, TRANSACTIONS, SETS, UNDECIDED];
+const FAMILIES: [&str; 10] = [META, STATE, NODES, VALUES, BLOCKS, HEADERS, CERTIFICATES, TRANSACTIONS, SETS, UNDECIDED];
 
 const TIP: &[u8] = b"tip";
+const EARLIEST: &[u8] = b"earliest";
 
 /// The store cannot be read or written: the disk is full, failing or read-only, or the data is damaged.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -91,6 +97,8 @@ pub struct Commit<'a> {
     pub tip: TipRecord,
     /// The encoded block.
     pub block: &'a [u8],
+    /// Its header.
+    pub header: &'a Header,
     /// Its certificate.
     pub certificate: &'a Certificate,
     /// The ledger's changes.
@@ -156,7 +164,18 @@ impl Store {
         self.read_as(META, TIP)?.ok_or_else(|| self.fault("reading the tip")("it is missing".into()))
     }
 
-    /// The encoded block at `height`.
+    /// The lowest height whose block is here, or will be.
+    pub fn earliest(&self) -> Result<u64, StoreFault> {
+        Ok(self.read_as(META, EARLIEST)?.unwrap_or(1))
+    }
+
+    /// The certified header at `height`; `None` above the tip, and where this node was not there.
+    pub fn signed_header(&self, height: u64) -> Result<Option<SignedHeader>, StoreFault> {
+        let header = self.read_as(HEADERS, &height.to_be_bytes())?;
+        Ok(header.zip(self.certificate(height)?).map(|(header, certificate)| SignedHeader { header, certificate }))
+    }
+
+    /// The encoded block at `height`; `None` below [`Self::earliest`].
     pub fn block(&self, height: u64) -> Result<Option<Vec<u8>>, StoreFault> {
         self.read(BLOCKS, &height.to_be_bytes())
     }
@@ -204,6 +223,7 @@ impl Store {
         let height = commit.tip.height.to_be_bytes();
         self.put_state(&mut batch, commit.changes, commit.tree);
         batch.put(BLOCKS, height, commit.block);
+        batch.put(HEADERS, height, encode(commit.header));
         batch.put(CERTIFICATES, height, encode(commit.certificate));
         for (id, record) in &commit.transactions {
             batch.put(TRANSACTIONS, id.0, encode(record));

@@ -8,9 +8,12 @@
 //! The tests in `tests/it`, the simulator's `src/bin/sim.rs` and the benchmark in `src/bin/bench.rs` build on it. Nothing
 //! here is product code.
 
+pub mod faults;
+mod growth;
 mod network;
 mod process;
 pub mod sim;
 
+pub use growth::Growth;
 pub use network::{Network, Setup};
 pub use process::{Process, binary};

@@ -1,6 +1,7 @@
 //! A chain of several validator processes.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
@@ -9,7 +10,10 @@ use std::{
 use assay::{
     devnet::DIGITS,
     genesis_model::{ReceiptKey, genesis_model},
-    home::{self, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role, ValidatorSettings},
+    home::{
+        self, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role, StorageSettings,
+        ValidatorSettings,
+    },
     rpc::RpcClient,
 };
 use assay_chain_spec::{ChainSpec, GenesisAccount, GenesisSubnet, GenesisValidator, Params, presets::Preset};
@@ -17,7 +21,7 @@ use assay_circuits::model::Model;
 use assay_primitives::{Amount, Keypair};
 use eyre::{bail, eyre};
 
-use crate::Process;
+use crate::{Process, faults::Namespaces};
 
 /// Ports handed out so far, so that networks in one process never meet. Different test processes start apart.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
@@ -33,16 +37,32 @@ fn ports() -> eyre::Result<Ports> {
 pub struct Setup {
     /// How many validators.
     pub validators: usize,
+    /// How many nodes beside them that follow the chain only; they come after the validators.
+    pub followers: usize,
+    /// How long ago genesis was.
+    pub age: Duration,
     /// Parameters at genesis.
     pub params: Params,
     /// Accounts with money, beside the validators' owners.
     pub funded: Vec<Keypair>,
+    /// What nodes log.
+    pub log: String,
+    /// A machine for each; without, all are on this one.
+    pub machines: Option<Namespaces>,
 }
 
 impl Setup {
     /// Four validators with the parameters of `dev`.
     pub fn dev() -> Self {
-        Self { validators: 4, params: Params::dev(), funded: Vec::new() }
+        Self {
+            validators: 4,
+            followers: 0,
+            age: Duration::ZERO,
+            params: Params::dev(),
+            funded: Vec::new(),
+            log: "info".into(),
+            machines: None,
+        }
     }
 }
 
@@ -54,6 +74,7 @@ pub struct Network {
     pub homes: Vec<Home>,
     /// The running process of each validator.
     pub running: Vec<Option<Process>>,
+    machines: Option<Namespaces>,
     dir: tempfile::TempDir,
 }
 
@@ -64,29 +85,44 @@ impl Network {
     /// The disk's, or an impossible setup.
     pub fn new(setup: Setup) -> eyre::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let folders: Vec<PathBuf> = (1..=setup.validators).map(|i| dir.path().join(format!("v{i}"))).collect();
+        let nodes = 1..=setup.validators + setup.followers;
+        let folders: Vec<PathBuf> = nodes.map(|i| dir.path().join(format!("v{i}"))).collect();
         let mut validators = Vec::new();
         let fund = |account| GenesisAccount { account, balance: Amount::asy(10_000) };
         let mut accounts: Vec<GenesisAccount> = setup.funded.iter().map(|key| fund(key.account())).collect();
-        for folder in &folders {
+        for (i, folder) in folders.iter().enumerate() {
             let keys = home::prepare_keys(folder, None)?;
             let owner = keys.owner.ok_or_else(|| eyre!("a fresh home has an owner"))?;
+            if i >= setup.validators {
+                continue;
+            }
             accounts.push(fund(owner));
             validators.push(GenesisValidator { operator: keys.operator, owner, stake: Amount::asy(1000), take: 1000 });
         }
         let model = genesis_model("digits", &Model::from_bytes(DIGITS)?, ReceiptKey::Development)?;
         let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![model] };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let now = now.saturating_sub(setup.age).as_millis();
         let mut spec = Preset::Dev.spec("assay-test".into(), u64::try_from(now)?, accounts, validators, vec![subnet]);
         spec.params = setup.params;
         spec.check()?;
         let ports = folders.iter().map(|_| ports()).collect::<eyre::Result<Vec<_>>>()?;
         let mut homes = Vec::new();
         for (i, folder) in folders.iter().enumerate() {
-            homes.push(home::create(folder, &config(Role::Validator, &spec, i, &ports), &spec)?);
+            let role = if i < setup.validators { Role::Validator } else { Role::Node };
+            homes.push(home::create(
+                folder,
+                &config(role, &spec, i, &ports, (&setup.log, setup.machines.as_ref())),
+                &spec,
+            )?);
         }
         let running = homes.iter().map(|_| None).collect();
-        Ok(Self { spec, homes, running, dir })
+        Ok(Self { spec, homes, running, machines: setup.machines, dir })
+    }
+
+    /// Where validator `i`'s log is.
+    pub fn log(&self, i: usize) -> PathBuf {
+        self.dir.path().join(format!("v{}.log", i + 1))
     }
 
     /// Starts validator `i`.
@@ -95,8 +131,35 @@ impl Network {
     /// The operating system's.
     pub fn start(&mut self, i: usize) -> eyre::Result<()> {
         let home = self.homes[i].dir.display().to_string();
-        let log = self.dir.path().join(format!("v{}.log", i + 1));
-        self.running[i] = Some(Process::start(&["validator", "run", "--home", &home], &log)?);
+        let log = self.log(i);
+        let arguments = [self.homes[i].config.role.name(), "run", "--home", &home];
+        let machine = self.machines.as_ref().map(|m| m.name(i));
+        self.running[i] = Some(match machine {
+            Some(name) => Process::start_on(&name, &arguments, &log)?,
+            None => Process::start(&arguments, &log)?,
+        });
+        Ok(())
+    }
+
+    /// The machines.
+    ///
+    /// # Panics
+    /// If the network was set up without.
+    pub fn machines(&self) -> &Namespaces {
+        self.machines.as_ref().expect("a network on machines of its own")
+    }
+
+    /// Whether no process has ended by itself.
+    ///
+    /// # Errors
+    /// With the end of the log of one that has.
+    pub fn all_run(&mut self) -> eyre::Result<()> {
+        for (i, process) in self.running.iter_mut().enumerate() {
+            let Some(process) = process else { continue };
+            if let Some(status) = process.ended()? {
+                bail!("validator {} ended by itself with {status}; its log ends:\n{}", i + 1, process.tail());
+            }
+        }
         Ok(())
     }
 
@@ -121,7 +184,11 @@ impl Network {
         home::prepare_keys(&folder, Some(&keys))?;
         let mut all: Vec<Ports> = self.homes.iter().map(|home| home.config.ports).collect();
         all[i] = ports()?;
-        let home = home::create(&folder, &config(Role::Validator, &self.spec, i, &all), &self.spec)?;
+        let home = home::create(
+            &folder,
+            &config(Role::Validator, &self.spec, i, &all, (&self.homes[i].config.log, None)),
+            &self.spec,
+        )?;
         let log = self.dir.path().join(format!("v{}-twin.log", i + 1));
         Process::start(&["validator", "run", "--home", &home.dir.display().to_string()], &log)
     }
@@ -166,22 +233,31 @@ impl Network {
     }
 }
 
-fn config(role: Role, spec: &ChainSpec, own: usize, ports: &[Ports]) -> Config {
-    let address = |port| PeerAddress { host: "127.0.0.1".into(), port };
-    let others = || ports.iter().enumerate().filter(move |(j, _)| *j != own).map(|(_, p)| p);
+fn config(
+    role: Role,
+    spec: &ChainSpec,
+    own: usize,
+    ports: &[Ports],
+    (log, machines): (&str, Option<&Namespaces>),
+) -> Config {
+    let here = IpAddr::from([127, 0, 0, 1]);
+    let host = |i| machines.map_or(here, |m| m.address(i));
+    let address = |i, port| PeerAddress { host: host(i).to_string(), port };
+    let others = || ports.iter().enumerate().filter(move |(j, _)| *j != own);
     Config {
         role,
         moniker: format!("v{}", own + 1),
         genesis_hash: spec.genesis_hash(),
-        listen: [127, 0, 0, 1].into(),
-        rpc_listen: [127, 0, 0, 1].into(),
-        log: "info".into(),
+        listen: host(own),
+        rpc_listen: machines.map_or(here, |m| m.managed(own)),
+        log: log.into(),
         external_addresses: Vec::new(),
         ports: ports[own],
         peers: Peers {
-            consensus: others().map(|p| address(p.consensus)).collect(),
-            data: others().map(|p| address(p.data)).collect(),
+            consensus: others().map(|(i, p)| address(i, p.consensus)).collect(),
+            data: others().map(|(i, p)| address(i, p.data)).collect(),
         },
+        storage: StorageSettings::default(),
         miner: MinerSettings::default(),
         validator: ValidatorSettings::default(),
         gateway: GatewaySettings::default(),

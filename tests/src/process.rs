@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use eyre::{WrapErr as _, bail, eyre};
+use eyre::{WrapErr as _, bail, ensure, eyre};
 
 /// The built `assay`, found beside the running test's own binary.
 ///
@@ -31,11 +31,32 @@ impl Process {
     /// # Errors
     /// The operating system's.
     pub fn start(arguments: &[&str], log: &Path) -> eyre::Result<Self> {
+        Self::spawn(Command::new(binary()?), arguments, log)
+    }
+
+    /// Starts it on a machine of its own, a network namespace.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start_on(machine: &str, arguments: &[&str], log: &Path) -> eyre::Result<Self> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", machine]).arg(binary()?);
+        Self::spawn(command, arguments, log)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str], log: &Path) -> eyre::Result<Self> {
         let open = || fs::OpenOptions::new().create(true).append(true).open(log);
-        let mut command = Command::new(binary()?);
         command.args(arguments).stdin(Stdio::null()).stdout(open()?).stderr(open()?);
         let child = command.spawn().wrap_err("cannot start assay")?;
         Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// How it ended, if it has ended by itself.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn ended(&mut self) -> eyre::Result<Option<String>> {
+        Ok(self.child.try_wait()?.map(|status| status.to_string()))
     }
 
     /// Kills it at once, as a crash would (SIGKILL).
@@ -48,13 +69,22 @@ impl Process {
         Ok(())
     }
 
+    /// Sends it a signal, like `STOP`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn signal(&self, name: &str) -> eyre::Result<()> {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status()?;
+        ensure!(status.success(), "cannot send {name} to process {}", self.child.id());
+        Ok(())
+    }
+
     /// Asks it to stop (SIGTERM) and waits; gives its exit code.
     ///
     /// # Errors
     /// If it does not stop within `limit`.
     pub fn terminate(self, limit: Duration) -> eyre::Result<Option<i32>> {
-        let id = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status()?;
+        self.signal("TERM")?;
         self.wait(limit)
     }
 

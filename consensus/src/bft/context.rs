@@ -316,7 +316,7 @@ impl core::ValidatorSet<Ctx> for ValidatorSet {
 ///
 /// Round 0 is drawn in proportion to power from a hash of genesis and height; each further round takes
 /// the next validator, so that one that is down never blocks two rounds in a row.
-pub(crate) fn proposer_index(genesis: &Hash32, height: u64, round: u32, powers: &[u64]) -> usize {
+pub fn proposer_index(genesis: &Hash32, height: u64, round: u32, powers: &[u64]) -> usize {
     let total: u64 = powers.iter().sum();
     let seed = Hash32::digest(&encode(&("assay/proposer/1", genesis, height)));
     let (mut low, mut high) = ([0; 8], [0; 8]);

@@ -181,8 +181,11 @@ pub trait Executor: Send + 'static {
     /// If the store cannot be read.
     fn decided(&self, height: u64) -> Result<Option<(Vec<u8>, Certificate)>, Fault>;
 
-    /// The lowest height that [`Self::decided`] still serves; 0 with no block yet.
-    fn earliest(&self) -> u64;
+    /// The lowest height that [`Self::decided`] still serves, or will.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn earliest(&self) -> Result<u64, Fault>;
 
     /// Takes evidence of misbehaviour; it becomes a transaction, never direct state, since honest nodes
     /// see different evidence. Signatures were checked against the validator set of that height.

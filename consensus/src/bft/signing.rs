@@ -15,6 +15,9 @@ use super::{
 
 type Extension = Vec<u8>;
 
+/// The log's target that tells of each message before its signature is given out: `kind height round digest`.
+pub const SIGNED: &str = "assay_consensus::signed";
+
 fn extension_preimage(genesis: &Hash32, scope: &VoteExtensionScope<Ctx>, extension: &Extension) -> Vec<u8> {
     let content = (scope.height, scope.round, scope.value_id, scope.validator_address, extension);
     domain::preimage(domain::VOTE_EXTENSION, genesis, &content)
@@ -113,12 +116,14 @@ impl OperatorSigner {
             return Err(Refused::OtherSigner { signer, named });
         }
         let signature = self.key.sign(&message.preimage(&self.genesis));
+        let described = message.to_string();
         let watermark = Arc::clone(&self.watermark);
         // The write waits for the disk, so not on the runtime's threads.
         let recorded = self
             .blocking
             .run(move || watermark.lock().unwrap_or_else(std::sync::PoisonError::into_inner).record(&message));
         recorded.await.map_err(|_| Refused::Died)??;
+        tracing::debug!(target: SIGNED, "{described}");
         Ok(signature)
     }
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use malachitebft_app_channel::app::net::Multiaddr;
 use malachitebft_app_channel::app::types::core::ValueOrigin;
 use malachitebft_app_channel::{ConsensusRequest, NetworkRequest};
 use malachitebft_engine::util::events::Event;
@@ -17,6 +18,7 @@ use super::{
     context::Ctx,
     engine::{EngineStatus, Failure, StopReason},
     executor::Fault,
+    links::{Link, Links},
 };
 
 /// How long a height may take before the stall is logged with the engine's state.
@@ -63,6 +65,25 @@ fn note(refused: &Refused, height: u64, valid: bool) {
     }
 }
 
+/// Drops a peer's connections and dials it.
+async fn dial_anew(network: &mpsc::Sender<NetworkRequest>, address: Multiaddr) {
+    let removed = timeout(SILENCE, NetworkRequest::remove_persistent_peer(network, address.clone())).await;
+    if !matches!(removed, Ok(Ok(Ok(())))) {
+        tracing::warn!(%address, ?removed, "a peer could not be let go");
+        return;
+    }
+    // One that is not dialled from here any more could be lost for good. A network that does not answer ends the node.
+    let began = Instant::now();
+    while began.elapsed() < SILENCE {
+        let added = timeout(SILENCE, NetworkRequest::add_persistent_peer(network, address.clone())).await;
+        if matches!(added, Ok(Ok(Ok(())))) {
+            return;
+        }
+        tracing::warn!(%address, ?added, "a peer could not be dialled anew");
+        sleep(PERIOD).await;
+    }
+}
+
 /// Counts peers, logs the engine's state when heights stand still, and returns why the node must stop.
 pub(super) async fn watch_network(
     status: watch::Sender<EngineStatus>,
@@ -71,11 +92,25 @@ pub(super) async fn watch_network(
     refused: Refused,
 ) -> StopReason {
     let (mut reported, mut answered) = (Instant::now(), Instant::now());
+    let mut links = Links::default();
     loop {
         if let Ok(Ok(Some(dump))) = timeout(SILENCE, NetworkRequest::dump_state(&network)).await {
             answered = Instant::now();
             let peers = dump.peers.len();
             status.send_if_modified(|status| std::mem::replace(&mut status.peers, peers) != peers);
+            let all: Vec<Link> = dump
+                .peers
+                .iter()
+                .map(|(peer, info)| Link {
+                    peer: *peer,
+                    address: info.address.clone(),
+                    meshed: !info.topics.is_empty(),
+                })
+                .collect();
+            for address in links.dead(&all, &dump.persistent_peer_addrs, Instant::now()) {
+                tracing::info!(%address, "a peer is connected and hears nothing from here; dialling it anew");
+                dial_anew(&network, address).await;
+            }
         } else if answered.elapsed() >= SILENCE {
             let seconds = answered.elapsed().as_secs();
             status.send_modify(|status| status.peers = 0);

@@ -15,6 +15,7 @@
 //! `sequence | state | checksum`; a torn write spoils one slot, and the other still stands.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -68,6 +69,13 @@ impl Message {
             Self::Proposal(content) => Hash32::digest(&assay_primitives::encode(content)),
             Self::Vote(content) => Hash32::digest(&assay_primitives::encode(content)),
         }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (height, round) = self.position();
+        write!(f, "{} {height} {round} {}", self.kind().name(), self.digest())
     }
 }
 

@@ -2,18 +2,18 @@
 
 use assay_chain_spec::{GenesisAccount, GenesisSubnet, GenesisValidator, Params, presets::Preset};
 use assay_ledger::tx::{Action, Ballot, ProposalKind, Transaction};
-use assay_primitives::{Amount, Keypair, Signed, encode};
+use assay_primitives::{Amount, Keypair, Signed, VoteContent, VoteKind, encode};
 
 use super::*;
 
 /// The first block under version 2.
 const UPGRADE: u64 = 9;
 
-fn key(n: u8) -> Keypair {
+pub(crate) fn key(n: u8) -> Keypair {
     Keypair::from_secret([n; 32])
 }
 
-fn spec() -> ChainSpec {
+pub(crate) fn spec() -> ChainSpec {
     let owner = key(2).account();
     let validator = GenesisValidator { operator: key(1).account(), owner, stake: Amount::asy(1000), take: 0 };
     let accounts = vec![GenesisAccount { account: owner, balance: Amount::asy(1000) }];
@@ -24,14 +24,15 @@ fn spec() -> ChainSpec {
     ChainSpec { params, ..spec }
 }
 
-struct Bench {
-    store: Arc<Store>,
+/// A chain of one validator.
+pub(crate) struct Bench {
+    pub(crate) store: Arc<Store>,
     mempool: Arc<Mempool>,
     chain: Chain,
 }
 
 impl Bench {
-    fn open(dir: &std::path::Path) -> Self {
+    pub(crate) fn open(dir: &std::path::Path) -> Self {
         let spec = Arc::new(spec());
         let store = Arc::new(Store::open(dir, &spec).unwrap());
         let mempool = Arc::new(Mempool::new(spec.genesis_hash()));
@@ -39,14 +40,14 @@ impl Bench {
         Self { store, mempool, chain }
     }
 
-    fn send(&self, action: Action) {
+    pub(crate) fn send(&self, action: Action) {
         let (signer, fee) = (key(2).account(), Amount(1000));
         let nonce = query::account(&self.store.snapshot(), &signer).unwrap().nonce;
         let tx = Signed::new(Transaction { signer, nonce, fee, action }, &self.store.genesis(), &key(2));
         self.mempool.submit(|| self.store.snapshot(), &encode(&tx)).unwrap();
     }
 
-    fn prepared(&mut self) -> Vec<u8> {
+    pub(crate) fn prepared(&mut self) -> Vec<u8> {
         let (height, now) = (self.chain.tip.height + 1, self.chain.tip.time_ms + 500);
         self.chain.prepare(height, 0, key(1).account(), now).unwrap()
     }
@@ -56,12 +57,25 @@ impl Bench {
         self.chain.process(height, key(1).account(), bytes, None).unwrap()
     }
 
-    /// Builds, judges and commits a block; its version.
-    fn block(&mut self) -> u32 {
-        let bytes = self.prepared();
-        let Verdict::Valid(block) = self.verdict(&bytes) else { panic!("an own block is valid") };
+    /// Judges and commits a block with its validator's certificate.
+    pub(crate) fn commit(&mut self, bytes: &[u8]) {
+        let Verdict::Valid(block) = self.verdict(bytes) else { panic!("an own block is valid") };
         let height = self.chain.tip.height + 1;
-        self.chain.commit(&bytes, &Certificate { height, round: 0, block, signatures: Vec::new() }).unwrap();
+        let vote = VoteContent {
+            kind: VoteKind::Precommit,
+            height,
+            round: 0,
+            block: Some(block),
+            validator: key(1).account(),
+        };
+        let signatures = vec![(key(1).account(), Signed::new(vote, &self.store.genesis(), &key(1)).signature)];
+        self.chain.commit(bytes, &Certificate { height, round: 0, block, signatures }).unwrap();
+    }
+
+    /// Builds and commits a block; its version.
+    pub(crate) fn block(&mut self) -> u32 {
+        let bytes = self.prepared();
+        self.commit(&bytes);
         Block::decode(&bytes).unwrap().header.app_version
     }
 

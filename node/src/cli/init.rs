@@ -10,7 +10,9 @@ use eyre::{WrapErr as _, bail, eyre};
 use serde_json::json;
 
 use super::global::{Global, pairs};
-use crate::home::{self, Config, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role, ValidatorSettings};
+use crate::home::{
+    self, Config, GatewaySettings, MinerSettings, PeerAddress, Peers, Ports, Role, StorageSettings, ValidatorSettings,
+};
 
 #[derive(Args, Debug)]
 pub(super) struct Init {
@@ -125,6 +127,7 @@ pub(super) fn run(global: &Global, command: &Init) -> eyre::Result<()> {
         external_addresses: command.external_address.clone(),
         ports,
         peers,
+        storage: StorageSettings::default(),
         miner: MinerSettings::default(),
         validator: ValidatorSettings::default(),
         gateway: GatewaySettings::default(),

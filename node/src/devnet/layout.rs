@@ -18,7 +18,7 @@ use crate::{
     cli::{Adversary, DevnetArgs},
     genesis_model::{GLOSS, ReceiptKey, genesis_model, genesis_text_model},
     home::{
-        self, Accounts, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role,
+        self, Accounts, Config, GatewaySettings, Home, MinerSettings, PeerAddress, Peers, Ports, Role, StorageSettings,
         ValidatorSettings,
     },
     texts,
@@ -280,6 +280,7 @@ fn open_homes(dir: &Path, plans: &[Plan], spec: &ChainSpec, ports: &[Ports]) -> 
                 consensus: others().map(|p| address(p.consensus)).collect(),
                 data: others().map(|p| address(p.data)).collect(),
             },
+            storage: StorageSettings::default(),
             miner: MinerSettings::default(),
             validator: ValidatorSettings::default(),
             gateway: GatewaySettings::default(),

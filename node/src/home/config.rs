@@ -279,6 +279,24 @@ mod money {
     }
 }
 
+/// What a node keeps of the chain, and how it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageSettings {
+    /// Blocks between two snapshots of the state, which nodes that join begin with; 0 makes none.
+    pub snapshot_every: u64,
+    /// Blocks that are kept, the newest; 0 keeps all. Headers, certificates and the state stay.
+    pub keep_blocks: u64,
+    /// Whether a node without blocks begins with a peer's snapshot, verified from genesis, or executes all blocks.
+    pub join_by_snapshot: bool,
+}
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        Self { snapshot_every: 1000, keep_blocks: 0, join_by_snapshot: true }
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -310,6 +328,9 @@ pub struct Config {
     /// First contacts.
     #[serde(default)]
     pub peers: Peers,
+    /// What is kept.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub storage: StorageSettings,
     /// Of a miner.
     #[serde(default, skip_serializing_if = "is_default")]
     pub miner: MinerSettings,
@@ -376,6 +397,14 @@ impl Config {
         for (i, origin) in self.gateway.cors.iter().enumerate() {
             crate::openai::server::origin(origin).map_err(|reason| (format!("gateway.cors[{i}]"), reason))?;
         }
+        let StorageSettings { snapshot_every, keep_blocks, .. } = self.storage;
+        // Whoever begins with the older of the two snapshots that are kept needs the blocks from there on.
+        let least = snapshot_every.saturating_mul(2).max(100);
+        if keep_blocks != 0 && keep_blocks < least {
+            let reason =
+                format!("expected 0 (all) or at least {least}, twice snapshot_every or 100, found {keep_blocks}");
+            return Err(("storage.keep_blocks".into(), reason));
+        }
         let GatewaySettings { tls_certificate, tls_key, .. } = &self.gateway;
         let (missing, given) = match (tls_certificate, tls_key) {
             (Some(_), None) => ("gateway.tls_key", "tls_certificate"),
@@ -402,6 +431,7 @@ mod tests {
             external_addresses: vec!["/ip4/203.0.113.7/udp/27001/quic-v1".into()],
             ports: Ports::from_base(27000).unwrap(),
             peers: Peers { consensus: vec!["[::1]:27000".parse().unwrap()], data: vec![] },
+            storage: StorageSettings { snapshot_every: 10, keep_blocks: 100, join_by_snapshot: false },
             miner: MinerSettings { credit: Amount(5) },
             validator: ValidatorSettings { embedder: Some("minilm".into()), ..Default::default() },
             gateway: GatewaySettings {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, connection_limits, dns, gossipsub, identify, identity, kad, noise,
-    request_response, swarm::NetworkBehaviour, tcp, yamux,
+    StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, dns, gossipsub, identify, identity, kad,
+    noise, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
-use super::{Limits, NetConfig, NetError, identity as identity_of, texts, wire};
+use super::{Limits, NetConfig, NetError, identity as identity_of, snapshots, texts, wire};
 
 /// Longest time an exchange may stay open; each ask has a shorter deadline of its own.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -23,11 +23,13 @@ const MAX_GOSSIP_BYTES: usize = 1024 * 1024 + 4096;
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
+    pub(super) banned: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(super) identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<kad::store::MemoryStore>,
     pub(super) gossip: gossipsub::Behaviour,
     pub(super) infer: request_response::Behaviour<wire::Codec>,
     pub(super) texts: request_response::Behaviour<texts::Codec>,
+    pub(super) snapshots: request_response::Behaviour<snapshots::Codec>,
 }
 
 /// The gossip topic of transactions.
@@ -101,6 +103,7 @@ fn behaviour(key: &identity::Keypair, config: &NetConfig) -> Result<Behaviour, N
     let full = |name| [(protocol(genesis, name), request_response::ProtocolSupport::Full)];
     Ok(Behaviour {
         limits: connection_limits(&config.limits),
+        banned: allow_block_list::Behaviour::default(),
         identify: identify::Behaviour::new(identify),
         kad: kademlia(key, genesis),
         gossip: gossip(key, genesis)?,
@@ -109,6 +112,7 @@ fn behaviour(key: &identity::Keypair, config: &NetConfig) -> Result<Behaviour, N
             full("text"),
             exchanges.clone().with_max_concurrent_streams(config.limits.open_texts),
         ),
+        snapshots: request_response::Behaviour::with_codec(snapshots::Codec, full("snapshot"), exchanges.clone()),
         infer: request_response::Behaviour::with_codec(wire::Codec, full("infer"), exchanges),
     })
 }

@@ -22,8 +22,8 @@ use libp2p::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Ask, AskError, Frame, InboundAsk, InboundText, InboundTx, NetConfig, PublishError, RefusalCode, Reply, TextAsk,
-    TxVerdict,
+    Ask, AskError, Frame, InboundAsk, InboundSnapshotAsk, InboundText, InboundTx, NetConfig, PublishError, RefusalCode,
+    Reply, SnapshotAsk, SnapshotReply, TextAsk, TxVerdict,
     behaviour::{Behaviour, BehaviourEvent, topic},
     texts::{Asked, FRAMES_WAITING, Heard, Said},
 };
@@ -43,6 +43,9 @@ pub(super) enum Command {
     Publish(Vec<u8>, oneshot::Sender<Result<(), PublishError>>),
     Ask { peer: PeerId, addresses: Vec<Multiaddr>, ask: Box<Ask>, reply: oneshot::Sender<Result<Reply, AskError>> },
     Tell { peer: PeerId, addresses: Vec<Multiaddr>, ask: Box<TextAsk>, heard: Heard },
+    AskSnapshot { peer: PeerId, ask: SnapshotAsk, reply: oneshot::Sender<Result<SnapshotReply, AskError>> },
+    Connected(oneshot::Sender<Vec<PeerId>>),
+    Ban(PeerId),
     Stop(oneshot::Sender<()>),
 }
 
@@ -51,6 +54,7 @@ pub(super) struct Inbound {
     pub(super) transactions: mpsc::Sender<InboundTx>,
     pub(super) asks: mpsc::Sender<InboundAsk>,
     pub(super) texts: mpsc::Sender<InboundText>,
+    pub(super) snapshots: mpsc::Sender<InboundSnapshotAsk>,
 }
 
 /// A peer to stay connected with.
@@ -76,12 +80,15 @@ pub(super) struct Running {
     known: Vec<Known>,
     rates: DefaultKeyedRateLimiter<PeerId>,
     text_rates: DefaultKeyedRateLimiter<PeerId>,
+    snapshot_rates: DefaultKeyedRateLimiter<PeerId>,
     waiting: BTreeMap<OutboundRequestId, oneshot::Sender<Result<Reply, AskError>>>,
     hearing: BTreeMap<OutboundRequestId, Heard>,
     /// Places for texts being told.
     places: Arc<Semaphore>,
     verdicts: Pending<(gossipsub::MessageId, PeerId, TxVerdict)>,
     replies: Pending<(ResponseChannel<Reply>, Reply)>,
+    fetching: BTreeMap<OutboundRequestId, oneshot::Sender<Result<SnapshotReply, AskError>>>,
+    parts: Pending<(ResponseChannel<SnapshotReply>, SnapshotReply)>,
 }
 
 fn outbound_failure(error: OutboundFailure) -> AskError {
@@ -113,11 +120,14 @@ impl Running {
             known: Vec::new(),
             rates: limiter(config.limits.asks_per_minute),
             text_rates: limiter(config.limits.texts_per_minute),
+            snapshot_rates: limiter(config.limits.snapshot_parts_per_minute),
             waiting: BTreeMap::new(),
             hearing: BTreeMap::new(),
             places: Arc::new(Semaphore::new(config.limits.open_texts)),
             verdicts: FuturesUnordered::new(),
             replies: FuturesUnordered::new(),
+            fetching: BTreeMap::new(),
+            parts: FuturesUnordered::new(),
             config,
         };
         for address in running.config.bootstrap.clone() {
@@ -148,12 +158,17 @@ impl Running {
                     // The asker may have gone or given up.
                     let _ = self.swarm.behaviour_mut().infer.send_response(channel, reply);
                 }
+                Some((channel, part)) = self.parts.next() => {
+                    let _ = self.swarm.behaviour_mut().snapshots.send_response(channel, part);
+                }
                 _ = redial.tick() => {
                     self.redial();
                     self.rates.retain_recent();
                     self.text_rates.retain_recent();
+                    self.snapshot_rates.retain_recent();
                     self.waiting.retain(|_, reply| !reply.is_closed());
                     self.hearing.retain(|_, heard| !heard.is_closed());
+                    self.fetching.retain(|_, part| !part.is_closed());
                 }
             }
         }
@@ -183,6 +198,16 @@ impl Running {
                 let id = self.swarm.behaviour_mut().texts.send_request_with_addresses(&peer, asked, addresses);
                 self.hearing.insert(id, heard);
             }
+            Command::AskSnapshot { peer, ask, reply } => {
+                let id = self.swarm.behaviour_mut().snapshots.send_request(&peer, ask);
+                self.fetching.insert(id, reply);
+            }
+            Command::Connected(reply) => {
+                let _ = reply.send(self.swarm.connected_peers().copied().collect());
+            }
+            Command::Ban(peer) => {
+                self.swarm.behaviour_mut().banned.block_peer(peer);
+            }
             Command::Stop(_) => unreachable!("handled by the loop"),
         }
     }
@@ -196,6 +221,7 @@ impl Running {
             })) => self.on_transaction(propagation_source, message_id, message.data),
             SwarmEvent::Behaviour(BehaviourEvent::Infer(event)) => self.on_exchange(event),
             SwarmEvent::Behaviour(BehaviourEvent::Texts(event)) => self.on_text(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Snapshots(event)) => self.on_snapshot(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 self.on_identified(peer_id, info);
             }
@@ -347,6 +373,40 @@ impl Running {
         // The peer may be gone already.
         let said = Said { frames: Some(said), _place: place };
         let _ = self.swarm.behaviour_mut().texts.send_response(channel, said);
+    }
+
+    fn on_snapshot(&mut self, event: request_response::Event<SnapshotAsk, SnapshotReply>) {
+        match event {
+            request_response::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                self.on_snapshot_ask(peer, request, channel);
+            }
+            request_response::Event::Message { message: Message::Response { request_id, response }, .. } => {
+                if let Some(fetching) = self.fetching.remove(&request_id) {
+                    let _ = fetching.send(Ok(response));
+                }
+            }
+            request_response::Event::OutboundFailure { request_id, error, .. } => {
+                if let Some(fetching) = self.fetching.remove(&request_id) {
+                    let _ = fetching.send(Err(outbound_failure(error)));
+                }
+            }
+            request_response::Event::InboundFailure { peer, error, .. } => {
+                tracing::debug!(%peer, %error, "a part of a snapshot could not be asked for or given");
+            }
+            request_response::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn on_snapshot_ask(&mut self, from: PeerId, ask: SnapshotAsk, channel: ResponseChannel<SnapshotReply>) {
+        let (reply, replied) = oneshot::channel();
+        let later = self.snapshot_rates.check_key(&from).is_err()
+            || self.parts.len() >= self.config.limits.pending_snapshot_parts
+            || self.inbound.snapshots.try_send(InboundSnapshotAsk { ask, reply }).is_err();
+        if later {
+            let _ = self.swarm.behaviour_mut().snapshots.send_response(channel, SnapshotReply::Later);
+            return;
+        }
+        self.parts.push(Box::pin(async move { (channel, replied.await.unwrap_or(SnapshotReply::Later)) }));
     }
 
     fn finish(&mut self, id: OutboundRequestId, result: Result<Reply, AskError>) {

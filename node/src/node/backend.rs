@@ -69,8 +69,16 @@ impl RpcBackend for Shared {
     }
 
     fn block(&self, height: u64) -> Result<Option<BlockBody>, BackendError> {
-        let Some(signed) = self.signed_header(height)? else { return Ok(None) };
-        let bytes = self.store.block(height)?.unwrap_or_default();
+        let Some(bytes) = self.store.block(height)? else {
+            let earliest = self.store.earliest()?;
+            let kept = || {
+                BackendError::NotFound(format!(
+                    "this node keeps blocks from {earliest} on, not block {height}; ask another one"
+                ))
+            };
+            return if (1..earliest).contains(&height) { Err(kept()) } else { Ok(None) };
+        };
+        let signed = self.header_at(height)?;
         let block = Block::decode(&bytes).map_err(|e| BackendError::Internal(e.to_string()))?;
         let error_of = |id| Ok(self.store.transaction(&id)?.and_then(|r| r.error));
         let results =

@@ -10,7 +10,6 @@ use assay_primitives::{
 
 use super::Shared;
 use crate::{
-    chain::Block,
     rpc::{BackendError, Proven},
     store::{Snapshot, StoreFault, TipRecord},
 };
@@ -26,19 +25,10 @@ fn internal(e: impl std::fmt::Display) -> BackendError {
 }
 
 impl Shared {
-    /// The certified header at `height`.
-    pub(super) fn signed_header(&self, height: u64) -> Result<Option<SignedHeader>, BackendError> {
-        let (Some(block), Some(certificate)) = (self.store.block(height)?, self.store.certificate(height)?) else {
-            return Ok(None);
-        };
-        let header = Block::decode(&block).map_err(internal)?.header;
-        Ok(Some(SignedHeader { header, certificate }))
-    }
-
     /// The header of a committed block that must be there.
-    fn header_at(&self, height: u64) -> Result<SignedHeader, BackendError> {
-        self.signed_header(height)?
-            .ok_or_else(|| BackendError::Internal(format!("block {height} is missing from the store")))
+    pub(super) fn header_at(&self, height: u64) -> Result<SignedHeader, BackendError> {
+        let missing = || BackendError::Internal(format!("header {height} is missing from the store"));
+        self.store.signed_header(height)?.ok_or_else(missing)
     }
 
     /// The validator-set changes that lead from genesis to `height`.

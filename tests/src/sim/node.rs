@@ -349,7 +349,7 @@ impl Executor for Observed {
     fn decided(&self, height: u64) -> Result<Option<(Vec<u8>, Certificate)>, Fault> {
         self.chain.decided(height)
     }
-    fn earliest(&self) -> u64 {
+    fn earliest(&self) -> Result<u64, Fault> {
         self.chain.earliest()
     }
     fn report(&mut self, misbehaviour: Misbehaviour) {

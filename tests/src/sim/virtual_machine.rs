@@ -232,7 +232,7 @@ mod tests {
     fn hour() -> (Vec<u32>, u64, u128, u128) {
         let (began, wall) = (Instant::now(), SystemTime::now());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(tokio::time::sleep(Duration::from_secs(3600)));
+        runtime.expect("a runtime").block_on(async { tokio::time::sleep(Duration::from_secs(3600)).await });
         let order = (0..100u32).map(|n| (n, ())).collect::<HashMap<_, _>>().into_keys().collect();
         let wall = wall.elapsed().expect("the clock goes forward").as_millis();
         (order, OsRng.next_u64(), began.elapsed().as_millis(), wall)

@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 6 * 1024 * 1024;
 
 /// `GetHistoryMinHeight`: the lowest height we serve. Unanswered, peers never hear of us and cannot sync.
 pub(crate) async fn history_min_height<E: Executor>(app: &App<E>, reply: Reply<Height>) -> Result<(), Fault> {
-    let earliest = app.with(|executor| executor.earliest()).await?;
+    let earliest = app.with(|executor| executor.earliest()).await??;
     let _ = reply.send(Height(earliest));
     Ok(())
 }

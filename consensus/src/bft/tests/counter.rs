@@ -174,8 +174,8 @@ impl Executor for Counter {
         Ok(self.store().decided.get(&height).cloned())
     }
 
-    fn earliest(&self) -> u64 {
-        self.store().decided.first_key_value().map_or(0, |(height, _)| *height)
+    fn earliest(&self) -> Result<u64, Fault> {
+        Ok(self.store().decided.first_key_value().map_or(0, |(height, _)| *height))
     }
 
     fn report(&mut self, misbehaviour: Misbehaviour) {
