@@ -86,7 +86,7 @@ pub enum BadSnapshot {
         /// Computed.
         found: Hash32,
     },
-    /// Entries are not strictly ascending, or not as many as said.
+    /// Entries are not strictly ascending, within a chunk or from one to the next.
     #[error("chunk {0} does not go on where the one before ends")]
     Order(usize),
     /// The whole is not the state that the header names.

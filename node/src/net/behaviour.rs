@@ -27,7 +27,7 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<kad::store::MemoryStore>,
     pub(super) gossip: gossipsub::Behaviour,
-    pub(super) infer: request_response::Behaviour<wire::Codec>,
+    pub(super) infer: request_response::Behaviour<wire::Infer>,
     pub(super) texts: request_response::Behaviour<texts::Codec>,
     pub(super) snapshots: request_response::Behaviour<snapshots::Codec>,
 }
@@ -112,8 +112,12 @@ fn behaviour(key: &identity::Keypair, config: &NetConfig) -> Result<Behaviour, N
             full("text"),
             exchanges.clone().with_max_concurrent_streams(config.limits.open_texts),
         ),
-        snapshots: request_response::Behaviour::with_codec(snapshots::Codec, full("snapshot"), exchanges.clone()),
-        infer: request_response::Behaviour::with_codec(wire::Codec, full("infer"), exchanges),
+        snapshots: request_response::Behaviour::with_codec(
+            snapshots::Codec::default(),
+            full("snapshot"),
+            exchanges.clone(),
+        ),
+        infer: request_response::Behaviour::with_codec(wire::Infer::default(), full("infer"), exchanges),
     })
 }
 

@@ -1,11 +1,6 @@
 //! What is said of snapshots, with limits: see [`crate::snapshots`].
 
-use std::io;
-
-use async_trait::async_trait;
 use borsh::{BorshDeserialize, BorshSerialize};
-use futures::{AsyncRead, AsyncWrite};
-use libp2p::{StreamProtocol, request_response};
 
 use super::wire;
 use crate::snapshots::MAX_MANIFEST_BYTES;
@@ -41,46 +36,4 @@ pub enum SnapshotReply {
 }
 
 /// The codec of `/assay/<genesis>/snapshot/1`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Codec;
-
-#[async_trait]
-impl request_response::Codec for Codec {
-    type Protocol = StreamProtocol;
-    type Request = SnapshotAsk;
-    type Response = SnapshotReply;
-
-    async fn read_request<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<SnapshotAsk> {
-        wire::read("ask for a snapshot", MAX_ASK_BYTES, io).await
-    }
-
-    async fn read_response<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<SnapshotReply> {
-        wire::read("part of a snapshot", MAX_REPLY_BYTES, io).await
-    }
-
-    async fn write_request<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        ask: SnapshotAsk,
-    ) -> io::Result<()> {
-        wire::write("ask for a snapshot", MAX_ASK_BYTES, io, &ask).await
-    }
-
-    async fn write_response<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        reply: SnapshotReply,
-    ) -> io::Result<()> {
-        wire::write("part of a snapshot", MAX_REPLY_BYTES, io, &reply).await
-    }
-}
+pub(super) type Codec = wire::Codec<SnapshotAsk, SnapshotReply, MAX_ASK_BYTES, MAX_REPLY_BYTES>;

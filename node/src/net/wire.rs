@@ -1,7 +1,7 @@
 //! What is said on the inference protocol, and how: `u32` length, big endian, then borsh. A length above the limit is
 //! refused before anything is read; bytes that do not decode exactly are refused too.
 
-use std::io;
+use std::{io, marker::PhantomData};
 
 use assay_primitives::{
     Signed,
@@ -148,44 +148,58 @@ pub(crate) async fn write<T: BorshSerialize>(
     io.flush().await
 }
 
+/// A codec of asks and replies, each with its most bytes.
+pub(super) struct Codec<Q, R, const MAX_ASK: usize, const MAX_REPLY: usize>(PhantomData<fn() -> (Q, R)>);
+
+impl<Q, R, const MAX_ASK: usize, const MAX_REPLY: usize> Default for Codec<Q, R, MAX_ASK, MAX_REPLY> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<Q, R, const MAX_ASK: usize, const MAX_REPLY: usize> Clone for Codec<Q, R, MAX_ASK, MAX_REPLY> {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
 /// The codec of `/assay/<genesis>/infer/1`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Codec;
+pub(super) type Infer = Codec<Ask, Reply, MAX_ASK_BYTES, MAX_REPLY_BYTES>;
 
 #[async_trait]
-impl request_response::Codec for Codec {
+impl<Q, R, const MAX_ASK: usize, const MAX_REPLY: usize> request_response::Codec for Codec<Q, R, MAX_ASK, MAX_REPLY>
+where
+    Q: BorshDeserialize + BorshSerialize + Send + Sync + 'static,
+    R: BorshDeserialize + BorshSerialize + Send + Sync + 'static,
+{
     type Protocol = StreamProtocol;
-    type Request = Ask;
-    type Response = Reply;
+    type Request = Q;
+    type Response = R;
 
-    async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Ask> {
-        read("ask", MAX_ASK_BYTES, io).await
+    async fn read_request<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Q> {
+        read("ask", MAX_ASK, io).await
     }
 
-    async fn read_response<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Reply> {
-        read("reply", MAX_REPLY_BYTES, io).await
+    async fn read_response<T: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<R> {
+        read("reply", MAX_REPLY, io).await
     }
 
     async fn write_request<T: AsyncWrite + Unpin + Send>(
         &mut self,
         _: &StreamProtocol,
         io: &mut T,
-        ask: Ask,
+        ask: Q,
     ) -> io::Result<()> {
-        write("ask", MAX_ASK_BYTES, io, &ask).await
+        write("ask", MAX_ASK, io, &ask).await
     }
 
     async fn write_response<T: AsyncWrite + Unpin + Send>(
         &mut self,
         _: &StreamProtocol,
         io: &mut T,
-        reply: Reply,
+        reply: R,
     ) -> io::Result<()> {
-        write("reply", MAX_REPLY_BYTES, io, &reply).await
+        write("reply", MAX_REPLY, io, &reply).await
     }
 }
 

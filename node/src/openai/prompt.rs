@@ -71,15 +71,13 @@ impl Marks {
     /// Puts something else in the place of marks, that no message has in it.
     fn hide(messages: &mut [Value], specials: &[String]) -> Self {
         let named = |mark: &String| (format!("{BEGIN}{:032x}\u{e001}", rand::random::<u128>()), mark.clone());
-        let hidden: HashMap<String, String> = specials.iter().filter(|mark| !mark.is_empty()).map(named).collect();
-        let by_mark: HashMap<&str, (&String, &String)> =
-            hidden.iter().map(|(instead, mark)| (mark.as_str(), (instead, mark))).collect();
+        // In the order of the specials: one may be a part of another.
+        let hidden: Vec<(String, String)> = specials.iter().filter(|mark| !mark.is_empty()).map(named).collect();
         for message in messages {
             for field in ["content", "name"] {
                 let Some(text) = message[field].as_str() else { continue };
                 let mut shown = Cow::Borrowed(text);
-                // In the order of the specials: one may be a part of another.
-                for (instead, mark) in specials.iter().filter_map(|mark| by_mark.get(mark.as_str())) {
+                for (instead, mark) in &hidden {
                     if shown.contains(mark.as_str()) {
                         shown = shown.replace(mark.as_str(), instead).into();
                     }
@@ -89,7 +87,7 @@ impl Marks {
                 }
             }
         }
-        Self { hidden }
+        Self { hidden: hidden.into_iter().collect() }
     }
 
     /// Tokens of a rendered text, the marks that were hidden as what they are in letters.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{BadSnapshot, Manifest, Trusted};
 use crate::{
     net::{AskError, NetHandle, SnapshotAsk, SnapshotReply},
-    store::{InstallError, Store, StoreFault},
+    store::{InstallError, Store},
 };
 
 /// How long a peer may take for one answer.
@@ -29,9 +29,6 @@ pub enum JoinError {
     /// The spec has no validators.
     #[error("the chain spec's validator set is unusable: {0}")]
     Spec(String),
-    /// The disk.
-    #[error(transparent)]
-    Store(#[from] StoreFault),
     /// The disk, while the state was written.
     #[error("cannot take over a snapshot: {0}")]
     Install(InstallError),
