@@ -6,10 +6,7 @@
 mod embedder;
 mod reward;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+use std::path::Path;
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
@@ -18,6 +15,11 @@ use tokenizers::Tokenizer;
 
 pub use embedder::{Embedded, Embedder};
 pub use reward::RewardModel;
+
+use crate::{
+    guard,
+    llm::{parse_tokenizer, without_backtrace},
+};
 
 /// Why an encoder does not load, or does not run.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +54,17 @@ impl EncoderError {
 
 /// Runs what might panic on malformed weights.
 fn guarded<T>(f: impl FnOnce() -> candle_core::Result<T>) -> Result<T, EncoderError> {
-    catch_unwind(AssertUnwindSafe(f))
+    guard::guarded(f)
         .map_err(|_| EncoderError::Model("its tensors make no sense together".to_owned()))?
-        .map_err(|e| EncoderError::Model(e.to_string()))
+        .map_err(|e| EncoderError::Model(without_backtrace(&e.to_string())))
+}
+
+/// Refuses what would make norms of nothing by a root of less than nothing.
+fn epsilon(found: f64) -> Result<(), EncoderError> {
+    if found > 0.0 && found < 1.0 {
+        return Ok(());
+    }
+    Err(EncoderError::Model(format!("config.json: `layer_norm_eps` is a number between 0 and 1, found {found}")))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EncoderError> {
@@ -75,10 +85,9 @@ fn weights(folder: &Path) -> Result<VarBuilder<'static>, EncoderError> {
 fn tokenizer(folder: &Path, cut_at: Option<usize>) -> Result<Tokenizer, EncoderError> {
     let path = folder.join("tokenizer.json");
     let wrong = |reason: String| EncoderError::File { file: path.display().to_string(), reason };
-    let mut tokenizer = crate::llm::parse_tokenizer(&read(&path)?).map_err(wrong)?;
+    let mut tokenizer = parse_tokenizer(&read(&path)?).map_err(wrong)?;
     tokenizer
         .with_truncation(cut_at.map(|max_length| tokenizers::TruncationParams { max_length, ..Default::default() }))
         .map_err(|e| wrong(e.to_string()))?;
-    tokenizer.with_padding(None);
     Ok(tokenizer)
 }

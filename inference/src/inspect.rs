@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use assay_primitives::text::ModelFile;
 use serde::Serialize;
 
 use crate::{
@@ -248,11 +249,19 @@ fn language_model(path: &Path) -> Result<Inspection, String> {
             found.refusal.get_or_insert(error.to_string());
         }
     }
-    found.refusal = found.refusal.take().or_else(|| short_of_memory(&found));
+    found.refusal = found.refusal.take().or_else(|| unspeakable(path)).or_else(|| short_of_memory(&found));
     if found.refusal.is_none() {
         found.speed = known.speed(&LoadOptions::default());
     }
     Ok(found)
+}
+
+/// Why a file cannot go by its name: a model's id is of its files' names too.
+fn unspeakable(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    let spoken = ModelFile::is_name(&name);
+    (path.is_file() && !spoken)
+        .then(|| format!("its name {name:?} has more than letters, digits, `-`, `_` and `.`; rename it"))
 }
 
 fn short_of_memory(found: &Inspection) -> Option<String> {
@@ -261,14 +270,11 @@ fn short_of_memory(found: &Inspection) -> Option<String> {
 }
 
 fn adapter(path: &Path) -> Result<Inspection, String> {
-    let text = fs::read_to_string(path.join("adapter_config.json")).map_err(|e| format!("adapter_config.json: {e}"))?;
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| format!("adapter_config.json: {e}"))?;
-    let rank = value["r"].as_u64().ok_or("adapter_config.json: `r` is missing")?;
-    let base_model = value["base_model_name_or_path"].as_str().unwrap_or("a model that it does not name");
-    let mut found = base(path, "safetensors", Kind::Adapter, format!("LoRA of rank {rank} for {base_model}"));
-    let tensors = llm::tensor_forms(&path.join("adapter_model.safetensors")).map_err(|e| e.to_string())?;
-    found.parameters = Some(tensors.iter().map(|(_, n)| n).sum());
-    found.precision = forms(tensors.iter().map(|(f, n)| (f.as_str(), *n)));
+    let known = llm::survey_adapter(path).map_err(|e| e.to_string())?;
+    let base_model = known.base_model.as_deref().unwrap_or("a model that it does not name");
+    let mut found = base(path, "safetensors", Kind::Adapter, format!("LoRA of rank {} for {base_model}", known.rank));
+    found.parameters = Some(known.forms.iter().map(|(_, n)| n).sum());
+    found.precision = forms(known.forms.iter().map(|(f, n)| (f.as_str(), *n)));
     Ok(found)
 }
 

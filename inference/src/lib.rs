@@ -11,6 +11,7 @@
 pub mod background;
 pub mod encoders;
 mod exact;
+mod guard;
 pub mod inspect;
 pub mod llm;
 pub mod memory;

@@ -47,6 +47,7 @@ use assay_primitives::{ModelId, text::TextModel};
 
 use crate::memory::available_memory;
 
+pub use adapter::{KnownAdapter, survey_adapter};
 pub use arena::KvForm;
 pub use commit::TextFiles;
 pub use config::{Activation, Config, ConfigError, Family, Norm, Rope, Scaling};
@@ -59,14 +60,14 @@ pub use lanes::Level;
 pub use matrix::Form;
 pub use sampler::{Sampling, SamplingError};
 pub use shelf::LlmShelf;
-pub(crate) use source::regular;
 pub use source::{Format, LoadError};
+pub(crate) use source::{regular, without_backtrace};
 pub use speed::Speed;
 pub use survey::{Known, survey, tensor_forms};
 pub use template::{ChatTemplate, TemplateError};
 pub use text::{Step, TextStream};
 pub use tokenizer::TextCodec;
-pub(crate) use tokenizer::parse as parse_tokenizer;
+pub(crate) use tokenizer::{encode, parse as parse_tokenizer};
 
 /// How a model is loaded.
 #[derive(Clone, Debug)]

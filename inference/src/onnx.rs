@@ -3,13 +3,13 @@
 //! Provable networks go through `assay_circuits` instead, whose integers are the same on every machine. Floats here are as
 //! exact as the machine has them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use tract_onnx::{
     prelude::*,
     tract_core::model::TypedSimplePlan,
     tract_hir::{infer::Factoid as _, internal::DimLike as _},
 };
+
+use crate::guard;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: usize = 1 << 31;
@@ -74,7 +74,7 @@ fn why(error: &TractError) -> String {
 
 /// Runs what may panic on a hostile graph.
 fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
-    let done = catch_unwind(AssertUnwindSafe(work));
+    let done = guard::guarded(work);
     done.map_err(|_| "its nodes make no sense together".to_owned())?.map_err(|e| why(&e))
 }
 

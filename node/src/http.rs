@@ -14,18 +14,19 @@
 //! `invalid_request`, `not_found`, `too_large`, `rate_limited`, `unavailable`, `internal` and the rest null.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
 
-use assay_primitives::{AccountId, ModelId, receipt::Receipt};
+use assay_primitives::{AccountId, Amount, ModelId, receipt::Receipt};
 use axum::{
     Router,
     body::Bytes,
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State, rejection::BytesRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -43,7 +44,10 @@ use serde_json::json;
 use crate::{
     openai::{
         self,
+        error::ApiError,
+        keys::{Caller, Keys},
         server::{Part, ServerOptions, WriteMetrics},
+        usage::Usage,
     },
     roles::ReceiptSystem,
     rpc::{self, BackendError, RpcBackend, ServeError},
@@ -73,6 +77,8 @@ struct Gateway {
     registry: Registry,
     /// Writes those of the OpenAI API.
     api_metrics: Option<WriteMetrics>,
+    /// Who may have miners work.
+    keys: Keys,
 }
 
 /// Starts serving `backend`.
@@ -85,13 +91,14 @@ pub fn serve(
     api: Option<(Arc<dyn openai::backend::Backend>, ServerOptions)>,
 ) -> Result<Server, ServeError> {
     let Some((api, options)) = api else {
-        return Server::start("HTTP", listen, None, router(backend, None));
+        return Server::start("HTTP", listen, None, router(backend, None, Keys::none()));
     };
     let Part { routes, metrics } = openai::server::part(api, &options);
-    Server::start("HTTP", listen, options.tls.as_ref(), router(backend, Some(metrics)).merge(routes))
+    let router = router(backend, Some(metrics), options.keys.clone()).merge(routes);
+    Server::start("HTTP", listen, options.tls.as_ref(), router)
 }
 
-fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>) -> Router {
+fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>, keys: Keys) -> Router {
     let requests = Family::default();
     let mut registry = Registry::default();
     registry.register("assay_http_requests", "Requests to the HTTP API, by path and status", Family::clone(&requests));
@@ -102,6 +109,7 @@ fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>) -> Ro
         requests,
         registry,
         api_metrics,
+        keys,
     });
     let limit = |bytes: usize| DefaultBodyLimit::max(bytes);
     Router::new()
@@ -131,7 +139,7 @@ async fn admit(
     }
     let response = if gateway.limiter.check_key(&client.ip()).is_err() {
         let words = format!("more than {BURST} requests a second from {}; slow down", client.ip());
-        failure(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &words)
+        ([(header::RETRY_AFTER, "1")], failure(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &words)).into_response()
     } else {
         match tokio::time::timeout(DEADLINE, next.run(request)).await {
             Ok(response) => response,
@@ -220,7 +228,23 @@ struct Classified<'a> {
     receipt: &'a Receipt,
 }
 
-async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, BytesRejection>) -> Response {
+/// Who has a miner work, by its key where one is needed.
+fn caller(gateway: &Gateway, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    gateway.keys.admit(headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()))
+}
+
+/// What an answer of numbers costs a key: it has no tokens.
+const ONE: Usage = Usage { answers: 1, prompt: 0, completion: 0, cost: Amount::ZERO };
+
+async fn classify(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let caller = match caller(&gateway, &headers) {
+        Ok(caller) => caller,
+        Err(refusal) => return refusal.into_response(),
+    };
     let body = match read(body) {
         Ok(body) => body,
         Err(refusal) => return refusal,
@@ -238,8 +262,12 @@ async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, Bytes
             return failure(StatusCode::BAD_REQUEST, "invalid_request", &words);
         }
     };
+    if let Err(refusal) = caller.may_ask(&asked.model) {
+        return refusal.into_response();
+    }
     match gateway.backend.infer(&asked.model, asked.input, asked.proof).await {
         Ok(answer) => {
+            caller.used(&ONE);
             let response = &answer.receipt.response.body;
             let value = Classified {
                 class: answer.class,
@@ -254,11 +282,56 @@ async fn classify(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, Bytes
     }
 }
 
-async fn json_rpc(State(gateway): State<Arc<Gateway>>, body: Result<Bytes, BytesRejection>) -> Response {
+/// What of a call tells whether a miner works for it.
+#[derive(Deserialize)]
+struct Called<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+}
+
+/// The model that `assay_infer` asks, by name or by position.
+#[derive(Deserialize)]
+struct Inferred {
+    params: Parameters,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Parameters {
+    Named { model: String },
+    Listed(Vec<serde_json::Value>),
+}
+
+impl Parameters {
+    fn into_model(self) -> String {
+        match self {
+            Self::Named { model } => model,
+            Self::Listed(all) => all.first().and_then(|first| first.as_str()).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+async fn json_rpc(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let body = match read(body) {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
+    // A call that cannot be read is refused below.
+    if serde_json::from_slice(&body).is_ok_and(|called: Called<'_>| called.method == "assay_infer") {
+        let model = serde_json::from_slice::<Inferred>(&body).map(|inferred| inferred.params.into_model());
+        let allowed = caller(&gateway, &headers).and_then(|caller| {
+            caller.may_ask(&model.unwrap_or_default())?;
+            Ok(caller)
+        });
+        match allowed {
+            Ok(caller) => caller.used(&ONE),
+            Err(refusal) => return refusal.into_response(),
+        }
+    }
     let called = match std::str::from_utf8(&body) {
         Ok(text) => gateway.methods.raw_json_request(text, 1).await.map_err(|e| e.to_string()),
         Err(e) => Err(e.to_string()),

@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, body::Body, extract::Request, middleware};
 use axum_server::{Handle, tls_rustls::RustlsConfig};
-use tokio::task::JoinHandle;
+use futures::StreamExt as _;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::rpc::ServeError;
@@ -20,8 +24,10 @@ use crate::rpc::ServeError;
 const HEADERS: Duration = Duration::from_secs(15);
 /// How long a body may pause.
 const BODY_PAUSE: Duration = Duration::from_secs(15);
+/// How long a body may take.
+const BODY_WHOLE: Duration = Duration::from_secs(120);
 /// How long answers may go on when the server stops.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(4);
 
 /// A certificate and its key.
 #[derive(Clone, Debug)]
@@ -44,9 +50,26 @@ impl Tls {
     pub async fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         // Another library of this process may have set the same provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let read = RustlsConfig::from_pem_file(certificate, key).await;
-        read.map(Self).map_err(|source| TlsError { certificate: certificate.into(), key: key.into(), source })
+        let wrong = |source| TlsError { certificate: certificate.into(), key: key.into(), source };
+        for (path, what) in [(certificate, "CERTIFICATE"), (key, "PRIVATE KEY")] {
+            let text = std::fs::read(path).map_err(wrong)?;
+            pem(&String::from_utf8_lossy(&text), what).map_err(|words| wrong(std::io::Error::other(words)))?;
+        }
+        RustlsConfig::from_pem_file(certificate, key).await.map(Self).map_err(wrong)
     }
+}
+
+/// Whether a PEM file has what it is for, in words for who wrote it.
+fn pem(text: &str, what: &str) -> Result<(), String> {
+    let name = what.to_lowercase();
+    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{what}-----"));
+    if !text.lines().any(begins) {
+        return Err(format!("the file of the {name} has no \"-----BEGIN ... {what}-----\""));
+    }
+    if text.contains("BEGIN ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(format!("the {name} is encrypted; `openssl pkey -in OLD -out NEW` takes its password off"));
+    }
+    Ok(())
 }
 
 /// A client of such servers, whose requests end after `patience`. It goes through no proxy.
@@ -80,7 +103,7 @@ impl Server {
         let failed = |source| ServeError::Listen { what, address: listen, source };
         let listener = TcpListener::bind(listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let router = router.layer(RequestBodyTimeoutLayer::new(BODY_PAUSE));
+        let router = router.layer(middleware::map_request(in_time)).layer(RequestBodyTimeoutLayer::new(BODY_PAUSE));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let handle = Handle::new();
         let server = axum_server::from_tcp(listener).map_err(failed)?.handle(handle.clone());
@@ -104,7 +127,7 @@ impl Server {
         self.address
     }
 
-    /// Stops it and waits for running requests, for ten seconds at most.
+    /// Stops it and waits for running requests, for four seconds at most.
     pub async fn stop(mut self) {
         self.handle.graceful_shutdown(Some(GRACE));
         // An error means that it has stopped already.
@@ -116,6 +139,21 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.handle.shutdown();
     }
+}
+
+/// A request whose body ends in time: a byte now and then keeps no connection.
+async fn in_time(request: Request) -> Request {
+    let deadline = Instant::now() + BODY_WHOLE;
+    request.map(|body| {
+        let pieces = futures::stream::unfold(body.into_data_stream(), move |mut pieces| async move {
+            let piece = match timeout_at(deadline, pieces.next()).await {
+                Ok(piece) => piece?.map_err(axum::BoxError::from),
+                Err(_) => Err(format!("the body took longer than {} s", BODY_WHOLE.as_secs()).into()),
+            };
+            Some((piece, pieces))
+        });
+        Body::from_stream(pieces)
+    })
 }
 
 fn ended(what: &str, result: std::io::Result<()>) {

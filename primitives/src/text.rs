@@ -173,6 +173,15 @@ pub struct ModelFile {
     pub hash: Hash32,
 }
 
+impl ModelFile {
+    /// Whether a file of a model may have this name.
+    pub fn is_name(name: &str) -> bool {
+        (1..=100).contains(&name.len())
+            && !name.starts_with('.')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    }
+}
+
 /// What a chain keeps of a language model: hashes of its files, and what anyone must know who asks it. Its encoding's hash is
 /// the model's id.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -232,12 +241,7 @@ impl TextModel {
         if self.files.is_empty() || self.files.len() > MAX_FILES {
             return Err(format!("{} files; expected 1 to {MAX_FILES}", self.files.len()));
         }
-        let is_name = |name: &str| {
-            (1..=100).contains(&name.len())
-                && !name.starts_with('.')
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        };
-        if let Some(file) = self.files.iter().find(|file| !is_name(&file.name)) {
+        if let Some(file) = self.files.iter().find(|file| !ModelFile::is_name(&file.name)) {
             return Err(format!("a file named {:?}; expected letters, digits, `-`, `_` and `.`", file.name));
         }
         if self.files.windows(2).any(|pair| pair[0].name >= pair[1].name) {

@@ -1,4 +1,4 @@
-"""Holds `assay model inspect` to what it says: 20 models of different kinds, and 20 that are broken.
+"""Holds `assay model inspect` to what it says: 20 models of different kinds, and 21 that are broken.
 
     python tests/llm/inspect_models.py --assay target/debug/assay
 
@@ -234,6 +234,7 @@ def broken(work):
     yield "no layers", changed(num_hidden_layers=0), ""
     yield "more layers than there are", changed(num_hidden_layers=3), "layers.2"
     yield "a million layers", changed(num_hidden_layers=10**6), ""
+    yield "room for one token only", changed(max_position_embeddings=1), "context"
     yield "heads that do not share", changed(num_attention_heads=3, num_key_value_heads=2), ""
     path, _ = gguf(work / "cut.gguf", "Q8_0", cut=200_000)
     yield "a GGUF that was cut off", path, ""

@@ -7,7 +7,8 @@ use candle_transformers::models::bert::{BertModel, Config};
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
-use super::{EncoderError, guarded, read_json, tokenizer, weights};
+use super::{EncoderError, epsilon, guarded, read_json, tokenizer, weights};
+use crate::llm::encode;
 
 /// A sentence encoder.
 pub struct Embedder {
@@ -46,6 +47,7 @@ impl Embedder {
     /// [`EncoderError`], naming the file.
     pub fn load(folder: &Path) -> Result<Self, EncoderError> {
         let config: Config = read_json(&folder.join("config.json"))?;
+        epsilon(config.layer_norm_eps)?;
         let sentence = folder.join("sentence_bert_config.json");
         let sentence: Sentence = if sentence.exists() { read_json(&sentence)? } else { Sentence::default() };
         let positions =
@@ -66,7 +68,7 @@ impl Embedder {
     /// # Errors
     /// [`EncoderError::Text`] on a text without tokens, or with more than the model has positions.
     pub fn embed(&self, at: usize, text: &str) -> Result<Embedded, EncoderError> {
-        self.one(at, &self.tokens(at, text)?)
+        self.embed_tokens(at, &self.tokens(at, text)?)
     }
 
     /// The vector of a text, or of as much of its beginning as the model has positions for.
@@ -80,24 +82,32 @@ impl Embedder {
             tokens.truncate(self.positions - 1);
             tokens.push(last);
         }
-        self.one(0, &tokens)
+        self.embed_tokens(0, &tokens)
     }
 
     /// The vector of a text's tokens, special ones among them where the model wants them.
     ///
     /// # Errors
-    /// [`EncoderError::Text`] on no tokens, or ones that the model does not have.
+    /// [`EncoderError::Text`] on no tokens, ones that the model does not have, or more than it has positions.
     pub fn embed_tokens(&self, at: usize, tokens: &[u32]) -> Result<Embedded, EncoderError> {
-        self.one(at, tokens)
+        self.check(at, tokens)?;
+        self.one(tokens)
     }
 
-    fn tokens(&self, at: usize, text: &str) -> Result<Vec<u32>, EncoderError> {
-        let encoded = self.tokenizer.encode(text, true);
-        Ok(encoded.map_err(|e| EncoderError::Text { at, reason: e.to_string() })?.get_ids().to_vec())
+    /// A text's tokens, with the special ones that the model wants.
+    ///
+    /// # Errors
+    /// [`EncoderError::Text`] if the tokenizer fails on it.
+    pub fn tokens(&self, at: usize, text: &str) -> Result<Vec<u32>, EncoderError> {
+        let encoded = encode(&self.tokenizer, text, true).map_err(|reason| EncoderError::Text { at, reason })?;
+        Ok(encoded.get_ids().to_vec())
     }
 
-    /// One text at a time: what a text is beside does not change its vector by a bit.
-    fn one(&self, at: usize, tokens: &[u32]) -> Result<Embedded, EncoderError> {
+    /// Whether a text's tokens can be embedded.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed_tokens`].
+    pub fn check(&self, at: usize, tokens: &[u32]) -> Result<(), EncoderError> {
         if tokens.is_empty() {
             return Err(EncoderError::Text { at, reason: "it has no tokens".to_owned() });
         }
@@ -113,6 +123,11 @@ impl Embedder {
             let reason = format!("the token {token} is not in the vocabulary of {}", self.vocabulary);
             return Err(EncoderError::Text { at, reason });
         }
+        Ok(())
+    }
+
+    /// One text at a time: what a text is beside does not change its vector by a bit.
+    fn one(&self, tokens: &[u32]) -> Result<Embedded, EncoderError> {
         let vector = guarded(|| {
             let ids = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
             let kinds = ids.zeros_like()?;

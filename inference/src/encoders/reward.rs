@@ -6,7 +6,8 @@ use candle_core::{Device, Tensor};
 use candle_transformers::models::debertav2::{Config, DebertaV2SeqClassificationModel, Id2Label};
 use tokenizers::Tokenizer;
 
-use super::{EncoderError, guarded, read_json, tokenizer, weights};
+use super::{EncoderError, epsilon, guarded, read_json, tokenizer, weights};
+use crate::guard;
 
 /// A reward model.
 pub struct RewardModel {
@@ -27,6 +28,7 @@ impl RewardModel {
     /// [`EncoderError`], naming the file.
     pub fn load(folder: &Path) -> Result<Self, EncoderError> {
         let config: Config = read_json(&folder.join("config.json"))?;
+        epsilon(config.layer_norm_eps)?;
         let weights = weights(folder)?;
         let labels: Id2Label = [(0, "reward".to_owned())].into_iter().collect();
         let model =
@@ -40,8 +42,11 @@ impl RewardModel {
     /// # Errors
     /// [`EncoderError`] if the texts cannot be taken.
     pub fn reward(&self, prompt: &str, answer: &str) -> Result<f32, EncoderError> {
-        let encoded = self.tokenizer.encode((prompt, answer), true);
-        let encoded = encoded.map_err(|e| EncoderError::Text { at: 0, reason: e.to_string() })?;
+        let wrong = |reason| EncoderError::Text { at: 0, reason };
+        // Not the faster way: that forgets which of the two texts a token is of.
+        let encoded = guard::guarded(|| self.tokenizer.encode((prompt, answer), true));
+        let encoded = encoded.map_err(|_| wrong("the tokenizer fails on it".to_owned()))?;
+        let encoded = encoded.map_err(|e| wrong(e.to_string()))?;
         guarded(|| {
             let row = |values: &[u32]| Tensor::new(values, &Device::Cpu)?.unsqueeze(0);
             let ids = row(encoded.get_ids())?;

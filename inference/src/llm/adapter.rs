@@ -78,6 +78,76 @@ struct AdapterConfig {
     bias: Option<String>,
     #[serde(default)]
     modules_to_save: Option<Vec<String>>,
+    #[serde(default)]
+    fan_in_fan_out: bool,
+    #[serde(default)]
+    layer_replication: Option<serde_json::Value>,
+    #[serde(default)]
+    alora_invocation_tokens: Option<serde_json::Value>,
+    #[serde(default)]
+    trainable_token_indices: Option<serde_json::Value>,
+    #[serde(default)]
+    base_model_name_or_path: Option<String>,
+}
+
+/// An adapter's files.
+struct Files {
+    config: AdapterConfig,
+    tensors: Tensors,
+    digest: blake3::Hash,
+}
+
+impl Files {
+    fn open(folder: &Path) -> Result<Self, LoadError> {
+        let path = folder.join(CONFIG);
+        let text = std::fs::read_to_string(&path).map_err(|source| LoadError::Io { path: path.clone(), source })?;
+        let config: AdapterConfig = serde_json::from_str(&text)
+            .map_err(|e| e.to_string())
+            .and_then(|config: AdapterConfig| config.check().map(|()| config))
+            .map_err(|reason| LoadError::Malformed { path, reason })?;
+        let weights = folder.join("adapter_model.safetensors");
+        let tensors = Tensors::open(vec![weights.clone()])?;
+        let mut digest = blake3::Hasher::new();
+        digest.update(text.as_bytes());
+        let hashed = std::fs::File::open(&weights).and_then(|file| digest.update_reader(file).map(drop));
+        hashed.map_err(|source| LoadError::Io { path: weights, source })?;
+        Ok(Self { config, tensors, digest: digest.finalize() })
+    }
+}
+
+const CONFIG: &str = "adapter_config.json";
+
+/// What an adapter says of itself, looked at without its model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAdapter {
+    /// Its rank, where it says nothing else of a place.
+    pub rank: usize,
+    /// The model that it names.
+    pub base_model: Option<String>,
+    /// How each tensor is kept, and how many values it has.
+    pub forms: Vec<(String, u64)>,
+}
+
+/// Looks at an adapter's folder: all that can be known to be wrong without the model.
+///
+/// # Errors
+/// [`LoadError`], naming file and tensor.
+pub fn survey_adapter(folder: &Path) -> Result<KnownAdapter, LoadError> {
+    let Files { config, tensors, .. } = Files::open(folder)?;
+    let malformed = |reason: String| LoadError::Malformed { path: folder.join(CONFIG), reason };
+    for (name, entry) in tensors.entries() {
+        let parts = [".lora_A.weight", ".lora_B.weight"].map(|end| name.strip_suffix(end));
+        let place = parts[0].or(parts[1]).ok_or_else(|| malformed(format!("`{name}` is no low-rank change")))?;
+        let (rank, _) = config.of(place).map_err(malformed)?;
+        let other = |at: usize| entry.shape.get(at).copied().unwrap_or(0);
+        let (rows, columns) = if parts[0].is_some() { (rank, other(1)) } else { (other(0), rank) };
+        tensors.matrix(name, rows, columns, 0..rows, None, Some(Form::F32))?;
+    }
+    Ok(KnownAdapter {
+        rank: config.r,
+        base_model: config.base_model_name_or_path,
+        forms: tensors.entries().values().map(|entry| (entry.form().to_owned(), entry.values())).collect(),
+    })
 }
 
 impl AdapterConfig {
@@ -88,6 +158,15 @@ impl AdapterConfig {
         let biased = self.lora_bias || self.bias.as_ref().is_some_and(|b| b != "none");
         if self.use_dora || biased || self.modules_to_save.as_ref().is_some_and(|m| !m.is_empty()) {
             return Err("only low-rank changes are supported: no DoRA, biases or saved modules".to_owned());
+        }
+        let unsupported = [
+            ("fan_in_fan_out", self.fan_in_fan_out),
+            ("layer_replication", self.layer_replication.is_some()),
+            ("alora_invocation_tokens", self.alora_invocation_tokens.is_some()),
+            ("trainable_token_indices", self.trainable_token_indices.is_some()),
+        ];
+        if let Some((name, _)) = unsupported.iter().find(|(_, found)| *found) {
+            return Err(format!("`{name}` is not supported"));
         }
         let ranks = [self.r].into_iter().chain(self.rank_pattern.values().copied());
         let mut alphas = [self.lora_alpha].into_iter().chain(self.alpha_pattern.values().copied());
@@ -148,17 +227,8 @@ impl Adapter {
     /// # Errors
     /// [`LoadError`], naming file and tensor; also if a tensor is for a part that the model does not have.
     pub(crate) fn load(folder: &Path, config: &Config) -> Result<Self, LoadError> {
-        let path = folder.join("adapter_config.json");
-        let malformed = |reason: String| LoadError::Malformed { path: path.clone(), reason };
-        let text = std::fs::read_to_string(&path).map_err(|source| LoadError::Io { path: path.clone(), source })?;
-        let own: AdapterConfig = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
-        own.check().map_err(malformed)?;
-        let weights = folder.join("adapter_model.safetensors");
-        let tensors = Tensors::open(vec![weights.clone()])?;
-        let mut digest = blake3::Hasher::new();
-        digest.update(text.as_bytes());
-        let hashed = std::fs::File::open(&weights).and_then(|file| digest.update_reader(file).map(drop));
-        hashed.map_err(|source| LoadError::Io { path: weights, source })?;
+        let Files { config: own, tensors, digest } = Files::open(folder)?;
+        let malformed = |reason: String| LoadError::Malformed { path: folder.join(CONFIG), reason };
         let mut used = 0;
         let mut layers = Vec::new();
         for layer in 0..config.layers {
@@ -185,7 +255,7 @@ impl Adapter {
                 format!("{} tensors are there, {used} of them are for parts of this model", tensors.entries().len());
             return Err(malformed(reason));
         }
-        Ok(Self { digest: digest.finalize(), layers })
+        Ok(Self { digest, layers })
     }
 
     /// Adds this adapter's part to the products of `rows`.

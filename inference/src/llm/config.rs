@@ -119,7 +119,7 @@ pub struct Config {
     pub head_dim: usize,
     /// Width of the feed-forward part.
     pub feed_forward: usize,
-    /// Positions it was trained for.
+    /// Positions it was trained for; 2 at least, for one token and the next.
     pub context: usize,
     /// Norms.
     pub norm: Norm,
@@ -199,7 +199,7 @@ impl Config {
         range("key and value heads", self.kv_heads, 1, self.heads)?;
         range("head size", self.head_dim, 2, 1024)?;
         range("feed-forward size", self.feed_forward, 1, 1 << 19)?;
-        range("context", self.context, 1, 1 << 24)?;
+        range("context", self.context, 2, 1 << 24)?;
         range("rotary dimensions", self.rope.dims, 2, self.head_dim)?;
         range("windows", self.windows.len(), self.layers, self.layers)?;
         let wrong = |field, expected: &str, found: String| {

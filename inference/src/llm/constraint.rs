@@ -10,6 +10,7 @@ use llguidance::{
     token_bytes_from_tokenizer_json,
     toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie},
 };
+use regex_syntax::hir::{Capture, Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
@@ -116,7 +117,11 @@ impl Grammars {
 
     fn build(&self, grammar: &Grammar) -> Result<Constraint, String> {
         let grammar = match grammar {
-            Grammar::Schema(schema) => GrammarWithLexer::from_json_schema(compact(schema.clone())),
+            Grammar::Schema(schema) => {
+                let mut schema = schema.clone();
+                amend(&mut schema)?;
+                GrammarWithLexer::from_json_schema(compact(schema))
+            }
             Grammar::Object => GrammarWithLexer::from_json_schema(compact(json!({ "type": "object" }))),
             Grammar::Regex(regex) => GrammarWithLexer::from_regex(regex),
         };
@@ -126,6 +131,83 @@ impl Grammars {
             // What can never be met is refused now rather than at the first token.
             None => matcher.compute_mask_or_eos().map(|_| Constraint(matcher)).map_err(|e| in_brief(&e.to_string())),
         }
+    }
+}
+
+/// From it on not every whole number is a number of its own in JSON as most read it.
+const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Takes out of a schema what the parser gets wrong, so that an answer that it lets pass is always one of the schema's.
+///
+/// # Errors
+/// In words, where it cannot be said otherwise.
+fn amend(schema: &mut Value) -> Result<(), String> {
+    let fields = match schema {
+        Value::Object(fields) => fields,
+        Value::Array(all) => return all.iter_mut().try_for_each(amend),
+        _ => return Ok(()),
+    };
+    let required = fields.get("required").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+    if fields.get("minProperties").and_then(Value::as_u64).is_some_and(|least| least > required) {
+        return Err("`minProperties` beyond what is `required` is not supported: one name could come twice".to_owned());
+    }
+    for (key, value) in fields.iter_mut() {
+        match (key.as_str(), value) {
+            // Values, whatever they look like.
+            ("const" | "enum" | "default" | "examples", _) => {}
+            ("minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum", Value::Number(bound)) => {
+                if bound.as_f64().is_none_or(|bound| bound.abs() >= MOST_EXACT) {
+                    return Err(format!("`{key}` of {bound} is not supported; bounds lie within 2^53"));
+                }
+            }
+            ("pattern", Value::String(regex)) => *regex = without_nul(regex),
+            ("patternProperties", Value::Object(named)) => {
+                let known = std::mem::take(named);
+                named.extend(known.into_iter().map(|(regex, value)| (without_nul(&regex), value)));
+                named.values_mut().try_for_each(amend)?;
+            }
+            (_, value) => amend(value)?,
+        }
+    }
+    Ok(())
+}
+
+/// A regular expression whose classes do not have the character of code 0: the parser takes such a class within a JSON string
+/// for one that has quotes and backslashes too. What it does not read, it says itself.
+fn without_nul(regex: &str) -> String {
+    let Ok(parsed) = regex_syntax::parse(regex) else { return regex.to_owned() };
+    let mut changed = false;
+    let amended = strip_nul(&parsed, &mut changed);
+    if changed { amended.to_string() } else { regex.to_owned() }
+}
+
+fn strip_nul(hir: &Hir, changed: &mut bool) -> Hir {
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => {
+            let has = |c: char| class.iter().any(|range| (range.start()..=range.end()).contains(&c));
+            if !has('\0') || (has('"') && has('\\')) {
+                return hir.clone();
+            }
+            *changed = true;
+            let mut without = class.clone();
+            without.difference(&ClassUnicode::new([ClassUnicodeRange::new('\0', '\0')]));
+            Hir::class(Class::Unicode(without))
+        }
+        HirKind::Repetition(repeated) => {
+            let sub = Box::new(strip_nul(&repeated.sub, changed));
+            Hir::repetition(Repetition { sub, ..repeated.clone() })
+        }
+        HirKind::Capture(captured) => {
+            let sub = Box::new(strip_nul(&captured.sub, changed));
+            Hir::capture(Capture { sub, ..captured.clone() })
+        }
+        HirKind::Concat(parts) => Hir::concat(parts.iter().map(|part| strip_nul(part, changed)).collect()),
+        HirKind::Alternation(parts) => Hir::alternation(parts.iter().map(|part| strip_nul(part, changed)).collect()),
+        HirKind::Literal(literal) if &*literal.0 == b"\0" => {
+            *changed = true;
+            Hir::fail()
+        }
+        _ => hir.clone(),
     }
 }
 
@@ -252,6 +334,61 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Whether a text is one of a grammar's, a byte at a time.
+    fn takes(llm: &Llm, grammar: &Grammar, text: &str) -> bool {
+        let mut constraint = llm.grammars.as_ref().unwrap().constraint(grammar).unwrap();
+        let size = llm.config.vocabulary;
+        let token = |byte: u8| (0..size as u32).find(|t| llm.codec.bytes(*t) == [byte]).unwrap();
+        for byte in text.bytes() {
+            let mut logits = vec![0.0; size];
+            if constraint.mask(&mut logits).is_err() || logits[token(byte) as usize] != 0.0 {
+                return false;
+            }
+            constraint.take(token(byte));
+        }
+        let mut logits = vec![0.0; size];
+        constraint.0.is_stopped() || (constraint.mask(&mut logits).is_ok() && constraint.0.is_accepting().unwrap())
+    }
+
+    #[test]
+    fn patterns_keep_quotes_and_backslashes_out_where_they_say_so() {
+        let llm = gloss();
+        let pattern = |regex: &str| Grammar::Schema(json!({ "type": "string", "pattern": regex }));
+        for (regex, text, expected) in [
+            (r"^[^\\]{2}$", r#""ab""#, true),
+            (r"^[^\\]{2}$", r#""\\\\""#, false),
+            (r"^[^\\]{2}$", r#""\"\"""#, true),
+            (r#"^[^"]+$"#, r#""a\\""#, true),
+            (r#"^[^"]+$"#, r#""a\"""#, false),
+            (r"^(x|[\x00-\x1f]{2})$", r#""\n\n""#, true),
+            (r"^(x|[\x00-\x1f]{2})$", r#""\"\"""#, false),
+            (r"^.$", r#""\"""#, true),
+            (r"^[a-z]\d$", r#""a1""#, true),
+            (r"^[a-z]\d$", r#""a""#, false),
+        ] {
+            assert_eq!(takes(&llm, &pattern(regex), text), expected, "{regex} {text}");
+        }
+        let named = json!({ "type": "object", "patternProperties": { r"^[^\\]$": { "type": "null" } },
+            "additionalProperties": false });
+        assert!(takes(&llm, &Grammar::Schema(named.clone()), r#"{"a":null}"#));
+        assert!(!takes(&llm, &Grammar::Schema(named), r#"{"\\":null}"#));
+    }
+
+    #[test]
+    fn what_the_parser_would_get_wrong_is_refused() {
+        let grammars = gloss().grammars.unwrap();
+        let refused = |schema: Value| grammars.constraint(&Grammar::Schema(schema)).err();
+        let twice = json!({ "type": "object", "patternProperties": { "^a$": {} }, "minProperties": 2 });
+        assert!(refused(json!({ "type": "array", "items": twice })).unwrap().contains("minProperties"));
+        for bound in [json!(9007199254740993_u64), json!(u64::MAX), json!(-1e19), json!(1e300)] {
+            assert!(refused(json!({ "type": "integer", "minimum": bound })).unwrap().contains("2^53"), "{bound}");
+        }
+        // Values are what they are.
+        let value = json!({ "minProperties": 9, "minimum": 1e300, "pattern": "[^a]" });
+        assert_eq!(refused(json!({ "const": value })), None);
+        assert_eq!(refused(json!({ "type": "integer", "minimum": -9007199254740991_i64, "maximum": 5 })), None);
     }
 
     #[test]

@@ -113,6 +113,7 @@ struct Shared {
     stop: Arc<AtomicBool>,
     options: EngineOptions,
     vocabulary: usize,
+    dimensions: usize,
     most_tokens: usize,
 }
 
@@ -148,7 +149,7 @@ impl Engine {
         counters.pages.store(count, Ordering::Relaxed);
         let stop = Arc::new(AtomicBool::new(false));
         let (commands, received) = mpsc::channel();
-        let vocabulary = c.vocabulary;
+        let (vocabulary, dimensions) = (c.vocabulary, c.hidden);
         let arena = Arena::new(options.kv_form, count, c.layers, c.kv_heads, c.head_dim);
         let mut serving = Serving {
             ends: c.eos.clone(),
@@ -178,6 +179,7 @@ impl Engine {
             most_tokens: options.context,
             options,
             vocabulary,
+            dimensions,
         })))
     }
 
@@ -197,6 +199,11 @@ impl Engine {
         &self.0.options
     }
 
+    /// Numbers in a text's vector.
+    pub fn dimensions(&self) -> usize {
+        self.0.dimensions
+    }
+
     fn send(&self, command: Command) -> Result<(), GenerateError> {
         let commands = self.0.commands.as_ref().ok_or(GenerateError::Stopped)?;
         commands.send((Instant::now(), command)).map_err(|_| GenerateError::Stopped)
@@ -209,6 +216,14 @@ impl Engine {
         }
         self.check_tokens(tokens, more)?;
         Ok(sampling.check()?)
+    }
+
+    /// Whether a text's tokens can be embedded.
+    ///
+    /// # Errors
+    /// [`GenerateError`] on no tokens, ones that the model does not have, or more than its context.
+    pub fn check_embed(&self, tokens: &[u32]) -> Result<(), GenerateError> {
+        self.check_tokens(tokens, 0)
     }
 
     fn check_tokens(&self, tokens: &[u32], more: usize) -> Result<(), GenerateError> {
@@ -265,7 +280,7 @@ impl Engine {
     /// # Errors
     /// [`GenerateError`] on tokens that are none or too many, or where too many requests wait.
     pub async fn embed(&self, tokens: Vec<u32>) -> Result<Vec<f32>, GenerateError> {
-        self.check_tokens(&tokens, 0)?;
+        self.check_embed(&tokens)?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.queue(Command::Embed(tokens, sender))?;
         receiver.await.unwrap_or(Err(GenerateError::Stopped))

@@ -25,6 +25,7 @@ use super::{
     lanes::LANES,
     matrix::{Form, Matrix, MatrixError},
 };
+use crate::guard::guarded;
 
 /// Why a model did not load.
 #[derive(Debug, thiserror::Error)]
@@ -262,7 +263,7 @@ impl Source {
         let file = File::open(path).map_err(io(path))?;
         let length = file.metadata().map_err(io(path))?.len();
         // The reader divides by an alignment that the file may claim to be nothing.
-        let content = std::panic::catch_unwind(|| gguf_file::Content::read(&mut BufReader::new(&file)))
+        let content = guarded(|| gguf_file::Content::read(&mut BufReader::new(&file)))
             .map_err(|_| malformed(path, "the GGUF header makes no sense"))?
             .map_err(|e| malformed(path, format!("not a GGUF file: {}", without_backtrace(&e.to_string()))))?;
         let mut tensors = BTreeMap::new();

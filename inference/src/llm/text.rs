@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokenizers::{Tokenizer, step_decode_stream};
 
+use crate::guard::guarded;
+
 /// Turns one sequence's tokens into pieces of text, and ends it at a stop string.
 ///
 /// A token may end in the middle of a character, and text may end in the middle of a stop string: such text is held
@@ -36,18 +38,11 @@ impl TextStream {
 
     /// Takes the next token.
     pub fn push(&mut self, token: u32) -> Step {
-        let text = step_decode_stream(
-            &self.tokenizer,
-            vec![token],
-            true,
-            &mut self.ids,
-            &mut self.prefix,
-            &mut self.prefix_index,
-        );
-        match text {
-            Ok(Some(text)) => self.held.push_str(&text),
-            Ok(None) => {}
-            Err(_) => {
+        let (ids, prefix, index) = (&mut self.ids, &mut self.prefix, &mut self.prefix_index);
+        match guarded(|| step_decode_stream(&self.tokenizer, vec![token], true, ids, prefix, index)) {
+            Ok(Ok(Some(text))) => self.held.push_str(&text),
+            Ok(Ok(None)) => {}
+            Ok(Err(_)) | Err(_) => {
                 // The decoder changed its mind about earlier text: start anew from this token.
                 (self.ids, self.prefix_index) = (vec![token], 0);
                 self.prefix.clear();
@@ -65,7 +60,7 @@ impl TextStream {
     /// What is held back, at the end: with what of a character there is.
     pub fn finish(&mut self) -> String {
         let mut text = std::mem::take(&mut self.held);
-        if let Ok(all) = self.tokenizer.decode(&self.ids, true)
+        if let Ok(Ok(all)) = guarded(|| self.tokenizer.decode(&self.ids, true))
             && let Some(rest) = all.strip_prefix(&self.prefix)
         {
             text.push_str(rest);

@@ -8,7 +8,7 @@ use candle_core::quantized::{
 };
 use serde::Deserialize;
 use tokenizers::{
-    AddedToken, ModelWrapper, Tokenizer,
+    AddedToken, Encoding, ModelWrapper, Tokenizer,
     decoders::{byte_fallback::ByteFallback, fuse::Fuse, sequence::Sequence as Decoders, strip::Strip},
     models::bpe::{BPE, Vocab},
     normalizers::{Prepend, Replace, Sequence as Normalizers},
@@ -20,10 +20,11 @@ use super::{
         gguf::{number, text},
     },
     constraint::Grammars,
-    source::{Format, LoadError, Source, without_backtrace},
+    source::{Format, LoadError, Source},
     template::ChatTemplate,
     text::TextStream,
 };
+use crate::guard::guarded;
 
 /// Text to tokens and back, and conversations to text.
 #[derive(Clone, Debug)]
@@ -39,7 +40,8 @@ pub struct TextCodec {
 }
 
 fn bad(reason: impl ToString) -> LoadError {
-    LoadError::Tokenizer(without_backtrace(&reason.to_string()))
+    // Some libraries add lines for those who mend them.
+    LoadError::Tokenizer(reason.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
 /// The most by which a normalizer may lengthen a text: a short prompt must not fill the memory.
@@ -108,7 +110,7 @@ impl TextCodec {
     /// # Errors
     /// As [`TextCodec::encode`].
     pub fn encode_as_is(&self, text: &str) -> Result<Vec<u32>, String> {
-        Ok(self.tokenizer.encode_fast(text, false).map_err(|e| e.to_string())?.get_ids().to_vec())
+        Ok(encode(&self.tokenizer, text, false)?.get_ids().to_vec())
     }
 
     /// Text of tokens, without special ones.
@@ -116,7 +118,8 @@ impl TextCodec {
     /// # Errors
     /// In words, if the tokenizer fails on them.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, String> {
-        self.tokenizer.decode(tokens, true).map_err(|e| e.to_string())
+        let decoded = guarded(|| self.tokenizer.decode(tokens, true));
+        decoded.map_err(|_| "the tokenizer fails on these tokens")?.map_err(|e| e.to_string())
     }
 
     /// Turns tokens into text as they come, up to one of the strings that end it.
@@ -219,7 +222,7 @@ impl TextCodec {
         let id = |text: &Option<String>| text.as_deref().and_then(|t| tokenizer.token_to_id(t));
         // Where the configuration is silent, the tokenizer's own post-processing tells.
         let adds = || {
-            let encoded = tokenizer.encode_fast("a", true).map_err(bad)?;
+            let encoded = encode(&tokenizer, "a", true).map_err(bad)?;
             Ok::<_, LoadError>(encoded.get_ids().first().copied().filter(|t| Some(*t) == id(&bos)).is_some())
         };
         let adds_bos = config.add_bos_token.map_or_else(adds, Ok)?;
@@ -252,7 +255,8 @@ impl TextCodec {
                 "its normalizer makes a text up to {growth} times as long; at most {MOST_GROWTH} is taken"
             )));
         }
-        let bytes = llguidance::token_bytes_from_tokenizer_json(&value).map_err(bad)?;
+        let bytes = guarded(|| llguidance::token_bytes_from_tokenizer_json(&value));
+        let bytes = bytes.map_err(|_| bad("its tokens make no sense together"))?.map_err(bad)?;
         Ok(Self { tokenizer: Arc::new(tokenizer), template, bytes: Arc::new(bytes), bos, ends })
     }
 
@@ -276,9 +280,9 @@ impl TextCodec {
                     tensor_infos: HashMap::new(),
                     tensor_data_offset: 0,
                 };
-                Tokenizer::from_gguf(&content).map_err(bad)?
+                guarded(|| Tokenizer::from_gguf(&content)).map_err(|_| bad(SENSELESS))?.map_err(bad)?
             }
-            "llama" => sentence_pieces(metadata)?,
+            "llama" => guarded(|| sentence_pieces(metadata)).map_err(|_| bad(SENSELESS))??,
             other => return Err(bad(format!("the kind `{other}` is not supported; use gpt2 or llama"))),
         };
         let id = |name: &str| number(metadata, &format!("tokenizer.ggml.{name}")).and_then(|n| u32::try_from(n).ok());
@@ -288,6 +292,7 @@ impl TextCodec {
             Some(Gguf::Bool(adds)) => *adds,
             _ => kind == "llama",
         };
+        try_out(&tokenizer).map_err(bad)?;
         let template = text(metadata, "tokenizer.chat_template").map(str::to_owned);
         Self::new(
             tokenizer.clone(),
@@ -363,18 +368,48 @@ fn sentence_pieces(metadata: &HashMap<String, Gguf>) -> Result<Tokenizer, LoadEr
 /// The greatest number that a token may have; no vocabulary is near it.
 const MOST_TOKENS: u64 = 1 << 24;
 
-/// Reads a `tokenizer.json`.
+/// Of parts of which each could be right.
+const SENSELESS: &str = "its parts make no sense together";
+
+/// Tokens of a text.
 ///
 /// # Errors
-/// In words, if it is none, or gives a token a number that no vocabulary has: the library counts on from the greatest one.
+/// In words, if the tokenizer fails on it.
+pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<Encoding, String> {
+    let encoded = guarded(|| tokenizer.encode_fast(text, special));
+    encoded.map_err(|_| "the tokenizer fails on this text")?.map_err(|e| e.to_string())
+}
+
+/// Finds out whether a tokenizer fails on any text: some only do when they are used.
+fn try_out(tokenizer: &Tokenizer) -> Result<(), String> {
+    // An error is none here: one that does not know every text may know others.
+    let work = || {
+        let encoded = tokenizer.encode_fast("What does it mean?", true)?;
+        tokenizer.decode(encoded.get_ids(), false)
+    };
+    guarded(work).map(drop).map_err(|_| SENSELESS.to_owned())
+}
+
+/// Reads a `tokenizer.json`, but for how it would cut texts and fill them up: that is for those who use it to say.
+///
+/// # Errors
+/// In words, if it is none, if it fails on any text, or if it gives a token a number that no vocabulary has: the library counts
+/// on from the greatest one.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Tokenizer, String> {
-    let whole: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let mut whole: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     let known = whole["model"]["vocab"].as_object().into_iter().flat_map(|vocabulary| vocabulary.values());
     let added = whole["added_tokens"].as_array().into_iter().flatten().map(|token| &token["id"]);
     if let Some(id) = known.chain(added).filter_map(serde_json::Value::as_u64).find(|id| *id >= MOST_TOKENS) {
         return Err(format!("a token has the number {id}; there are at most {MOST_TOKENS}"));
     }
-    Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())
+    if let Some(parts) = whole.as_object_mut() {
+        parts.remove("truncation");
+        parts.remove("padding");
+    }
+    let tokenizer = guarded(|| Tokenizer::from_bytes(whole.to_string()));
+    let tokenizer = tokenizer.map_err(|_| SENSELESS)?.map_err(|e| e.to_string())?;
+    try_out(&tokenizer)?;
+    Ok(tokenizer)
 }
 
 #[cfg(test)]
@@ -401,6 +436,46 @@ mod tests {
         }
         for junk in [&b""[..], b"{}", b"[]", b"null", b"{\"model\":{\"vocab\":[1]},\"added_tokens\":{}}"] {
             assert!(parse(junk).is_err());
+        }
+    }
+
+    #[test]
+    fn a_tokenizer_that_fails_on_any_text_is_refused_and_none_cuts_or_fills_texts_by_itself() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/gloss/tokenizer.json");
+        let whole: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let with = |part: &str, value: serde_json::Value| {
+            let mut changed = whole.clone();
+            changed[part] = value;
+            parse(changed.to_string().as_bytes())
+        };
+        let parts = json!([{ "Sequence": { "id": "B", "type_id": 0 } }]);
+        for (part, value) in [
+            ("pre_tokenizer", json!({ "type": "FixedLength", "length": 0 })),
+            (
+                "post_processor",
+                json!({ "type": "TemplateProcessing", "single": parts, "pair": [], "special_tokens": {} }),
+            ),
+            ("normalizer", json!({ "type": "Precompiled", "precompiled_charsmap": "AAAA" })),
+        ] {
+            assert!(with(part, value).is_err(), "{part}");
+        }
+        let mut prefixed = whole.clone();
+        prefixed["model"]["continuing_subword_prefix"] = json!("##");
+        assert!(parse(prefixed.to_string().as_bytes()).is_err());
+        let text = "What does \"river\" mean?";
+        let expected = encode(&parse(whole.to_string().as_bytes()).unwrap(), text, false).unwrap();
+        let cut = json!({ "max_length": 2, "strategy": "LongestFirst", "stride": 5, "direction": "Right" });
+        let fill = |strategy| {
+            json!({ "strategy": strategy, "direction": "Right", "pad_to_multiple_of": 1u64 << 62,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "x" })
+        };
+        for (part, value) in [
+            ("truncation", cut),
+            ("padding", fill(json!("BatchLongest"))),
+            ("padding", fill(json!({ "Fixed": 1u64 << 40 }))),
+        ] {
+            let tokens = encode(&with(part, value).unwrap(), text, false).unwrap();
+            assert_eq!(tokens.get_ids(), expected.get_ids());
         }
     }
 

@@ -128,6 +128,9 @@ fn requests(text: &str) -> eyre::Result<Vec<Asked>> {
     Ok(all)
 }
 
+/// What a result begins with, also one that was cut off.
+const BEGINNING: &str = r#"{"custom_id":"#;
+
 /// What was answered before, of these requests. A last line that was cut off by a crash is none.
 fn answered(path: &Path, asked: &[Asked]) -> eyre::Result<Vec<Answered>> {
     if !path.exists() {
@@ -135,7 +138,12 @@ fn answered(path: &Path, asked: &[Asked]) -> eyre::Result<Vec<Answered>> {
     }
     let bytes = files::read_at_most(path, MOST_BYTES)?;
     let text = String::from_utf8_lossy(&bytes);
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let (whole, last) = text.rsplit_once('\n').unwrap_or(("", &text));
+    ensure!(
+        last.starts_with(BEGINNING) || BEGINNING.starts_with(last),
+        "{}: its end is no result of a batch; write to another file",
+        path.display()
+    );
     let ids: BTreeMap<&str, &Asked> = asked.iter().map(|a| (a.custom_id.as_str(), a)).collect();
     let mut all = Vec::new();
     for (line, number) in whole.lines().zip(1..) {
@@ -405,6 +413,23 @@ mod tests {
             keep(&path, &[Answered { asked: hash, ..result("a", 500) }]).unwrap();
             assert_eq!(answered(&path, &other).unwrap().len(), 1);
             keep(&path, &[Answered { asked: hash, ..result("a", 200) }]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_no_batch_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let asked = requests(LINE).unwrap();
+        keep(&path, &[result("a", 200)]).unwrap();
+        let whole = fs::read_to_string(&path).unwrap();
+        for cut in [0, 1, 9, whole.len() - 1] {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(answered(&path, &asked).unwrap().is_empty(), "{cut}");
+        }
+        for other in ["{\"secret\": \"keep me\"}", "a note", "{\"custom_id\"x"] {
+            fs::write(&path, other).unwrap();
+            assert!(answered(&path, &asked).unwrap_err().to_string().contains("no result of a batch"), "{other}");
         }
     }
 

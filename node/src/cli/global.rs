@@ -54,7 +54,12 @@ impl Global {
 
     /// A client of the node to ask.
     pub(super) fn client(&self) -> eyre::Result<RpcClient> {
-        Ok(RpcClient::new(&self.node_url()?)?)
+        self.client_with(None)
+    }
+
+    /// A client that shows a gateway's key.
+    pub(super) fn client_with(&self, key: Option<&str>) -> eyre::Result<RpcClient> {
+        Ok(RpcClient::with_key(&self.node_url()?, key)?)
     }
 
     fn node_url(&self) -> eyre::Result<String> {

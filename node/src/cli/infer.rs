@@ -51,7 +51,7 @@ pub(super) struct Infer {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), requires = "batch")]
     workers: u16,
     /// The key of a gateway that asks for one.
-    #[arg(long, value_name = "KEY", env = "ASSAY_API_KEY", hide_env_values = true, requires = "batch")]
+    #[arg(long, value_name = "KEY", env = "ASSAY_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
     /// Where to write the receipt.
     #[arg(long, value_name = "FILE")]
@@ -133,7 +133,7 @@ pub(super) async fn infer(global: &Global, command: &Infer) -> eyre::Result<bool
 async fn one(global: &Global, command: &Infer, model: &str, input: &Path) -> eyre::Result<()> {
     files::apart(&[("--input", Some(input)), ("--receipt", command.receipt.as_deref())])?;
     let input = Input::read(input)?;
-    let client = global.client()?;
+    let client = global.client_with(command.api_key.as_deref())?;
     let bar = global.progress("asking");
     let genesis = match command.genesis {
         Some(genesis) => genesis,

@@ -54,7 +54,7 @@ pub(super) struct Loading {
     /// Threads [default: all cores but one].
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
-    /// Memory for keys and values, in MiB [default: 256].
+    /// Memory for keys and values, in MiB [default: a quarter of what is free, up to 1024].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
     cache: Option<u64>,
 }
@@ -252,7 +252,7 @@ pub(super) struct Run {
     #[arg(long)]
     seed: Option<u64>,
     /// Tokens of an answer at most.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     max_tokens: usize,
     #[command(flatten)]
     loading: Loading,

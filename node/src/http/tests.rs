@@ -8,9 +8,12 @@ use tokio::{
 use serde_json::Value;
 
 use super::*;
-use crate::rpc::{
-    RpcClient,
-    fixture::{TestNode, scan},
+use crate::{
+    openai::keys,
+    rpc::{
+        RpcClient,
+        fixture::{TestNode, scan},
+    },
 };
 
 async fn served() -> (Arc<TestNode>, Server) {
@@ -127,4 +130,28 @@ async fn one_client_that_asks_without_end_is_slowed_down() {
         }
     }
     assert!(refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn miners_work_for_those_with_a_key_where_there_are_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.json");
+    let named = |name: &str| keys::Key { name: name.into(), ..keys::Key::default() };
+    let key = keys::add(&path, named("ana")).unwrap();
+    let other = keys::add(&path, keys::Key { models: Some(vec!["gloss".into()]), ..named("bo") }).unwrap();
+    let node = Arc::new(TestNode::new());
+    let router = router(node.clone(), None, Keys::open(path).unwrap());
+    let server = Server::start("a test", "127.0.0.1:0".parse().unwrap(), None, router).unwrap();
+    let asked = json!({ "model": "digits", "input": scan() }).to_string();
+    let (status, body) = ask(&server, "POST", "/v1/classify", &asked).await;
+    assert_eq!((status, body.contains("invalid_api_key")), (401, true), "{body}");
+    let url = format!("http://{}", server.local_addr());
+    for (key, works) in [(None, false), (Some("x"), false), (Some(other.as_str()), false), (Some(key.as_str()), true)] {
+        let client = RpcClient::with_key(&url, key).unwrap();
+        assert_eq!(client.infer("digits", &scan(), None).await.is_ok(), works, "{key:?}");
+        // What only reads needs none.
+        client.status().await.unwrap();
+    }
+    assert!(RpcClient::with_key(&url, Some("a\nb")).is_err());
+    server.stop().await;
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use assay_inference::{
-    encoders::Embedder,
+    encoders::{Embedder, EncoderError},
     llm::{
         Answer, Constraint, Event, Finish, GenerateError, GenerateRequest, Grammar, Grammars, Llm, LlmShelf, LoadError,
         Piece, Sampling, TextCodec, Usage,
@@ -17,7 +17,11 @@ use assay_inference::{
 use assay_ledger::records::Tariff;
 use assay_primitives::Amount;
 use async_trait::async_trait;
-use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::{
+    FutureExt as _, TryFutureExt as _,
+    future::BoxFuture,
+    stream::{BoxStream, StreamExt as _, TryStreamExt as _},
+};
 use tokio::sync::Semaphore;
 
 use super::{aside::aside, error::ApiError, stream::now, wire::ModelCard};
@@ -110,8 +114,8 @@ pub trait Backend: Send + Sync + 'static {
     /// A receipt of an answer that was finished, in its canonical form.
     async fn receipt(&self, id: &str) -> Result<String, ApiError>;
 
-    /// Embeddings of texts or tokens by a model of that name, and the tokens they had.
-    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError>;
+    /// Looks at texts or tokens that a model of that name shall embed; nothing is computed yet.
+    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Embedding, ApiError>;
 
     /// Whether requests can be served now, and why not.
     async fn health(&self) -> Result<(), String>;
@@ -129,6 +133,16 @@ pub enum EmbedInput {
     Tokens(Vec<u32>),
 }
 
+/// Inputs that a model will embed.
+pub struct Embedding {
+    /// Tokens of all of them.
+    pub tokens: usize,
+    /// Numbers in a vector.
+    pub dimensions: usize,
+    /// Computes their vectors, in their order, when it is awaited.
+    pub vectors: BoxFuture<'static, Result<Vec<Vec<f32>>, ApiError>>,
+}
+
 /// Models of this process.
 #[derive(Debug)]
 pub struct Local {
@@ -136,9 +150,9 @@ pub struct Local {
     texts: BTreeMap<String, Served>,
     embedders: BTreeMap<String, Arc<Embedder>>,
     /// Texts that are embedded at once.
-    embedding: Semaphore,
+    embedding: Arc<Semaphore>,
     /// Requests for embeddings that may wait.
-    embedding_places: Semaphore,
+    embedding_places: Arc<Semaphore>,
     created: u64,
 }
 
@@ -161,8 +175,8 @@ impl Local {
             shelf,
             texts: BTreeMap::new(),
             embedders: BTreeMap::new(),
-            embedding: Semaphore::new(1),
-            embedding_places: Semaphore::new(EMBEDDINGS_WAITING),
+            embedding: Arc::new(Semaphore::new(1)),
+            embedding_places: Arc::new(Semaphore::new(EMBEDDINGS_WAITING)),
             created: now(),
         }
     }
@@ -224,23 +238,26 @@ const EMBEDDED_AT_ONCE: usize = 16;
 ///
 /// # Errors
 /// [`ApiError`].
-pub(super) async fn embed_by(llm: &Llm, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
-    let one = |(at, input)| async move {
+pub(super) async fn embed_by(llm: Arc<Llm>, inputs: Vec<EmbedInput>) -> Result<Embedding, ApiError> {
+    let mut all = Vec::with_capacity(inputs.len());
+    for (at, input) in inputs.into_iter().enumerate() {
         let wrong = |words: String| ApiError::invalid("input", format!("input {at}: {words}"));
         let tokens = match input {
             EmbedInput::Text(text) => aside(text.len(), || llm.codec.encode(&text)).await.map_err(wrong)?,
             EmbedInput::Tokens(tokens) => tokens,
         };
-        let count = tokens.len();
-        let vector = llm.engine.embed(tokens).await;
-        let vector = vector.map_err(|e| match e {
+        llm.engine.check_embed(&tokens).map_err(|e| match e {
             GenerateError::TooLong { .. } => ApiError::too_long("input", format!("input {at}: {e}")),
-            e if e.is_callers_fault() => wrong(e.to_string()),
-            e => e.into(),
+            e => wrong(e.to_string()),
         })?;
-        Ok((vector, count))
+        all.push(tokens);
+    }
+    let (tokens, dimensions) = (all.iter().map(Vec::len).sum(), llm.engine.dimensions());
+    let vectors = async move {
+        let one = |tokens| llm.engine.embed(tokens).map_err(ApiError::from);
+        futures::stream::iter(all).map(one).buffered(EMBEDDED_AT_ONCE).try_collect().await
     };
-    futures::stream::iter(inputs.into_iter().enumerate()).map(one).buffered(EMBEDDED_AT_ONCE).try_collect().await
+    Ok(Embedding { tokens, dimensions, vectors: vectors.boxed() })
 }
 
 impl From<GenerateError> for ApiError {
@@ -321,36 +338,47 @@ impl Backend for Local {
         Err(ApiError::no_receipt("answers of this machine's own engines have no receipts: nobody else stands for them"))
     }
 
-    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
+    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Embedding, ApiError> {
         if let Some(served) = self.texts.get(model) {
             if let Some(parent) = &served.parent {
                 let words = format!("`{model}` is an adapter, and embeddings are its model's: ask `{parent}`");
                 return Err(ApiError::invalid("model", words));
             }
-            return embed_by(&*self.llm(served).await?, inputs).await;
+            return embed_by(self.llm(served).await?, inputs).await;
         }
         let embedder = self.embedders.get(model).cloned().ok_or_else(|| ApiError::no_model(model))?;
-        let Ok(_place) = self.embedding_places.try_acquire() else {
+        let Ok(place) = Arc::clone(&self.embedding_places).try_acquire_owned() else {
             let words = format!("{EMBEDDINGS_WAITING} requests for embeddings wait already; try again in a moment");
             return Err(ApiError::busy(words, Duration::from_secs(1)));
         };
+        let failed = |error: EncoderError| match error.is_callers_fault() {
+            true => ApiError::invalid("input", error.to_string()),
+            false => ApiError::internal(error),
+        };
         let mut all = Vec::with_capacity(inputs.len());
         for (at, input) in inputs.into_iter().enumerate() {
-            // One text at a time, so that others have their turn, and a client that has gone costs no more.
-            let _turn = self.embedding.acquire().await.map_err(ApiError::internal)?;
-            let embedder = Arc::clone(&embedder);
-            let work = move || match &input {
-                EmbedInput::Text(text) => embedder.embed(at, text),
-                EmbedInput::Tokens(tokens) => embedder.embed_tokens(at, tokens),
+            let tokens = match input {
+                EmbedInput::Text(text) => aside(text.len(), || embedder.tokens(at, &text)).await.map_err(failed)?,
+                EmbedInput::Tokens(tokens) => tokens,
             };
-            let embedded = tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)?;
-            let embedded = embedded.map_err(|e| match e.is_callers_fault() {
-                true => ApiError::invalid("input", e.to_string()),
-                false => ApiError::internal(e),
-            })?;
-            all.push((embedded.vector, embedded.tokens));
+            embedder.check(at, &tokens).map_err(failed)?;
+            all.push(tokens);
         }
-        Ok(all)
+        let (tokens, dimensions) = (all.iter().map(Vec::len).sum(), embedder.dimensions());
+        let turns = Arc::clone(&self.embedding);
+        let vectors = async move {
+            let _place = place;
+            let mut vectors = Vec::with_capacity(all.len());
+            for (at, tokens) in all.into_iter().enumerate() {
+                // One text at a time, so that others have their turn, and a client that has gone costs no more.
+                let _turn = turns.acquire().await.map_err(ApiError::internal)?;
+                let embedder = Arc::clone(&embedder);
+                let embedded = tokio::task::spawn_blocking(move || embedder.embed_tokens(at, &tokens)).await;
+                vectors.push(embedded.map_err(ApiError::internal)?.map_err(failed)?.vector);
+            }
+            Ok(vectors)
+        };
+        Ok(Embedding { tokens, dimensions, vectors: vectors.boxed() })
     }
 
     async fn health(&self) -> Result<(), String> {

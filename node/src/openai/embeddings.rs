@@ -7,7 +7,7 @@ use axum::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::{
-    backend::EmbedInput,
+    backend::{EmbedInput, Embedding},
     error::ApiError,
     metrics::Serving,
     usage::Usage,
@@ -25,6 +25,8 @@ pub(super) async fn serve(serving: &Serving, request: EmbeddingsRequest) -> Resu
     serving.caller.may_ask(&request.model)?;
     let inputs: Vec<EmbedInput> = match request.input {
         Prompt::Text(text) => vec![EmbedInput::Text(text)],
+        // Whatever it is a list of.
+        Prompt::Tokens(tokens) if tokens.is_empty() => Vec::new(),
         Prompt::Tokens(tokens) => vec![EmbedInput::Tokens(tokens)],
         Prompt::Texts(texts) => texts.into_iter().map(EmbedInput::Text).collect(),
         Prompt::TokenLists(lists) => lists.into_iter().map(EmbedInput::Tokens).collect(),
@@ -40,16 +42,18 @@ pub(super) async fn serve(serving: &Serving, request: EmbeddingsRequest) -> Resu
     if let Some(at) = inputs.iter().position(is_empty) {
         return Err(ApiError::invalid("input", format!("input {at} is empty")));
     }
-    let embedded = serving.backend.embed(&request.model, inputs).await?;
-    if let Some(dimensions) = request.dimensions
-        && embedded.iter().any(|(v, _)| v.len() != dimensions as usize)
-    {
-        let words =
-            format!("embeddings of the model `{}` have a size of their own: leave `dimensions` out", request.model);
+    let Embedding { tokens, dimensions, vectors } = serving.backend.embed(&request.model, inputs).await?;
+    if request.dimensions.is_some_and(|asked| asked as usize != dimensions) {
+        let words = format!(
+            "embeddings of the model `{}` have {dimensions} numbers: ask for as many, or leave `dimensions` out",
+            request.model
+        );
         return Err(ApiError::invalid("dimensions", words));
     }
-    let tokens: usize = embedded.iter().map(|(_, tokens)| tokens).sum();
+    let reservation = serving.caller.reserve(tokens as u64)?;
+    let vectors = vectors.await?;
     serving.caller.used(&Usage { answers: 1, prompt: tokens as u64, ..Usage::default() });
+    drop(reservation);
     let write = |vector: Vec<f32>| match request.encoding_format.unwrap_or_default() {
         Encoding::Float => EmbeddingValues::Float(vector),
         Encoding::Base64 => {
@@ -57,15 +61,12 @@ pub(super) async fn serve(serving: &Serving, request: EmbeddingsRequest) -> Resu
             EmbeddingValues::Base64(BASE64_STANDARD.encode(bytes))
         }
     };
-    let item = |(index, (vector, _)): (usize, (Vec<f32>, usize))| EmbeddingItem {
-        object: "embedding",
-        index,
-        embedding: write(vector),
-    };
+    let item =
+        |(index, vector): (usize, Vec<f32>)| EmbeddingItem { object: "embedding", index, embedding: write(vector) };
     Ok(Json(EmbeddingList {
         object: "list",
         model: request.model.clone(),
-        data: embedded.into_iter().enumerate().map(item).collect(),
+        data: vectors.into_iter().enumerate().map(item).collect(),
         usage: EmbeddingUsage { prompt_tokens: tokens, total_tokens: tokens },
     })
     .into_response())

@@ -30,6 +30,13 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
 }
 
+/// Most characters of an error's words.
+const MOST_WORDS: usize = 1000;
+
+fn in_short(words: &str) -> String {
+    words.chars().take(MOST_WORDS).collect()
+}
+
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         let mut message = message.into();
@@ -42,8 +49,9 @@ impl ApiError {
 
     /// A parameter that makes no sense, or is not supported.
     pub fn invalid(param: &str, message: impl Into<String>) -> Self {
-        let param = Some(param.to_owned());
-        Self { param, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message) }
+        // Both may be the client's own words, of any length.
+        let (param, message) = (in_short(param), in_short(&message.into()));
+        Self { param: Some(param), ..Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message) }
     }
 
     /// A body that does not parse.

@@ -29,7 +29,7 @@ const PREFIX: &str = "asy-";
 const LOOK: Duration = Duration::from_secs(1);
 
 /// One key, as the file has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     /// Its name: 1 to 64 characters, unique in the file.
@@ -380,15 +380,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> Key {
-        Key {
-            name: name.into(),
-            hash: String::new(),
-            per_minute: None,
-            tokens_per_day: None,
-            models: None,
-            priority: 0,
-            created: 0,
-        }
+        Key { name: name.into(), ..Key::default() }
     }
 
     fn status(result: Result<Caller, ApiError>) -> u16 {

@@ -39,7 +39,7 @@ use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    backend::{Answering, Backend, EmbedInput, TextModel, TextRequest, embed_by},
+    backend::{Answering, Backend, EmbedInput, Embedding, TextModel, TextRequest, embed_by},
     error::ApiError,
     stream::{fresh_id, now},
     wire::ModelCard,
@@ -301,11 +301,11 @@ impl Backend for Network {
     }
 
     /// By this gateway's own copy of the model: nobody else stands for a vector, and none has a receipt.
-    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Vec<(Vec<f32>, usize)>, ApiError> {
+    async fn embed(&self, model: &str, inputs: Vec<EmbedInput>) -> Result<Embedding, ApiError> {
         let record = self.record(model)?;
         let llm =
             self.0.config.texts.ready(record.id).await.map_err(|error| unserved(&record.name, &error.to_string()))?;
-        embed_by(&llm, inputs).await
+        embed_by(llm, inputs).await
     }
 
     async fn health(&self) -> Result<(), String> {

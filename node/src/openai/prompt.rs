@@ -1,6 +1,9 @@
 //! Conversations to tokens.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use serde_json::{Value, json};
 
@@ -28,15 +31,7 @@ pub(super) fn chat(
         let words = format!("the model `{}` has no chat template; ask it by /v1/completions", model.name);
         return Err(ApiError::invalid("messages", words));
     };
-    let mut calls = messages.iter().flat_map(|m| m.tool_calls.iter().flatten()).map(|c| &c.id);
-    let answers = messages.iter().filter(|m| m.role == "tool").filter_map(|m| m.tool_call_id.as_ref());
-    if let Some(id) = answers.into_iter().find(|id| !calls.any(|known| known == *id)) {
-        let id: String = id.chars().take(80).collect();
-        return Err(ApiError::invalid(
-            "messages",
-            format!("a tool's result is of the call `{id}`, which no message before it has"),
-        ));
-    }
+    results_follow_calls(messages)?;
     let offered = if *tooling == Tooling::None { &[] } else { tools };
     let knows = template.knows_tools();
     let known = !offered.is_empty() && knows;
@@ -55,6 +50,23 @@ pub(super) fn chat(
     let text =
         template.render(&plain, known.then_some(offered)).map_err(|e| ApiError::invalid("messages", e.to_string()))?;
     marks.encode(model, &text).map_err(|e| ApiError::invalid("messages", e))
+}
+
+/// Each tool's result is of a call that was made before it, and is its only one.
+fn results_follow_calls(messages: &[Message]) -> Result<(), ApiError> {
+    let mut open = HashSet::new();
+    for message in messages {
+        open.extend(message.tool_calls.iter().flatten().map(|call| &call.id));
+        let result = message.tool_call_id.as_ref().filter(|_| message.role == "tool");
+        if let Some(id) = result.filter(|id| !open.remove(*id)) {
+            let id: String = id.chars().take(80).collect();
+            let words = format!(
+                "a tool's result is of the call `{id}`, which no message before it has, or which has its result"
+            );
+            return Err(ApiError::invalid("messages", words));
+        }
+    }
+    Ok(())
 }
 
 /// What a stand-in begins with, and its bytes: this, 32 hexadecimal digits, and an end as long as the beginning.
@@ -177,5 +189,25 @@ pub(super) fn room(model: &TextModel, param: &str, prompt: usize, asked: Option<
         )),
         Some(asked) => Ok(asked),
         None => Ok(left),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_after_their_calls_in_any_order_and_once() {
+        let call = |id: &str| json!({ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } });
+        let calls = json!({ "role": "assistant", "tool_calls": [call("a"), call("b")] });
+        let result = |id: &str| json!({ "role": "tool", "tool_call_id": id, "content": "1" });
+        let follow = |messages: &[&Value]| {
+            let read = |m: &&Value| serde_json::from_value((*m).clone()).unwrap();
+            results_follow_calls(&messages.iter().map(read).collect::<Vec<Message>>()).is_ok()
+        };
+        let (a, b) = (result("a"), result("b"));
+        assert!(follow(&[&calls, &a, &b]) && follow(&[&calls, &b, &a]) && follow(&[&calls, &b]));
+        assert!(!follow(&[&a, &calls]) && !follow(&[&calls, &a, &a]) && !follow(&[&calls, &result("c")]));
     }
 }

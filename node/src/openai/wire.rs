@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// One thing or a list of them.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
 pub enum OneOrMany<T> {
     /// One.
     One(T),
@@ -96,7 +96,7 @@ pub struct CompletionRequest {
 
 /// What a completion or embedding is of.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, texts, a list of tokens, or lists of tokens")]
 pub enum Prompt {
     /// A text.
     Text(String),
@@ -167,7 +167,10 @@ pub struct Function {
 
 /// `tool_choice`
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected `none`, `auto`, `required` or {\"type\": \"function\", \"function\": {\"name\": its name}}"
+)]
 pub enum ToolChoice {
     /// `none`, `auto` or `required`.
     Mode(String),

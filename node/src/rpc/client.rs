@@ -8,7 +8,7 @@ use jsonrpsee::{
         client::{ClientT as _, Error},
         params::ObjectParams,
     },
-    http_client::{HttpClient, HttpClientBuilder, transport},
+    http_client::{HeaderMap, HeaderValue, HttpClient, HttpClientBuilder, transport},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -29,6 +29,15 @@ pub enum ClientError {
         url: String,
         /// What is wrong.
         reason: String,
+    },
+    /// Not a key.
+    #[error("the API key has characters that no key has")]
+    Key,
+    /// The gateway does not know the key.
+    #[error("the gateway at {url} wants a key that it knows: give one by --api-key or $ASSAY_API_KEY")]
+    Unknown {
+        /// The gateway.
+        url: String,
     },
     /// Nobody answered.
     #[error("no node answers at {url} ({reason}); start one, or give another with --node URL")]
@@ -82,11 +91,25 @@ impl RpcClient {
     /// # Errors
     /// [`ClientError::Url`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
+        Self::with_key(url, None)
+    }
+
+    /// A client that shows a gateway its key.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`], [`ClientError::Key`].
+    pub fn with_key(url: &str, key: Option<&str>) -> Result<Self, ClientError> {
         let wrong = |reason: String| ClientError::Url { url: url.to_owned(), reason };
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(wrong("it does not start with http://".into()));
         }
+        let mut headers = HeaderMap::new();
+        if let Some(key) = key {
+            let value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| ClientError::Key)?;
+            headers.insert("authorization", value);
+        }
         let http = HttpClientBuilder::default()
+            .set_headers(headers)
             .request_timeout(TIMEOUT)
             .max_request_size(super::MAX_REQUEST_BYTES)
             .max_response_size(32 * 1024 * 1024)
@@ -123,8 +146,10 @@ impl RpcClient {
             }
             Error::ParseError(e) => ClientError::Foreign { url, reason: e.to_string() },
             Error::Transport(e) => {
-                if let Some(transport::Error::Rejected { status_code: 429 }) = e.downcast_ref() {
-                    return ClientError::Busy { url };
+                match e.downcast_ref() {
+                    Some(transport::Error::Rejected { status_code: 429 }) => return ClientError::Busy { url },
+                    Some(transport::Error::Rejected { status_code: 401 | 403 }) => return ClientError::Unknown { url },
+                    _ => {}
                 }
                 // The innermost cause is the one that helps: "connection refused".
                 let mut cause: &dyn std::error::Error = e.as_ref();

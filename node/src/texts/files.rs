@@ -25,7 +25,10 @@ pub enum FileError {
         source: io::Error,
     },
     /// A file is not the one that was committed to.
-    #[error("{}: expected the file that model {model} commits to, found another", path.display())]
+    #[error(
+        "{}: expected the file that model {model} commits to, found another; `assay model rm {model}` makes room for it",
+        path.display()
+    )]
     Changed {
         /// The file.
         path: PathBuf,
@@ -43,17 +46,18 @@ pub(super) fn entrance(dir: &Path) -> PathBuf {
     only.filter(|file| file.extension().is_some_and(|e| e == "gguf")).unwrap_or_else(|| dir.to_owned())
 }
 
-/// Keeps a model's files below `dir`, in a folder named by the model's id: linked where the disk allows, else copied. One that
-/// is kept already is left as it is.
+/// Keeps copies of a model's files below `dir`, in a folder named by the model's id. Nobody who writes to the files later
+/// changes what is kept. One that is kept already stays as it is, if it is whole.
 ///
 /// # Errors
 /// [`FileError`]; nothing is left behind then.
 pub fn keep(dir: &Path, files: &TextFiles) -> Result<PathBuf, FileError> {
-    let bytes = files
-        .paths
-        .iter()
-        .map(|path| move |to: &Path| fs::hard_link(path, to).or_else(|_| fs::copy(path, to).map(drop)));
-    place(dir, &files.model, bytes)
+    let to = place(dir, &files.model, files.paths.iter().map(|path| move |to: &Path| fs::copy(path, to).map(drop)))?;
+    match check_files(&to, &files.model) {
+        Ok(()) => Ok(to),
+        // Whatever is wrong with it, it is with what was kept.
+        Err(_) => Err(FileError::Changed { path: to, model: files.model.id() }),
+    }
 }
 
 /// Keeps a model that this program carries.

@@ -68,6 +68,10 @@ async fn a_port_that_is_taken_and_files_that_are_none_are_told() {
     let missing = Tls::read(&certificate, &key).await.unwrap_err();
     assert!(missing.to_string().contains("cert.pem"), "{missing}");
     std::fs::write(&certificate, "nothing").unwrap();
-    std::fs::write(&key, "nothing").unwrap();
-    Tls::read(&certificate, &key).await.unwrap_err();
+    let nothing = Tls::read(&certificate, &key).await.unwrap_err();
+    assert!(nothing.to_string().contains("has no \"-----BEGIN"), "{nothing}");
+    std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----\n").unwrap();
+    std::fs::write(&key, "-----BEGIN ENCRYPTED PRIVATE KEY-----\n").unwrap();
+    let locked = Tls::read(&certificate, &key).await.unwrap_err();
+    assert!(locked.to_string().contains("is encrypted"), "{locked}");
 }

@@ -346,6 +346,11 @@ impl Serving {
             for full in was / PAGE..sequence.computed / PAGE {
                 self.pages.publish(sequence.pages[full], sequence.chain[full]);
             }
+            if let Purpose::Generate(g) = &sequence.purpose
+                && g.drawn == 0
+            {
+                self.counters.prompt_tokens.fetch_add(rows, Ordering::Relaxed);
+            }
             let mut done = false;
             for row in wanted {
                 if done {
@@ -355,11 +360,6 @@ impl Serving {
                 self.logits.read(row, 0, &mut logits);
                 let hidden = self.scratch.hidden(row);
                 done = draw(sequence, &self.threads, &self.ends, (hidden, logits), &self.counters);
-            }
-            if let Purpose::Generate(g) = &sequence.purpose
-                && g.drawn == 0
-            {
-                self.counters.prompt_tokens.fetch_add(rows, Ordering::Relaxed);
             }
             if done {
                 ended.push(sequence.arrival);
