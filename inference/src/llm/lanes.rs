@@ -73,8 +73,8 @@ pub(crate) trait Lanes: Copy {
     /// `a | b`
     fn or(self, a: Self::W, b: Self::W) -> Self::W;
 
-    /// Where a sum over signed weights begins, for activations that sum to `sum`.
-    fn begin(self, sum: i32) -> Self::I;
+    /// Where a sum over signed weights begins, for activations whose sum times -128 is `begin`.
+    fn begin(self, begin: i32) -> Self::I;
     /// Adds, in each lane, the four products of `w - 128` (bytes as unsigned) and `x` to a sum that [`Lanes::begin`]
     /// began; exact.
     fn dot_signed(self, acc: Self::I, w: Self::W, x: [i8; 4]) -> Self::I;

@@ -109,7 +109,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn begin(self, _sum: i32) -> Self::I {
+    fn begin(self, _begin: i32) -> Self::I {
         [0; LANES]
     }
     #[inline(always)]

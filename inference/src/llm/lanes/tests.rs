@@ -61,8 +61,8 @@ impl Kernel for Dots<'_> {
     #[inline(always)]
     fn with<L: Lanes>(self, l: L) -> Self::Output {
         let (w, v, x) = (l.weights(self.0), l.weights(self.1), self.2);
-        let sum = x.iter().map(|x| i32::from(*x)).sum();
-        let signed = l.dot_signed(l.begin(sum), w, x);
+        let sum: i32 = x.iter().map(|x| i32::from(*x)).sum();
+        let signed = l.dot_signed(l.begin(-128 * sum), w, x);
         let low = l.dot_unsigned(l.ints(7), l.low_nibbles(w), x);
         let high = l.dot_unsigned(low, l.or(l.high_nibbles(w), l.pair_to_high(v, 2)), x);
         [signed, l.times(signed, self.3), high, l.plus(low, high)].map(|i| {

@@ -146,8 +146,8 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn begin(self, sum: i32) -> __m512i {
-        unsafe { _mm512_set1_epi32(-128 * sum) }
+    fn begin(self, begin: i32) -> __m512i {
+        unsafe { _mm512_set1_epi32(begin) }
     }
     #[inline(always)]
     fn dot_signed(self, acc: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
@@ -298,7 +298,7 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn begin(self, _sum: i32) -> [__m256i; 2] {
+    fn begin(self, _begin: i32) -> [__m256i; 2] {
         self.ints(0)
     }
     #[inline(always)]

@@ -217,7 +217,7 @@ fn sum_q8<L: Lanes, const R: usize>(
     let mut sums = [l.splat(0.0); R];
     for (b, (scale, lines)) in scales.iter().zip(quants).enumerate() {
         let x: [&Quants; R] = std::array::from_fn(|r| &x[r][b]);
-        let mut dots: [L::I; R] = std::array::from_fn(|r| l.begin(x[r].sum()));
+        let mut dots: [L::I; R] = std::array::from_fn(|r| l.begin(x[r].begin));
         for (g, line) in lines.iter().enumerate() {
             let w = l.weights(&line.0);
             for (dot, x) in dots.iter_mut().zip(x) {

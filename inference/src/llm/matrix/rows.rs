@@ -13,21 +13,48 @@ pub(crate) struct Quants {
     pub(super) scale: f32,
     /// Of each half.
     pub(super) sums: [i32; 2],
+    /// What a sum over weights plus 128 is less, once and for all weights that it meets.
+    pub(super) begin: i32,
 }
 
 impl Quants {
+    // Loops over plain arrays become instructions of the caller's processor; what they would call is compiled for any.
+    #[allow(clippy::needless_range_loop)]
+    #[inline(always)]
     pub(super) fn of(values: &[f32; BLOCK]) -> Self {
-        let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+        // A value that is no number is passed over.
+        let mut most = [0f32; LANES];
+        for half in values.as_chunks::<LANES>().0 {
+            for i in 0..LANES {
+                let v = half[i].abs();
+                most[i] = if v > most[i] { v } else { most[i] };
+            }
+        }
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                most[i] = if most[i + width] > most[i] { most[i + width] } else { most[i] };
+            }
+            width /= 2;
+        }
+        let largest = most[0];
         let scale = largest / 127.0;
         let inverse = if scale > 0.0 { 127.0 / largest } else { 0.0 };
-        let mut q = [[0i8; 4]; BLOCK / 4];
-        let mut sums = [0; 2];
-        for (i, v) in values.iter().enumerate() {
-            let rounded = (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
-            q[i / 4][i % 4] = rounded;
-            sums[i / 16] += i32::from(rounded);
+        let mut rounded = [0i32; BLOCK];
+        for i in 0..BLOCK {
+            rounded[i] = (values[i] * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
         }
-        Self { q, scale, sums }
+        // At most 16 times 127.
+        let mut sums = [0i32; 2];
+        for i in 0..LANES {
+            sums[0] = sums[0].wrapping_add(rounded[i]);
+            sums[1] = sums[1].wrapping_add(rounded[LANES + i]);
+        }
+        let mut q = [[0i8; 4]; BLOCK / 4];
+        for i in 0..BLOCK {
+            q[i / 4][i % 4] = rounded[i] as i8;
+        }
+        Self { q, scale, sums, begin: -128 * (sums[0] + sums[1]) }
     }
 
     pub(super) fn sum(&self) -> i32 {
