@@ -197,7 +197,9 @@ pub fn admit(
 }
 
 /// The last height at which the ledger still takes what it waits for from its signer: an answer to an open challenge, a
-/// judgement of a challenged text, or scores that can be committed or revealed now. `None` for anything else. Proposers do well to put these first.
+/// judgement of a challenged text, scores that can be committed or revealed now, the first vote of an account with stake on an
+/// open proposal, or votes that convict a validator. `None` for anything else. Proposers do well to put these first: each can be
+/// taken once, so that nobody crowds the others out with them.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -224,6 +226,19 @@ pub fn awaited_until(view: &dyn StateRead, genesis: &Hash32, tx: &Transaction) -
         Action::RevealScores { sheet, .. } => {
             let chain = query::chain(view)?;
             scores::may_reveal(view, genesis, chain.epoch, tx.signer, sheet).map(|()| chain.epoch_end)
+        }
+        Action::DoubleSign { first, second } => {
+            let (chain, params) = (query::chain(view)?, query::params(view)?);
+            let at = (&params, chain.epoch, chain.height + 1);
+            slashing::convicted(view, genesis, at, (first, second)).map(|_| u64::MAX)
+        }
+        Action::Vote { proposal, ballot } => {
+            // Votes can be changed as often as one pays for it.
+            if query::vote(view, *proposal, &tx.signer)?.is_some() {
+                return Ok(None);
+            }
+            let next = query::chain(view)?.height + 1;
+            governance::may_vote(view, next, tx.signer, *proposal, *ballot).map(|(open, _)| open.voting_end)
         }
         _ => return Ok(None),
     };

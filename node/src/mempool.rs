@@ -2,9 +2,11 @@
 //!
 //! A transaction enters only if the ledger would let it stand in the next block given the ones before it in its lane
 //! ([`assay_ledger::admit`]). Blocks take lanes' heads by rank: first what the ledger waits for ([`assay_ledger::awaited_until`]),
-//! scores before answers to challenges and these by deadline, each with the little that stands before it in its lane; then the
-//! others by highest fee for a byte. When the pool is full, a transaction pushes tails of lanes of lower rank out. This orders
-//! what has arrived; a flood still delays gossip.
+//! evidence before scores, these before answers to challenges by deadline and then votes, each with the little that stands before
+//! it in its lane; then the others by highest fee for a byte. When the pool is full, a transaction pushes tails of lanes of lower
+//! rank out. This orders what has arrived; a flood still delays gossip.
+//!
+//! Who offers a tenth more replaces a transaction of its own that waits. What has waited for 3,600 blocks is given up.
 //!
 //! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
@@ -29,6 +31,11 @@ const MAX_BYTES: usize = 32 << 20;
 /// Most transactions of one sender waiting.
 const MAX_LANE: usize = 2048;
 
+/// Blocks that a transaction waits for, at most: an hour and a half at 1.5 s.
+const MAX_WAIT: u64 = 3600;
+/// Who replaces a transaction offers this part of its fee more, at least.
+const MORE: u64 = 10;
+
 /// So many of a lane's transactions may have the rank of what the ledger waits for: it waits for few of one sender's.
 const MOST_AWAITED: usize = 16;
 
@@ -49,6 +56,16 @@ pub enum SubmitError {
     /// It is waiting already.
     #[error("transaction {0} is already waiting for a block")]
     Known(Hash32),
+    /// One of the same nonce waits, and this does not offer enough more.
+    #[error("a transaction of nonce {nonce} waits already with a fee of {found}; offer {least} or more to replace it")]
+    Underpriced {
+        /// Of both.
+        nonce: u64,
+        /// What the one that waits offers.
+        found: Amount,
+        /// What replaces it.
+        least: Amount,
+    },
     /// The sender has too many waiting.
     #[error("{0} has {MAX_LANE} transactions waiting; wait until some are in a block")]
     LaneFull(AccountId),
@@ -73,6 +90,7 @@ impl SubmitError {
             // Stale nonces and empty accounts happen to honest senders whose view lags by a block.
             SubmitError::Refused(refusal) => matches!(refusal, Refusal::Signature(_) | Refusal::TooLarge { .. }),
             SubmitError::Known(_)
+            | SubmitError::Underpriced { .. }
             | SubmitError::LaneFull(_)
             | SubmitError::Full(..)
             | SubmitError::Overdrawn { .. } => false,
@@ -91,6 +109,8 @@ struct Waiting {
     id: Hash32,
     bytes: usize,
     rank: Rank,
+    /// The height at which it came.
+    since: u64,
 }
 
 /// Which transactions come first, higher ones before lower.
@@ -98,10 +118,14 @@ struct Waiting {
 enum Rank {
     /// Nobody waits for it. Grain for 2^20 bytes.
     Paid(u128),
+    /// A first vote on a proposal that is open until this height.
+    Vote(Reverse<u64>),
     /// An answer to a challenge that is open until this height. It may be false, and then come again.
     Answer(Reverse<u64>),
     /// Scores: small, and taken once.
     Scores,
+    /// What convicts a validator: small, and taken once.
+    Evidence,
 }
 
 impl Rank {
@@ -110,6 +134,8 @@ impl Rank {
         match (awaited, &tx.action) {
             (None, _) => Self::Paid((u128::from(tx.fee.0) << 20) / (bytes as u128).max(1)),
             (Some(height), Action::Answer { .. }) => Self::Answer(Reverse(height)),
+            (Some(height), Action::Vote { .. }) => Self::Vote(Reverse(height)),
+            (Some(_), Action::DoubleSign { .. }) => Self::Evidence,
             (Some(_), _) => Self::Scores,
         }
     }
@@ -229,26 +255,38 @@ impl Mempool {
         if lanes.ids.contains_key(&id) {
             return Err(SubmitError::Known(id));
         }
-        if lanes.by_sender.get(&sender).is_some_and(|lane| lane.len() >= MAX_LANE) {
-            return Err(SubmitError::LaneFull(sender));
-        }
         // A block may be committed whose transactions are still in the lanes: those count in the state, not here.
-        let nonce = query::account(view, &sender).map_err(Refusal::from)?.nonce;
-        let pending = lanes.next_nonce(&sender, nonce) - nonce;
+        let account = query::account(view, &sender).map_err(Refusal::from)?.nonce;
+        let own = tx.body.nonce;
+        let lane = lanes.by_sender.get(&sender);
+        let replaced = lane.and_then(|lane| lane.get(&own)).filter(|_| own >= account);
+        let (pending, gone) = match replaced {
+            Some(old) => {
+                let found = old.tx.body.fee;
+                let least = Amount(found.0.saturating_add((found.0 / MORE).max(1)));
+                if tx.body.fee < least {
+                    return Err(SubmitError::Underpriced { nonce: own, found, least });
+                }
+                (own - account, (old.bytes, u128::from(found.0)))
+            }
+            None if lane.is_some_and(|lane| lane.len() >= MAX_LANE) => return Err(SubmitError::LaneFull(sender)),
+            None => (lanes.next_nonce(&sender, account) - account, (0, 0)),
+        };
         assay_ledger::admit(view, &self.genesis, &tx, bytes.len(), pending)?;
         let (payer, balance) = payer(view, &sender)?;
-        let fees = lanes.fees_of(&sender) + u128::from(tx.body.fee.0);
+        let fees = lanes.fees_of(&sender) - gone.1 + u128::from(tx.body.fee.0);
         if fees > u128::from(balance.0) {
             return Err(SubmitError::Overdrawn { payer, balance });
         }
-        let lane = lanes.by_sender.get(&sender);
-        let few = lane.is_none_or(|lane| lane.len() < MOST_AWAITED);
+        let before = || lane.into_iter().flat_map(|lane| lane.range(..own));
+        let few = before().count() < MOST_AWAITED;
         let until = || assay_ledger::awaited_until(view, &self.genesis, &tx.body).map_err(Refusal::from);
         let rank = Rank::new(&tx.body, bytes.len(), if few { until()? } else { None });
-        let last = lane.and_then(|lane| lane.values().next_back());
-        let rank = last.map_or(rank, |last| rank.after(last.rank));
-        lanes.make_room(sender, bytes.len(), rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;
-        lanes.insert(Waiting { id, bytes: bytes.len(), rank, tx: Arc::new(tx) });
+        let rank = before().next_back().map_or(rank, |(_, last)| rank.after(last.rank));
+        let since = query::chain(view).map_err(Refusal::from)?.height;
+        let more = bytes.len().saturating_sub(gone.0);
+        lanes.make_room(sender, more, rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;
+        lanes.insert(Waiting { id, bytes: bytes.len(), rank, since, tx: Arc::new(tx) });
         Ok(id)
     }
 
@@ -280,7 +318,7 @@ impl Mempool {
 
     /// What waits, for a block builder to draw from. `view` is the state that it builds on.
     pub fn selection(&self, view: &dyn StateRead) -> Result<Selection, StoreError> {
-        let shared = |lane: &BTreeMap<u64, Waiting>| lane.values().map(|w| (w.tx.clone(), w.bytes)).collect();
+        let shared = |lane: &BTreeMap<u64, Waiting>| lane.values().map(|w| (w.tx.clone(), w.bytes, w.rank)).collect();
         let lanes = self.lanes().by_sender.iter().map(|(sender, lane)| (*sender, shared(lane))).collect();
         Selection::new(lanes, |tx| assay_ledger::awaited_until(view, &self.genesis, tx))
     }
@@ -297,16 +335,20 @@ impl Mempool {
         }
     }
 
-    /// Drops lanes whose head can no longer stand in a block, for example because its payer ran out of money, and gives
-    /// up what was held aside: its predecessors have had their time.
+    /// Drops lanes whose head can no longer stand in a block, for example because its payer ran out of money, or has waited too
+    /// long, and gives up what was held aside: its predecessors have had their time.
     pub fn sweep(&self, view: &dyn StateRead) {
         let mut lanes = self.lanes();
         lanes.ahead.clear();
         lanes.ahead_bytes = 0;
         let senders: Vec<AccountId> = lanes.by_sender.keys().copied().collect();
+        let height = query::chain(view).map_or(0, |chain| chain.height);
         for sender in senders {
             let head = lanes.by_sender.get(&sender).and_then(|lane| lane.values().next());
-            let stuck = head.is_some_and(|h| assay_ledger::admit(view, &self.genesis, &h.tx, h.bytes, 0).is_err());
+            let stuck = head.is_some_and(|h| {
+                let old = height.saturating_sub(h.since) > MAX_WAIT;
+                old || assay_ledger::admit(view, &self.genesis, &h.tx, h.bytes, 0).is_err()
+            });
             if stuck {
                 lanes.drop_lane(sender);
             }
@@ -324,10 +366,22 @@ impl Lanes {
         last.map_or(state, |last| state.max(last + 1))
     }
 
+    /// Puts a transaction in its place, which another may have had; those behind it have their rank by it.
     fn insert(&mut self, waiting: Waiting) {
+        let (sender, nonce, mut before) = (waiting.tx.body.signer, waiting.tx.body.nonce, waiting.rank);
         self.bytes += waiting.bytes;
-        self.ids.insert(waiting.id, waiting.tx.body.signer);
-        self.by_sender.entry(waiting.tx.body.signer).or_default().insert(waiting.tx.body.nonce, waiting);
+        self.ids.insert(waiting.id, sender);
+        let lane = self.by_sender.entry(sender).or_default();
+        let replaced = lane.insert(nonce, waiting);
+        for (_, behind) in lane.range_mut(nonce..).skip(1) {
+            if let Rank::Paid(_) = behind.rank {
+                behind.rank = Rank::new(&behind.tx.body, behind.bytes, None).after(before);
+            }
+            before = behind.rank;
+        }
+        if let Some(replaced) = replaced {
+            self.forget(&replaced);
+        }
     }
 
     fn forget(&mut self, waiting: &Waiting) {

@@ -27,7 +27,7 @@ use assay_primitives::{AccountId, Amount, Score};
 
 use super::{Env, burn, credit, money::debit};
 use crate::{
-    ActionError, Event, StoreError, keys,
+    ActionError, Event, StateRead, StoreError, keys,
     overlay::Overlay,
     query,
     records::{Outcome, ParameterBounds, Proposal, ProposalStatus, VoteDelegation, VoteRecord},
@@ -159,15 +159,18 @@ pub(super) fn fix_eligible(state: &mut Overlay<'_>, height: u64) -> Result<(), S
     Ok(())
 }
 
-pub(super) fn vote(
-    state: &mut Overlay<'_>,
-    env: &Env<'_>,
+/// An open proposal that an account may vote on in the block at a height, and the stake that it votes with.
+///
+/// # Errors
+/// [`ActionError`]: it is not open, the ballot is none of its kind, or the account had no stake.
+pub(super) fn may_vote(
+    state: &dyn StateRead,
+    height: u64,
     voter: AccountId,
     id: u64,
     ballot: Ballot,
-) -> Result<(), ActionError> {
+) -> Result<(Proposal, u64), ActionError> {
     let proposal = query::proposal(state, id)?.ok_or(ActionError::unknown("proposal", id))?;
-    let height = env.block.height;
     if height > proposal.voting_end || proposal.status != ProposalStatus::Voting {
         let end = proposal.voting_end;
         return Err(ActionError::not_now(format!(
@@ -200,6 +203,18 @@ pub(super) fn vote(
             "{voter} had no stake at height {at}, when proposal {id} was made: only stake of that time votes"
         )));
     }
+    Ok((proposal, stake))
+}
+
+pub(super) fn vote(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    voter: AccountId,
+    id: u64,
+    ballot: Ballot,
+) -> Result<(), ActionError> {
+    let height = env.block.height;
+    let (_, stake) = may_vote(state, height, voter, id, ballot)?;
     state.write(keys::vote(id, &voter), &VoteRecord { ballot, stake, height, via: None });
     Ok(())
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use assay_primitives::{AccountId, Amount, Signed, VoteContent};
+use assay_chain_spec::Params;
+use assay_primitives::{AccountId, Amount, Hash32, Signed, VoteContent};
 
 use super::{Env, burn, redelegation, registry, stake};
 use crate::{
     ActionError, Event, StateRead, StoreError, keys,
     overlay::Overlay,
     query,
-    records::{MinerRecord, Slash, SlashReason},
+    records::{MinerRecord, Slash, SlashReason, ValidatorRecord},
 };
 
 const SUM: StoreError = StoreError::Books("a slash exceeds what it is taken from");
@@ -62,12 +63,16 @@ pub(super) fn slash_miner(
     book(state, env, operator, reason, amount)
 }
 
-pub(super) fn double_sign(
-    state: &mut Overlay<'_>,
-    env: &Env<'_>,
-    first: &Signed<VoteContent>,
-    second: &Signed<VoteContent>,
-) -> Result<(), ActionError> {
+/// The validator that two votes convict in the block at a height, and that has a seat to lose.
+///
+/// # Errors
+/// [`ActionError`]: they do not conflict, are too old or from the future, are not signed, or have been punished.
+pub(super) fn convicted(
+    state: &dyn StateRead,
+    genesis: &Hash32,
+    (params, epoch, height): (&Params, u64, u64),
+    (first, second): (&Signed<VoteContent>, &Signed<VoteContent>),
+) -> Result<ValidatorRecord, ActionError> {
     let (a, b) = (&first.body, &second.body);
     if (a.validator, a.height, a.round, a.kind) != (b.validator, b.height, b.round, b.kind) {
         return Err(ActionError::evidence(
@@ -78,17 +83,17 @@ pub(super) fn double_sign(
         return Err(ActionError::evidence("both votes are for the same block: they do not conflict"));
     }
     let operator = a.validator;
-    let mut record = query::validator(state, &operator)?.ok_or(ActionError::unknown("validator", operator))?;
+    let record = query::validator(state, &operator)?.ok_or(ActionError::unknown("validator", operator))?;
     // One slash for all: whoever lost control of a key, or runs it twice, signs many conflicting votes before its seat is gone.
     if record.tombstoned {
         return Err(ActionError::not_now(format!(
             "{operator} is tombstoned already: it was slashed once for conflicting votes and has no seat to lose"
         )));
     }
-    if a.height > env.block.height {
+    if a.height > height {
         return Err(ActionError::not_now(format!("the votes are for height {}, above this block's", a.height)));
     }
-    let oldest = env.epoch.saturating_sub(env.params.evidence_epochs);
+    let oldest = epoch.saturating_sub(params.evidence_epochs);
     let from = query::epoch_start(state, oldest)?.ok_or(StoreError::Missing { what: "start of an epoch" })?;
     if a.height < from {
         return Err(ActionError::not_now(format!(
@@ -97,12 +102,23 @@ pub(super) fn double_sign(
         )));
     }
     // Before anything that takes long: a false claim costs its sender more than it costs the validators.
-    first.verify(&env.block.genesis)?;
-    second.verify(&env.block.genesis)?;
+    first.verify(genesis)?;
+    second.verify(genesis)?;
     if query::validator_set_at(state, a.height)?.power_of(&operator).is_none() {
         return Err(ActionError::evidence(format!("{operator} was not in the validator set of height {}", a.height)));
     }
+    Ok(record)
+}
 
+pub(super) fn double_sign(
+    state: &mut Overlay<'_>,
+    env: &Env<'_>,
+    first: &Signed<VoteContent>,
+    second: &Signed<VoteContent>,
+) -> Result<(), ActionError> {
+    let at = (env.params, env.epoch, env.block.height);
+    let mut record = convicted(state, &env.block.genesis, at, (first, second))?;
+    let (a, operator) = (&first.body, first.body.validator);
     record.tombstoned = true;
     state.write(keys::validator(&operator), &record);
     let basis_points = env.params.slash_double_sign;

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use assay_ledger::{Candidates, SignedTransaction, StoreError, tx::Transaction};
+use assay_ledger::{
+    Candidates, SignedTransaction, StoreError,
+    tx::{Action, Transaction},
+};
 use assay_primitives::AccountId;
 
 use super::{MOST_AWAITED, Rank};
@@ -14,8 +17,8 @@ use super::{MOST_AWAITED, Rank};
 /// Bytes of a lane that may stand before what is awaited and have its rank: a refutation, say, or a challenge.
 const BEFORE_AWAITED: usize = 256 << 10;
 
-/// Transactions and their encoded lengths, in nonce order.
-type Waiting = VecDeque<(Arc<SignedTransaction>, usize)>;
+/// Transactions, their encoded lengths and the ranks that they came with, in nonce order.
+type Waiting = VecDeque<(Arc<SignedTransaction>, usize, Rank)>;
 
 /// Transactions to try, best first. It shares them with the pool and keeps nobody else waiting.
 pub struct Selection {
@@ -37,8 +40,11 @@ impl Lane {
         until: &impl Fn(&Transaction) -> Result<Option<u64>, StoreError>,
     ) -> Result<Self, StoreError> {
         let (mut before, mut awaited) = (0, None);
-        for (count, (tx, bytes)) in (1..=MOST_AWAITED).zip(&waiting) {
-            if let Some(height) = until(&tx.body)? {
+        for (count, (tx, bytes, rank)) in (1..=MOST_AWAITED).zip(&waiting) {
+            // Evidence that was none when it came is none now, and takes long to look at.
+            let was_none = matches!(tx.body.action, Action::DoubleSign { .. }) && *rank != Rank::Evidence;
+            let height = if was_none { None } else { until(&tx.body)? };
+            if let Some(height) = height {
                 awaited = Some((count, Rank::new(&tx.body, *bytes, Some(height))));
                 break;
             }
@@ -51,12 +57,12 @@ impl Lane {
     }
 
     fn rank(&self) -> Option<Rank> {
-        let (tx, bytes) = self.waiting.front()?;
+        let (tx, bytes, _) = self.waiting.front()?;
         Some(self.awaited.map_or_else(|| Rank::new(&tx.body, *bytes, None), |(_, rank)| rank))
     }
 
     fn pop(&mut self) -> Option<Arc<SignedTransaction>> {
-        let (tx, _) = self.waiting.pop_front()?;
+        let (tx, ..) = self.waiting.pop_front()?;
         self.awaited = self.awaited.and_then(|(count, rank)| (count > 1).then_some((count - 1, rank)));
         Some(tx)
     }

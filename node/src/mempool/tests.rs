@@ -4,7 +4,7 @@ use assay_chain_spec::{GenesisAccount, GenesisSubnet, GenesisValidator, presets:
 use assay_ledger::{
     Candidates as _, MemoryState,
     records::Account,
-    tx::{Action, Transaction},
+    tx::{Action, Ballot, Transaction},
 };
 use assay_primitives::{Keypair, Signed, encode};
 
@@ -92,6 +92,11 @@ fn scores_come_before_answers_and_these_by_deadline_then_fees_for_a_byte() {
     let ranks =
         [paid(1000), paid(u64::MAX), answer(Some(9)), answer(Some(8)), Rank::new(&scores(0).body, 200, Some(99))];
     assert!(ranks.is_sorted_by(|lower, higher| lower < higher));
+    let vote = Action::Vote { proposal: 0, ballot: Ballot::Yes };
+    let vote = Transaction { signer: key(1).account(), nonce: 0, fee: Amount(1000), action: vote };
+    let vote = |until| Rank::new(&vote, 200, until);
+    assert!(paid(u64::MAX) < vote(Some(9)) && vote(Some(9)) < vote(Some(8)) && vote(Some(1)) < answer(Some(99)));
+    assert!(vote(None) < paid(u64::MAX), "one that changes a vote pays its way");
     assert!(answer(None) < answer(Some(u64::MAX)));
 }
 
@@ -164,7 +169,10 @@ fn gaps_repeats_and_junk_are_refused_and_change_nothing() {
     let refused = |tx: &SignedTransaction| pool.submit(|| state.clone(), &encode(tx)).unwrap_err();
     assert!(matches!(refused(&transfer(1, 0, 1000)), SubmitError::Known(_)));
     assert!(matches!(refused(&transfer(1, 2, 1000)), SubmitError::Refused(_)), "a gap");
-    assert!(matches!(refused(&transfer(1, 0, 2000)), SubmitError::Refused(_)), "a second one of the same nonce");
+    assert!(
+        matches!(refused(&transfer(1, 0, 1099)), SubmitError::Underpriced { .. }),
+        "hardly more for the same nonce"
+    );
     let mut unsigned = transfer(1, 1, 1000);
     unsigned.signature = assay_primitives::Signature::EMPTY;
     assert!(refused(&unsigned).is_senders_fault());
@@ -219,4 +227,49 @@ fn a_lane_whose_owner_ran_out_of_money_is_swept() {
     state.apply(&[broke].into_iter().collect());
     pool.sweep(&state);
     assert!(pool.is_empty());
+}
+
+#[test]
+fn who_offers_a_tenth_more_replaces_what_waits_and_what_follows_keeps_its_place() {
+    let (pool, state) = (Mempool::new(GENESIS), state(&[1, 2]));
+    let submit = |tx: &SignedTransaction| pool.submit(|| state.clone(), &encode(tx));
+    let old = transfer(1, 1, 1000);
+    for tx in [&transfer(1, 0, 5000), &old, &transfer(1, 2, 9000), &transfer(2, 0, 3000)] {
+        submit(tx).unwrap();
+    }
+    let before = pool.lanes().bytes;
+    let new = transfer(1, 1, 1100);
+    submit(&new).unwrap();
+    assert!(pool.contains(&new) && !pool.contains(&old));
+    assert_eq!((pool.len(), pool.lanes().bytes), (4, before));
+    assert!(matches!(submit(&old), Err(SubmitError::Underpriced { .. })), "it does not come back");
+    let ranks: Vec<Rank> = pool.lanes().by_sender[&key(1).account()].values().map(|w| w.rank).collect();
+    assert!(ranks[0] > ranks[1] && ranks[1] == ranks[2], "none ranks above what stands before it");
+    submit(&transfer(1, 1, 9000)).unwrap();
+    let ranks: Vec<Rank> = pool.lanes().by_sender[&key(1).account()].values().map(|w| w.rank).collect();
+    assert!(ranks[0] == ranks[1] && ranks[1] == ranks[2]);
+    // The fees of all must be there, without that of the one replaced.
+    let rest = Amount::asy(10).0 - 5000 - 9000;
+    assert!(matches!(submit(&transfer(1, 1, rest + 1)), Err(SubmitError::Overdrawn { .. })));
+    submit(&transfer(1, 1, rest)).unwrap();
+    let mut selection = pool.selection(&state).unwrap();
+    let order: Vec<_> = std::iter::from_fn(|| selection.next()).map(|tx| tx.body.fee.0).collect();
+    assert_eq!(order, [5000, rest, 9000, 3000]);
+}
+
+#[test]
+fn what_has_waited_too_long_is_given_up() {
+    let (pool, mut state) = (Mempool::new(GENESIS), state(&[1, 2]));
+    let at = |state: &mut MemoryState, height| {
+        let chain = assay_ledger::records::Chain { height, ..query::chain(state).unwrap() };
+        state.apply(&[(assay_ledger::keys::chain(), Some(encode(&chain)))].into_iter().collect());
+    };
+    pool.submit(|| state.clone(), &encode(&transfer(1, 0, 1000))).unwrap();
+    at(&mut state, MAX_WAIT);
+    pool.submit(|| state.clone(), &encode(&transfer(2, 0, 1000))).unwrap();
+    pool.sweep(&state);
+    assert_eq!(pool.len(), 2);
+    at(&mut state, MAX_WAIT + 1);
+    pool.sweep(&state);
+    assert!(pool.contains(&transfer(2, 0, 1000)) && pool.len() == 1);
 }
