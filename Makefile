@@ -157,7 +157,7 @@ measure-batches: setup ## What batches and threads are worth: throughput of the 
 	cargo build --quiet --locked --workspace --example measure_batches
 	$(dir $(ASSAY))examples/measure_batches
 
-inspect-models: build ## Make 20 models and 20 broken ones, and hold `assay model inspect` to what it says (needs python3 and PyPI).
+inspect-models: build ## Make 20 models and 21 broken ones, and hold `assay model inspect` to what it says (needs python3 and PyPI).
 	@[ -x $(OPENAI)/venv/bin/python ] || python3 -m venv $(OPENAI)/venv
 	@$(OPENAI)/venv/bin/pip install -q -r tests/openai/requirements.txt
 	$(OPENAI)/venv/bin/python tests/llm/inspect_models.py --assay $(ASSAY)

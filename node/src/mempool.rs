@@ -260,21 +260,21 @@ impl Mempool {
         let own = tx.body.nonce;
         let lane = lanes.by_sender.get(&sender);
         let replaced = lane.and_then(|lane| lane.get(&own)).filter(|_| own >= account);
-        let (pending, gone) = match replaced {
+        let (pending, old_bytes, old_fee) = match replaced {
             Some(old) => {
                 let found = old.tx.body.fee;
                 let least = Amount(found.0.saturating_add((found.0 / MORE).max(1)));
                 if tx.body.fee < least {
                     return Err(SubmitError::Underpriced { nonce: own, found, least });
                 }
-                (own - account, (old.bytes, u128::from(found.0)))
+                (own - account, old.bytes, u128::from(found.0))
             }
             None if lane.is_some_and(|lane| lane.len() >= MAX_LANE) => return Err(SubmitError::LaneFull(sender)),
-            None => (lanes.next_nonce(&sender, account) - account, (0, 0)),
+            None => (lanes.next_nonce(&sender, account) - account, 0, 0),
         };
         assay_ledger::admit(view, &self.genesis, &tx, bytes.len(), pending)?;
         let (payer, balance) = payer(view, &sender)?;
-        let fees = lanes.fees_of(&sender) - gone.1 + u128::from(tx.body.fee.0);
+        let fees = lanes.fees_of(&sender) - old_fee + u128::from(tx.body.fee.0);
         if fees > u128::from(balance.0) {
             return Err(SubmitError::Overdrawn { payer, balance });
         }
@@ -284,7 +284,7 @@ impl Mempool {
         let rank = Rank::new(&tx.body, bytes.len(), if few { until()? } else { None });
         let rank = before().next_back().map_or(rank, |(_, last)| rank.after(last.rank));
         let since = query::chain(view).map_err(Refusal::from)?.height;
-        let more = bytes.len().saturating_sub(gone.0);
+        let more = bytes.len().saturating_sub(old_bytes);
         lanes.make_room(sender, more, rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;
         lanes.insert(Waiting { id, bytes: bytes.len(), rank, since, tx: Arc::new(tx) });
         Ok(id)
