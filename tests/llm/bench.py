@@ -1,7 +1,7 @@
 """Serves the same GGUF file with assay's engine and with llama.cpp, and writes the figures side by side.
 
-They run in turns, each alone, on the same threads, and the best turn of each counts: what neighbours of this machine take of
-its memory's bandwidth changes from one minute to the next. llama.cpp is that of the PyPI package in requirements.txt.
+They run in turns, each alone, on the same threads, and of each figure the best turn counts: what neighbours of this machine
+take of its memory's bandwidth changes from one minute to the next. llama.cpp is that of the PyPI package in requirements.txt.
 """
 
 import argparse
