@@ -138,6 +138,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
+    crate::web::raise_files();
     let workers = workers(&cli.command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
         Ok(runtime) => runtime,

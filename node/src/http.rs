@@ -14,7 +14,6 @@
 //! `invalid_request`, `not_found`, `too_large`, `rate_limited`, `unavailable`, `internal` and the rest null.
 
 use std::{
-    borrow::Cow,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::Arc,
@@ -32,14 +31,13 @@ use axum::{
     routing::{get, post},
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use jsonrpsee::RpcModule;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 
 use crate::{
     openai::{
@@ -51,7 +49,7 @@ use crate::{
     },
     roles::ReceiptSystem,
     rpc::{self, BackendError, RpcBackend, ServeError},
-    web::Server,
+    web::{self, Server},
 };
 
 /// Largest body of a classification.
@@ -71,7 +69,7 @@ struct Labels {
 
 struct Gateway {
     backend: Arc<dyn RpcBackend>,
-    methods: RpcModule<Arc<dyn RpcBackend>>,
+    calls: rpc::Calls,
     limiter: DefaultKeyedRateLimiter<IpAddr>,
     requests: Family<Labels, Counter>,
     registry: Registry,
@@ -89,13 +87,14 @@ pub fn serve(
     listen: SocketAddr,
     backend: Arc<dyn RpcBackend>,
     api: Option<(Arc<dyn openai::backend::Backend>, ServerOptions)>,
+    metrics: &web::Metrics,
 ) -> Result<Server, ServeError> {
     let Some((api, options)) = api else {
-        return Server::start("HTTP", listen, None, router(backend, None, Keys::none()));
+        return Server::start("HTTP", listen, None, router(backend, None, Keys::none()), metrics);
     };
-    let Part { routes, metrics } = openai::server::part(api, &options);
-    let router = router(backend, Some(metrics), options.keys.clone()).merge(routes);
-    Server::start("HTTP", listen, options.tls.as_ref(), router)
+    let Part { routes, metrics: write } = openai::server::part(api, &options);
+    let router = router(backend, Some(write), options.keys.clone()).merge(routes);
+    Server::start("HTTP", listen, options.tls.as_ref(), router, metrics)
 }
 
 fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>, keys: Keys) -> Router {
@@ -103,7 +102,7 @@ fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>, keys:
     let mut registry = Registry::default();
     registry.register("assay_http_requests", "Requests to the HTTP API, by path and status", Family::clone(&requests));
     let state = Arc::new(Gateway {
-        methods: rpc::methods(Arc::clone(&backend)),
+        calls: rpc::Calls::of(Arc::clone(&backend)),
         backend,
         limiter: RateLimiter::keyed(Quota::per_second(BURST)),
         requests,
@@ -282,17 +281,11 @@ async fn classify(
     }
 }
 
-/// What of a call tells whether a miner works for it.
+/// What of a call tells whether a miner works for it, and of which model, by name or by position.
 #[derive(Deserialize)]
-struct Called<'a> {
-    #[serde(borrow)]
-    method: Cow<'a, str>,
-}
-
-/// The model that `assay_infer` asks, by name or by position.
-#[derive(Deserialize)]
-struct Inferred {
-    params: Parameters,
+struct Called {
+    method: String,
+    params: Option<Parameters>,
 }
 
 #[derive(Deserialize)]
@@ -302,12 +295,22 @@ enum Parameters {
     Listed(Vec<serde_json::Value>),
 }
 
-impl Parameters {
-    fn into_model(self) -> String {
-        match self {
-            Self::Named { model } => model,
-            Self::Listed(all) => all.first().and_then(|first| first.as_str()).unwrap_or_default().to_owned(),
+impl Called {
+    fn model(&self) -> &str {
+        match &self.params {
+            Some(Parameters::Named { model }) => model,
+            Some(Parameters::Listed(all)) => all.first().and_then(|first| first.as_str()).unwrap_or_default(),
+            None => "",
         }
+    }
+}
+
+/// The calls of a body, one or a batch; those that cannot be read are none.
+fn called(body: &[u8]) -> Vec<Called> {
+    let one = |text: &[u8]| serde_json::from_slice(text).ok();
+    match serde_json::from_slice::<Vec<&RawValue>>(body) {
+        Ok(batch) => batch.iter().filter_map(|text| one(text.get().as_bytes())).collect(),
+        Err(_) => one(body).into_iter().collect(),
     }
 }
 
@@ -320,11 +323,10 @@ async fn json_rpc(
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    // A call that cannot be read is refused below.
-    if serde_json::from_slice(&body).is_ok_and(|called: Called<'_>| called.method == "assay_infer") {
-        let model = serde_json::from_slice::<Inferred>(&body).map(|inferred| inferred.params.into_model());
+    let asks = called(&body).into_iter().filter(|call| call.method == "assay_infer");
+    for call in asks {
         let allowed = caller(&gateway, &headers).and_then(|caller| {
-            caller.may_ask(&model.unwrap_or_default())?;
+            caller.may_ask(call.model())?;
             Ok(caller)
         });
         match allowed {
@@ -332,14 +334,7 @@ async fn json_rpc(
             Err(refusal) => return refusal.into_response(),
         }
     }
-    let called = match std::str::from_utf8(&body) {
-        Ok(text) => gateway.methods.raw_json_request(text, 1).await.map_err(|e| e.to_string()),
-        Err(e) => Err(e.to_string()),
-    };
-    match called {
-        Ok((answer, _)) => ([(header::CONTENT_TYPE, "application/json")], answer.get().to_owned()).into_response(),
-        Err(reason) => failure(StatusCode::BAD_REQUEST, "invalid_request", &format!("not a JSON-RPC call: {reason}")),
-    }
+    gateway.calls.answer(body).await
 }
 
 #[cfg(test)]

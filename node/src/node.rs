@@ -47,7 +47,7 @@ use crate::{
     snapshots::{self, Makes},
     store::Store,
     texts::{self, Texts},
-    web::Tls,
+    web::{self, Tls},
 };
 
 /// Labelled digit scans that the training never saw: canaries for the validators' tasks.
@@ -178,6 +178,8 @@ impl Node {
         metrics.register(&mut registry);
         let chain_metrics = ChainMetrics::default();
         chain_metrics.register(&mut registry);
+        let connections = web::Metrics::default();
+        connections.register(&mut registry);
         let (unsent, unsent_out) = tokio::sync::mpsc::channel(1024);
         let shared = Arc::new(Shared {
             identity: identity(home, options.role),
@@ -215,8 +217,8 @@ impl Node {
                 accounts = Some((options_of_api.keys.book().clone(), network.clone()));
                 api = Some((Arc::new(network) as Arc<dyn openai::backend::Backend>, options_of_api));
             }
-            let rpc = rpc::serve(home.rpc_address(), backend.clone()).await?;
-            Ok::<_, eyre::Report>((rpc, http::serve(home.http_address(), backend, api)?))
+            let rpc = rpc::serve(home.rpc_address(), backend.clone(), &connections)?;
+            Ok::<_, eyre::Report>((rpc, http::serve(home.http_address(), backend, api, &connections)?))
         };
         let (rpc, http) = match servers.await {
             Ok(servers) => servers,

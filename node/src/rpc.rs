@@ -38,8 +38,8 @@ use serde::{Deserialize, Serialize};
 pub use client::{ClientError, RpcClient};
 pub(crate) use methods::fault;
 pub use methods::{Status, UpgradeAhead, methods};
-pub(crate) use server::MAX_REQUEST_BYTES;
-pub use server::{RpcServer, ServeError, serve};
+pub(crate) use server::{Calls, MAX_REQUEST_BYTES};
+pub use server::{ServeError, serve};
 
 use crate::{home::Role, roles::ReceiptSystem};
 

@@ -1,23 +1,33 @@
 //! What all HTTP servers of a node have in common: how they listen, speak TLS, wait for slow clients and stop.
 //!
-//! A client that says nothing, or a byte at a time, holds one connection for a few seconds and nothing else. An answer may
-//! take as long as it takes: text is told as it is made.
+//! A client that says nothing, or a byte at a time, holds one connection for a few seconds and nothing else; one that takes
+//! nothing of its answer, for a minute. An answer may take as long as it takes: text is told as it is made. Connections, and
+//! bytes of bodies and answers, are bounded in all and for each address: what the node does beside serving has its files and
+//! its memory whatever clients do.
+
+mod room;
+mod shares;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use axum::{Router, body::Body, extract::Request, middleware};
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use futures::StreamExt as _;
+use rustls::ServerConfig;
 use tokio::{
+    net::{TcpListener, TcpSocket},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use self::room::{Door, Room};
+pub use self::room::{Metrics, raise_files};
 use crate::rpc::ServeError;
 
 /// How long a request's headers, or a TLS handshake, may take.
@@ -28,6 +38,10 @@ const BODY_PAUSE: Duration = Duration::from_secs(15);
 const BODY_WHOLE: Duration = Duration::from_secs(120);
 /// How long answers may go on when the server stops.
 const GRACE: Duration = Duration::from_secs(4);
+/// Connections that may wait to be accepted.
+const WAITING: u32 = 1024;
+/// Largest line and headers of a request.
+const MAX_HEAD: usize = 32 * 1024;
 
 /// A certificate and its key.
 #[derive(Clone, Debug)]
@@ -55,7 +69,10 @@ impl Tls {
             let text = std::fs::read(path).map_err(wrong)?;
             pem(&String::from_utf8_lossy(&text), what).map_err(|words| wrong(std::io::Error::other(words)))?;
         }
-        RustlsConfig::from_pem_file(certificate, key).await.map(Self).map_err(wrong)
+        let config = RustlsConfig::from_pem_file(certificate, key).await.map_err(wrong)?;
+        let mut inner = ServerConfig::clone(&config.get_inner());
+        inner.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(RustlsConfig::from_config(Arc::new(inner))))
     }
 }
 
@@ -90,7 +107,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one; `what` names it in errors.
+    /// Starts one; `what` names it in errors and metrics. It speaks HTTP/1.1: what one connection may hold is bounded, which
+    /// the many streams of an HTTP/2 connection are not.
     ///
     /// # Errors
     /// [`ServeError::Listen`] if the address cannot be taken.
@@ -99,16 +117,31 @@ impl Server {
         listen: SocketAddr,
         tls: Option<&Tls>,
         router: Router,
+        metrics: &Metrics,
+    ) -> Result<Self, ServeError> {
+        Self::with_room(what, listen, tls, router, Room::new(what, metrics.clone()))
+    }
+
+    fn with_room(
+        what: &'static str,
+        listen: SocketAddr,
+        tls: Option<&Tls>,
+        router: Router,
+        room: Arc<Room>,
     ) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Listen { what, address: listen, source };
-        let listener = TcpListener::bind(listen).map_err(failed)?;
+        let listener = bound(listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let router = router.layer(middleware::map_request(in_time)).layer(RequestBodyTimeoutLayer::new(BODY_PAUSE));
+        let router = router
+            .layer(middleware::from_fn_with_state(Arc::clone(&room), room::bounded))
+            .layer(middleware::map_request(in_time))
+            .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let handle = Handle::new();
-        let server = axum_server::from_tcp(listener).map_err(failed)?.handle(handle.clone());
-        let mut server = server.first_request_timeout(HEADERS);
-        server.http_builder().http1().header_read_timeout(HEADERS);
+        let door = Door { room, plain: tls.is_none() };
+        let server = axum_server::Server::<SocketAddr>::from_listener(listener).handle(handle.clone()).acceptor(door);
+        let mut server = server.http1_only().first_request_timeout(HEADERS);
+        server.http_builder().http1().header_read_timeout(HEADERS).max_buf_size(MAX_HEAD);
         let task = match tls.cloned() {
             Some(Tls(config)) => {
                 let secured = |inner| {
@@ -139,6 +172,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.handle.shutdown();
     }
+}
+
+/// A listener at whose door many may wait at once.
+fn bound(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(WAITING)
 }
 
 /// A request whose body ends in time: a byte now and then keeps no connection.

@@ -17,11 +17,11 @@ PATH = urlsplit(URL).path
 HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
 
 
-def connect():
-    """A connection of our own; for gateways without TLS."""
+def connect(source=None):
+    """A connection of our own, from another of this machine's addresses if need be; for gateways without TLS."""
     if urlsplit(URL).scheme != "http":
         pytest.skip("raw connections are for http")
-    one = socket.create_connection((HOST, PORT), timeout=60)
+    one = socket.create_connection((HOST, PORT), timeout=60, source_address=source and (source, 0))
     one.settimeout(60)
     return one
 
@@ -223,6 +223,67 @@ def test_a_body_that_stops_short_takes_nothing_from_others(http, model):
     for one in held:
         one.close()
     assert http.get("models").status_code == 200
+
+
+def asked_by_another(model):
+    """The answer to whoever asks from another address."""
+    body = json.dumps(chat(model)).encode()
+    with connect("127.0.0.2") as one:
+        one.sendall(head(len(body), more="connection: close\r\n") + body)
+        got = b""
+        while more := one.recv(65536):
+            got += more
+    return got
+
+
+def told(one):
+    """Whether the server has refused what was sent on a connection, or closed it."""
+    one.setblocking(False)
+    try:
+        got = one.recv(4096)
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+    return got == b"" or (b" 503 " in got.split(b"\r\n")[0] and b"overloaded" in got)
+
+
+@pytest.mark.slow
+def test_an_address_that_opens_connections_without_end_leaves_room_for_others(model):
+    held = []
+    try:
+        for _ in range(4500):
+            held.append(connect())
+        time.sleep(0.5)
+        assert sum(told(one) for one in held) > 2000
+        assert b" 200 " in asked_by_another(model).split(b"\r\n")[0]
+    finally:
+        for one in held:
+            one.close()
+
+
+@pytest.mark.slow
+def test_bodies_that_stop_just_before_their_end_are_not_all_kept(model, request):
+    """Six hundred connections, each with all of 2 MiB but ten bytes: more than a gigabyte if one kept them."""
+    process = request.getfixturevalue("process") if _has_process() else None
+    before = process.memory() if process else 0
+    part, held = b'{"model":"' + b"x" * ((2 << 20) - 20), []
+    try:
+        for _ in range(600):
+            one = connect()
+            one.settimeout(5)
+            held.append(one)
+            try:
+                one.sendall(head(len(part) + 10) + part)
+            except (ConnectionResetError, BrokenPipeError, TimeoutError):
+                pass
+        if process:
+            assert process.memory() - before < 300
+        assert sum(told(one) for one in held) > 400
+        assert b" 200 " in asked_by_another(model).split(b"\r\n")[0]
+    finally:
+        for one in held:
+            one.close()
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ use crate::{
 
 async fn served() -> (Arc<TestNode>, Server) {
     let node = Arc::new(TestNode::new());
-    let server = serve("127.0.0.1:0".parse().unwrap(), node.clone(), None).unwrap();
+    let server = serve("127.0.0.1:0".parse().unwrap(), node.clone(), None, &web::Metrics::default()).unwrap();
     (node, server)
 }
 
@@ -84,7 +84,6 @@ async fn bad_requests_are_refused_with_a_message_and_a_type() {
         ("POST", "/v1/classify", &large, 413, "too_large"),
         ("GET", "/v1/classify", "", 405, "invalid_request"),
         ("GET", "/nothing", "", 404, "not_found"),
-        ("POST", "/", "{}", 400, "invalid_request"),
     ] {
         let (found, answer) = ask(&server, method, path, body).await;
         assert_eq!((found, kind(&answer).as_str()), (status, expected), "{method} {path}: {answer}");
@@ -115,6 +114,10 @@ async fn the_tools_client_works_against_a_gateway() {
     let (status, body) = ask(&server, "POST", "/", &call).await;
     assert_eq!(status, 200);
     assert!(body.contains("bond"), "{body}");
+    let (status, body) = ask(&server, "POST", "/", &format!("[{call},{call}]")).await;
+    assert_eq!((status, body.matches("bond").count() >= 2), (200, true), "{body}");
+    let (_, body) = ask(&server, "POST", "/", "{}").await;
+    assert!(body.contains("-32700"), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +144,8 @@ async fn miners_work_for_those_with_a_key_where_there_are_keys() {
     let other = keys::add(&path, keys::Key { models: Some(vec!["gloss".into()]), ..named("bo") }).unwrap();
     let node = Arc::new(TestNode::new());
     let router = router(node.clone(), None, Keys::open(path).unwrap());
-    let server = Server::start("a test", "127.0.0.1:0".parse().unwrap(), None, router).unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let server = Server::start("a test", listen, None, router, &web::Metrics::default()).unwrap();
     let asked = json!({ "model": "digits", "input": scan() }).to_string();
     let (status, body) = ask(&server, "POST", "/v1/classify", &asked).await;
     assert_eq!((status, body.contains("invalid_api_key")), (401, true), "{body}");
@@ -153,5 +157,9 @@ async fn miners_work_for_those_with_a_key_where_there_are_keys() {
         client.status().await.unwrap();
     }
     assert!(RpcClient::with_key(&url, Some("a\nb")).is_err());
+    // Nor does a batch get by, whatever stands beside the call in it.
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "assay_infer", "params": ["digits", scan()] });
+    let (status, body) = ask(&server, "POST", "/", &json!([{ "method": 7 }, call]).to_string()).await;
+    assert_eq!((status, body.contains("invalid_api_key")), (401, true), "{body}");
     server.stop().await;
 }

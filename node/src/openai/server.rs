@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     rpc::{self, ServeError},
-    web::{Server, Tls},
+    web::{self, Server, Tls},
 };
 
 /// Largest body: a context of the longest kind has fewer bytes.
@@ -71,10 +71,10 @@ struct Api {
 }
 
 impl Api {
-    fn new(backend: Arc<dyn Backend>, options: &ServerOptions) -> Arc<Self> {
+    fn new(backend: Arc<dyn Backend>, options: &ServerOptions) -> Self {
         let (metrics, mut registry) = (ApiMetrics::default(), Registry::default());
         metrics.register(&mut registry);
-        Arc::new(Self { backend, keys: options.keys.clone(), metrics, registry })
+        Self { backend, keys: options.keys.clone(), metrics, registry }
     }
 
     fn serving(&self, caller: Caller, body: &Result<Bytes, BytesRejection>) -> Serving {
@@ -106,19 +106,23 @@ pub struct Part {
 /// # Errors
 /// [`ServeError::Listen`] if the address cannot be taken.
 pub fn serve(listen: SocketAddr, backend: Arc<dyn Backend>, options: &ServerOptions) -> Result<Server, ServeError> {
-    Server::start("the OpenAI API", listen, options.tls.as_ref(), router(backend, options))
+    let connections = web::Metrics::default();
+    let router = router(backend, options, &connections);
+    Server::start("HTTP", listen, options.tls.as_ref(), router, &connections)
 }
 
 /// The API by itself, with health and metrics.
-fn router(backend: Arc<dyn Backend>, options: &ServerOptions) -> Router {
-    let api = Api::new(backend, options);
+fn router(backend: Arc<dyn Backend>, options: &ServerOptions, connections: &web::Metrics) -> Router {
+    let mut api = Api::new(backend, options);
+    connections.register(&mut api.registry);
+    let api = Arc::new(api);
     let own = Router::new().route("/health", get(health)).route("/metrics", get(metrics)).with_state(Arc::clone(&api));
     api_routes(api, options).merge(own).fallback(|| async { ApiError::no_path() }).layer(middleware::from_fn(identify))
 }
 
 /// The API without what a server has anyway.
 pub fn part(backend: Arc<dyn Backend>, options: &ServerOptions) -> Part {
-    let api = Api::new(backend, options);
+    let api = Arc::new(Api::new(backend, options));
     let counted = Arc::clone(&api);
     Part { routes: api_routes(api, options), metrics: Arc::new(move |text| counted.encode(text)) }
 }
@@ -220,8 +224,10 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Fields of a body that are looked through for the one at fault.
+/// Fields of a body that are looked through for the one at fault, and the largest body in which they are: it is read once for
+/// each.
 const MOST_FIELDS: usize = 256;
+const MOST_BYTES: usize = 64 * 1024;
 
 /// Reads a body of JSON, naming the field at fault.
 fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
@@ -248,6 +254,9 @@ fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, A
 fn at_fault<T: DeserializeOwned>(body: &[u8], words: &str) -> Option<String> {
     if let Some(field) = words.strip_prefix("missing field `") {
         return field.split('`').next().map(str::to_owned);
+    }
+    if body.len() > MOST_BYTES {
+        return None;
     }
     let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
     let fields: Vec<String> = whole.keys().take(MOST_FIELDS).cloned().collect();

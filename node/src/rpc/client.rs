@@ -147,7 +147,7 @@ impl RpcClient {
             Error::ParseError(e) => ClientError::Foreign { url, reason: e.to_string() },
             Error::Transport(e) => {
                 match e.downcast_ref() {
-                    Some(transport::Error::Rejected { status_code: 429 }) => return ClientError::Busy { url },
+                    Some(transport::Error::Rejected { status_code: 429 | 503 }) => return ClientError::Busy { url },
                     Some(transport::Error::Rejected { status_code: 401 | 403 }) => return ClientError::Unknown { url },
                     _ => {}
                 }

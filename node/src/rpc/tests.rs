@@ -10,10 +10,11 @@ use assay_primitives::{Amount, light};
 use serde_json::{Value, json};
 
 use super::{fixture::*, *};
+use crate::web;
 
-async fn served() -> (Arc<TestNode>, RpcServer, RpcClient) {
+async fn served() -> (Arc<TestNode>, web::Server, RpcClient) {
     let node = Arc::new(TestNode::new());
-    let server = serve("127.0.0.1:0".parse().unwrap(), node.clone()).await.unwrap();
+    let server = serve("127.0.0.1:0".parse().unwrap(), node.clone(), &web::Metrics::default()).unwrap();
     let client = RpcClient::new(&format!("http://{}", server.local_addr())).unwrap();
     (node, server, client)
 }
@@ -172,11 +173,45 @@ async fn an_inference_comes_with_a_receipt_that_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_and_a_dead_node_are_named() {
     let (node, server, _client) = served().await;
-    let error = serve(server.local_addr(), node).await.unwrap_err().to_string();
+    let error = serve(server.local_addr(), node, &web::Metrics::default()).unwrap_err().to_string();
     assert!(error.contains(&server.local_addr().to_string()), "{error}");
     let address = server.local_addr();
     server.stop().await;
     let error = RpcClient::new(&format!("http://{address}")).unwrap().status().await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
     assert!(matches!(RpcClient::new("localhost:1"), Err(ClientError::Url { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_call_is_refused_and_batches_are_answered() {
+    let (_node, server, _client) = served().await;
+    let (url, http) =
+        (format!("http://{}", server.local_addr()), web::client(std::time::Duration::from_secs(30)).unwrap());
+    let post = |kind: &'static str, body: String| {
+        let asked = http.post(&url).header("content-type", kind).body(body).send();
+        async move {
+            let answer = asked.await.unwrap();
+            let status = answer.status().as_u16();
+            (status, serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap())
+        }
+    };
+    let json = "application/json; charset=utf-8";
+    let status = json!({ "jsonrpc": "2.0", "id": 1, "method": "assay_status", "params": [] });
+    let (code, answer) = post(json, status.to_string()).await;
+    assert_eq!((code, &answer["result"]["height"]), (200, &json!(1)), "{answer}");
+    let (code, answer) = post(json, json!([status, 7, status]).to_string()).await;
+    let oks = answer.as_array().unwrap().iter().filter(|one| !one["result"].is_null()).count();
+    assert_eq!((code, oks, answer.as_array().unwrap().len()), (200, 2, 3), "{answer}");
+    for (kind, body, expected, number) in [
+        ("text/plain", status.to_string(), 415, -32600),
+        (json, "x".repeat(MAX_REQUEST_BYTES as usize + 1), 413, -32007),
+        (json, json!(vec![status.clone(); 33]).to_string(), 200, -32010),
+        (json, "{".to_owned(), 200, -32700),
+        (json, "{}".to_owned(), 200, -32700),
+        (json, String::new(), 400, -32700),
+    ] {
+        let (code, answer) = post(kind, body).await;
+        assert_eq!((code, &answer["error"]["code"]), (expected, &json!(number)), "{answer}");
+    }
+    assert_eq!(http.get(&url).send().await.unwrap().status().as_u16(), 405);
 }

@@ -46,8 +46,11 @@ impl Rocks {
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|e| {
             let reason = e.to_string();
             match e.kind() {
-                _ if reason.contains("lock") => OpenError::InUse { path: shown.clone() },
                 ErrorKind::Corruption => OpenError::Damaged { path: shown.clone(), reason },
+                // Held by another process, or by another part of this one.
+                _ if reason.contains("/LOCK: ") || reason.contains("lock hold by") => {
+                    OpenError::InUse { path: shown.clone() }
+                }
                 _ => disk(reason),
             }
         })?;

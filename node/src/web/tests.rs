@@ -1,15 +1,43 @@
-use axum::{body::Bytes, routing::post};
+use axum::{
+    body::Bytes,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use prometheus_client::registry::Registry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::{Instant, timeout},
 };
 
-use super::*;
+use super::{room::Bounds, *};
 
 fn started() -> Server {
     let router = Router::new().route("/", post(|body: Bytes| async move { body.len().to_string() }));
-    Server::start("a test", "127.0.0.1:0".parse().unwrap(), None, router).unwrap()
+    Server::start("a test", "127.0.0.1:0".parse().unwrap(), None, router, &Metrics::default()).unwrap()
+}
+
+/// One with room for so many connections and bytes, which answers a body, `GET /large` with 600 kB and `GET /metrics`.
+fn with_room(connections: usize, bytes: usize) -> Server {
+    let (metrics, mut registry) = (Metrics::default(), Registry::default());
+    metrics.register(&mut registry);
+    let registry = Arc::new(registry);
+    let counted = move || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        std::future::ready(text)
+    };
+    let router = Router::new()
+        .route("/", post(|body: Bytes| async move { body.len().to_string() }))
+        .route("/large", get(|| async { "x".repeat(600_000) }))
+        .route("/metrics", get(counted))
+        .layer(DefaultBodyLimit::disable());
+    let room = Room::with("a test", metrics, Bounds { connections, bytes, write_pause: Duration::from_secs(1) });
+    Server::with_room("a test", "127.0.0.1:0".parse().unwrap(), None, router, room).unwrap()
+}
+
+async fn connected(server: &Server) -> TcpStream {
+    TcpStream::connect(server.local_addr()).await.unwrap()
 }
 
 /// What a server says to bytes, until it closes; and after how long it does.
@@ -39,6 +67,106 @@ async fn whole_requests_are_answered_and_slow_ones_are_let_go() {
     server.stop().await;
 }
 
+const METRICS: &str = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn an_address_gets_its_connections_and_is_told_that_it_gets_no_more() {
+    let server = with_room(8, 1000);
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(connected(&server).await);
+    }
+    // Some of a thousand more are told why, and none of them keeps anything.
+    let more = futures::future::join_all((0..1000).map(|_| said(&server, METRICS))).await;
+    let told = more
+        .iter()
+        .filter(|(answer, _)| answer.starts_with("HTTP/1.1 503") && answer.contains("\"overloaded\""))
+        .count();
+    assert!(told > 0 && more.iter().all(|(answer, _)| !answer.contains("200 OK")), "{told} told");
+    assert!(more.iter().all(|(_, took)| *took < HEADERS));
+    assert!(more.iter().any(|(answer, _)| answer.contains("127.0.0.1 has 4 connections")));
+    drop(idle);
+    let served = async {
+        loop {
+            let (answer, _) = said(&server, METRICS).await;
+            if answer.contains("200 OK") {
+                break answer;
+            }
+        }
+    };
+    let counted = timeout(Duration::from_secs(10), served).await.expect("those who left make room");
+    assert!(counted.contains("assay_http_refused_total{server=\"a test\",lacks=\"connections\"} 10"), "{counted}");
+    assert!(counted.contains("assay_http_connections{server=\"a test\"} 1"), "{counted}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn unfinished_bodies_are_kept_only_while_there_is_room() {
+    let server = with_room(100, 1_000_000);
+    let part = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n{}", "x".repeat(150_000));
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connected(&server).await;
+        stream.write_all(part.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    // Three parts of a body are 450 kB of this address's 500.
+    let refused = async {
+        loop {
+            let (answer, _) = said(&server, &format!("{part}{}", "x".repeat(50_000))).await;
+            if answer.starts_with("HTTP/1.1 503") {
+                break answer;
+            }
+        }
+    };
+    let words = timeout(Duration::from_secs(10), refused).await.expect("the parts have come");
+    assert!(words.contains("127.0.0.1 has 500000 bytes of this server"), "{words}");
+    // Those that were there first are finished, and what they held is free again.
+    for mut stream in waiting {
+        stream.write_all("x".repeat(50_000).as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    let (answer, _) =
+        said(&server, &format!("{}{}", part.replace("host: x", "connection: close"), "x".repeat(50_000))).await;
+    assert!(answer.ends_with("200000"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_are_kept_only_while_there_is_room() {
+    let server = with_room(100, 2_000_000);
+    let ask = "GET /large HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut deaf = Vec::new();
+    // What the system keeps for a connection is not counted: more answers than one are asked for on each.
+    for _ in 0..10 {
+        let mut stream = connected(&server).await;
+        stream.write_all(ask.repeat(60).as_bytes()).await.unwrap();
+        deaf.push(stream);
+    }
+    let refused = async { while !said(&server, METRICS).await.0.contains("lacks=\"bytes\"") {} };
+    timeout(Duration::from_secs(30), refused).await.expect("answers that are not read are counted");
+    // Who takes nothing for too long is let go, and leaves nothing behind.
+    let served = async {
+        while !said(&server, &ask.replace("host: x", "connection: close")).await.0.starts_with("HTTP/1.1 200") {}
+    };
+    timeout(Duration::from_secs(10), served).await.expect("those who take nothing make room");
+    drop(deaf);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused_and_an_idle_connection_is_closed() {
+    let server = started();
+    let (answer, _) = said(&server, &format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(2 * MAX_HEAD))).await;
+    assert!(answer.starts_with("HTTP/1.1 431") || answer.is_empty(), "{answer}");
+    let whole = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc";
+    let (answer, took) = said(&server, whole).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && took < 2 * HEADERS, "{answer} {took:?}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_server_that_was_stopped_or_dropped_takes_nothing_more() {
     for drops in [true, false] {
@@ -61,7 +189,7 @@ async fn a_server_that_was_stopped_or_dropped_takes_nothing_more() {
 #[tokio::test]
 async fn a_port_that_is_taken_and_files_that_are_none_are_told() {
     let server = started();
-    let error = Server::start("a test", server.local_addr(), None, Router::new()).unwrap_err();
+    let error = Server::start("a test", server.local_addr(), None, Router::new(), &Metrics::default()).unwrap_err();
     assert!(error.to_string().contains("a test"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
