@@ -281,13 +281,15 @@ async fn classify(
     }
 }
 
-/// What of a call tells whether a miner works for it, and of which model, by name or by position.
+/// What of a call tells whether a miner works for it.
 #[derive(Deserialize)]
-struct Called {
+struct Called<'a> {
     method: String,
-    params: Option<Parameters>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
 }
 
+/// The model that it asks, by name or by position.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Parameters {
@@ -295,22 +297,24 @@ enum Parameters {
     Listed(Vec<serde_json::Value>),
 }
 
-impl Called {
-    fn model(&self) -> &str {
-        match &self.params {
-            Some(Parameters::Named { model }) => model,
-            Some(Parameters::Listed(all)) => all.first().and_then(|first| first.as_str()).unwrap_or_default(),
-            None => "",
+impl Called<'_> {
+    /// The model; of parameters that cannot be read, none, which only those may ask who may ask all.
+    fn model(&self) -> String {
+        match self.params.map(|params| serde_json::from_str(params.get())) {
+            Some(Ok(Parameters::Named { model })) => model,
+            Some(Ok(Parameters::Listed(all))) => {
+                all.first().and_then(|first| first.as_str()).unwrap_or_default().to_owned()
+            }
+            Some(Err(_)) | None => String::new(),
         }
     }
 }
 
 /// The calls of a body, one or a batch; those that cannot be read are none.
-fn called(body: &[u8]) -> Vec<Called> {
-    let one = |text: &[u8]| serde_json::from_slice(text).ok();
+fn called(body: &[u8]) -> Vec<Called<'_>> {
     match serde_json::from_slice::<Vec<&RawValue>>(body) {
-        Ok(batch) => batch.iter().filter_map(|text| one(text.get().as_bytes())).collect(),
-        Err(_) => one(body).into_iter().collect(),
+        Ok(batch) => batch.into_iter().filter_map(|text| serde_json::from_str(text.get()).ok()).collect(),
+        Err(_) => serde_json::from_slice(body).into_iter().collect(),
     }
 }
 
@@ -326,7 +330,7 @@ async fn json_rpc(
     let asks = called(&body).into_iter().filter(|call| call.method == "assay_infer");
     for call in asks {
         let allowed = caller(&gateway, &headers).and_then(|caller| {
-            caller.may_ask(call.model())?;
+            caller.may_ask(&call.model())?;
             Ok(caller)
         });
         match allowed {

@@ -265,8 +265,7 @@ impl Node {
         }
         node.task("servers", async move {
             stop.cancelled().await;
-            rpc.stop().await;
-            http.stop().await;
+            tokio::join!(rpc.stop(), http.stop());
             Ok(())
         });
         match node.start_role(home, options, view, asker, metrics, (events.asks, events.texts)) {

@@ -26,6 +26,7 @@ use tokio::{
 };
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+pub(crate) use self::room::MOST_CONNECTIONS;
 use self::room::{Door, Room};
 pub use self::room::{Metrics, raise_files};
 use crate::rpc::ServeError;
@@ -40,6 +41,8 @@ const BODY_WHOLE: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(4);
 /// Connections that may wait to be accepted.
 const WAITING: u32 = 1024;
+/// Bytes that the system may keep of an answer, for each connection; by itself it keeps up to four megabytes.
+const SEND_BUFFER: u32 = 128 * 1024;
 /// Largest line and headers of a request.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -178,6 +181,7 @@ impl Drop for Server {
 fn bound(listen: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(listen)?;
     socket.listen(WAITING)
 }

@@ -161,5 +161,8 @@ async fn miners_work_for_those_with_a_key_where_there_are_keys() {
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "assay_infer", "params": ["digits", scan()] });
     let (status, body) = ask(&server, "POST", "/", &json!([{ "method": 7 }, call]).to_string()).await;
     assert_eq!((status, body.contains("invalid_api_key")), (401, true), "{body}");
+    let unreadable =
+        r#"{"jsonrpc":"2.0","id":1,"method":"assay_infer","params":{"model":"digits","input":[],"x":1e400}}"#;
+    assert_eq!(ask(&server, "POST", "/", unreadable).await.0, 401);
     server.stop().await;
 }

@@ -17,14 +17,12 @@ use serde_json::json;
 use tower::{Service as _, layer::util::Identity};
 
 use super::{INTERNAL, RpcBackend, methods};
-use crate::web;
+use crate::web::{self, MOST_CONNECTIONS};
 
 /// Largest request: a transaction of the largest allowed size in hexadecimal, and its frame.
 pub(crate) const MAX_REQUEST_BYTES: u32 = 2 * 1024 * 1024 + 4096;
 /// Largest response: a block of the largest allowed size in hexadecimal, and its frame.
 const MAX_RESPONSE_BYTES: u32 = 20 * 1024 * 1024;
-/// Calls answered at once.
-const MAX_CALLS: u32 = 256;
 const MAX_BATCH: u32 = 32;
 /// What clients call JSON.
 const JSON: [&str; 2] = ["application/json", "application/json-rpc"];
@@ -58,7 +56,8 @@ impl Calls {
             .http_only()
             .max_request_body_size(MAX_REQUEST_BYTES)
             .max_response_body_size(MAX_RESPONSE_BYTES)
-            .max_connections(MAX_CALLS)
+            // Each connection has one call or batch under way, and connections are bounded by address.
+            .max_connections(u32::try_from(2 * MOST_CONNECTIONS).unwrap_or(u32::MAX))
             .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
             .build();
         let (stop, going) = stop_channel();
@@ -86,6 +85,10 @@ fn failure(status: StatusCode, code: i32, message: &str) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
+fn is_json(kind: &str) -> bool {
+    JSON.iter().any(|json| kind.trim().eq_ignore_ascii_case(json))
+}
+
 /// A body that is JSON and says so: a page of any site may send others without asking first whether it may.
 async fn call(
     State(calls): State<Calls>,
@@ -97,7 +100,7 @@ async fn call(
         return failure(StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST_CODE, "calls are made by POST");
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if !kind.and_then(|kind| kind.split(';').next()).is_some_and(|kind| JSON.contains(&kind.trim())) {
+    if !kind.and_then(|kind| kind.split(';').next()).is_some_and(is_json) {
         let words = "a call is JSON: send it with `content-type: application/json`";
         return failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST_CODE, words);
     }

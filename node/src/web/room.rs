@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -34,7 +34,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
@@ -43,13 +43,17 @@ use tower_http::add_extension::AddExtension;
 use super::shares::{Full, Share, Shares};
 
 /// Most connections of one server, where the process may open many files.
-const MOST_CONNECTIONS: usize = 4096;
+pub(crate) const MOST_CONNECTIONS: usize = 4096;
 /// Files that a process needs beside its HTTP connections: store, logs, the engine's and the data plane's connections.
 const OWN_FILES: usize = 768;
-/// Servers of a process: HTTP and RPC.
+/// Files for connections where what is left is less.
+const LEAST_FILES: usize = 32;
+/// Servers of a node: HTTP and RPC. A development network has many nodes in one process.
 const SERVERS: usize = 2;
 /// Bytes of request bodies and of answers not yet sent that one server keeps.
 const MOST_BYTES: usize = 128 << 20;
+/// What a piece of a body takes beside its bytes: a client may send them one by one.
+const PIECE_COST: usize = 128;
 /// Bytes of an answer that are handed to a connection at once.
 const PIECE: usize = 32 * 1024;
 /// How long a client may take nothing of what it asked for.
@@ -64,12 +68,17 @@ pub fn raise_files() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
-/// Connections of one server, such that what else the process opens has its files.
-fn most_connections() -> usize {
+/// Files for the connections of all servers of this process.
+static FILES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     // A system that does not say has no limit that we could keep within.
     let files = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    (files.saturating_sub(OWN_FILES) / SERVERS).clamp(16, MOST_CONNECTIONS)
+    Arc::new(Semaphore::new(files.saturating_sub(OWN_FILES).clamp(LEAST_FILES, Semaphore::MAX_PERMITS)))
+});
+
+/// Connections of one of a node's servers: that each has its part leaves RPC to its operator when the other is flooded.
+fn most_connections() -> usize {
+    (FILES.available_permits() / SERVERS).min(MOST_CONNECTIONS)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -177,6 +186,7 @@ pub(super) struct Door {
 #[derive(Debug)]
 pub(super) struct Place {
     _share: Share,
+    _file: OwnedSemaphorePermit,
     open: Gauge,
 }
 
@@ -196,6 +206,10 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Door {
         let Self { room, plain } = self.clone();
         Box::pin(async move {
             let who = stream.peer_addr()?.ip();
+            let Ok(file) = Arc::clone(&FILES).try_acquire_owned() else {
+                room.refuse("files", &room.connections, Full::Whole, who);
+                return Err(std::io::Error::other("no file is left for it"));
+            };
             let mut share = room.connections.share(who);
             if let Err(full) = share.grow(1) {
                 let words = room.refuse("connections", &room.connections, full, who);
@@ -211,7 +225,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Door {
             open.inc();
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(room.write_pause));
-            Ok((Box::pin(stream), AddExtension::new(service, Arc::new(Place { _share: share, open }))))
+            Ok((Box::pin(stream), AddExtension::new(service, Arc::new(Place { _share: share, _file: file, open }))))
         })
     }
 }
@@ -254,7 +268,7 @@ pub(super) async fn bounded(
         let (asked, full) = (Arc::clone(&asked), Arc::clone(&full));
         Body::from_stream(body.into_data_stream().map(move |piece| {
             let piece = piece?;
-            charge(&asked, piece.len()).map_err(|what| {
+            charge(&asked, piece.len() + PIECE_COST).map_err(|what| {
                 full.get_or_init(|| what);
                 axum::Error::new(std::io::Error::other("there is no room for the body"))
             })?;
@@ -301,7 +315,9 @@ impl http_body::Body for Charged {
             }
         }
         let size = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(size)))))
+        // A copy: a part of the whole would keep the whole, wherever it waits.
+        let piece = Bytes::copy_from_slice(&self.rest.split_to(size));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

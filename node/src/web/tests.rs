@@ -103,7 +103,7 @@ async fn an_address_gets_its_connections_and_is_told_that_it_gets_no_more() {
 #[tokio::test]
 async fn unfinished_bodies_are_kept_only_while_there_is_room() {
     let server = with_room(100, 1_000_000);
-    let part = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n{}", "x".repeat(150_000));
+    let part = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 190000\r\n\r\n{}", "x".repeat(150_000));
     let mut waiting = Vec::new();
     for _ in 0..3 {
         let mut stream = connected(&server).await;
@@ -113,7 +113,7 @@ async fn unfinished_bodies_are_kept_only_while_there_is_room() {
     // Three parts of a body are 450 kB of this address's 500.
     let refused = async {
         loop {
-            let (answer, _) = said(&server, &format!("{part}{}", "x".repeat(50_000))).await;
+            let (answer, _) = said(&server, &format!("{part}{}", "x".repeat(40_000))).await;
             if answer.starts_with("HTTP/1.1 503") {
                 break answer;
             }
@@ -123,14 +123,27 @@ async fn unfinished_bodies_are_kept_only_while_there_is_room() {
     assert!(words.contains("127.0.0.1 has 500000 bytes of this server"), "{words}");
     // Those that were there first are finished, and what they held is free again.
     for mut stream in waiting {
-        stream.write_all("x".repeat(50_000).as_bytes()).await.unwrap();
+        stream.write_all("x".repeat(40_000).as_bytes()).await.unwrap();
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200");
     }
     let (answer, _) =
-        said(&server, &format!("{}{}", part.replace("host: x", "connection: close"), "x".repeat(50_000))).await;
-    assert!(answer.ends_with("200000"), "{answer}");
+        said(&server, &format!("{}{}", part.replace("host: x", "connection: close"), "x".repeat(40_000))).await;
+    assert!(answer.ends_with("190000"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_in_tiny_pieces_is_charged_what_it_takes() {
+    let server = with_room(100, 1_000_000);
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    // Ten thousand bytes, each in a piece of its own.
+    let (answer, _) = said(&server, &format!("{head}{}", "1\r\nx\r\n".repeat(10_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    let whole = format!("{}2710\r\n{}\r\n0\r\n\r\n", head.replace("host: x", "connection: close"), "x".repeat(10_000));
+    let (answer, _) = said(&server, &whole).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("10000"), "{answer}");
     server.stop().await;
 }
 
