@@ -156,15 +156,31 @@ impl Room {
 
     /// Counts a refusal and gives its words.
     fn refuse(&self, what: &'static str, shares: &Shares, full: Full, who: IpAddr) -> String {
-        self.metrics.refused.get_or_create(&Refusals { server: self.server, lacks: what }).inc();
         let words = match full {
             Full::Address => format!("{who} has {} {what} of this server, the most for one address", shares.each()),
             Full::Whole => format!("all {} {what} of this server are in use", shares.whole()),
         };
+        self.counted(what, words)
+    }
+
+    fn counted(&self, lacks: &'static str, words: String) -> String {
+        self.metrics.refused.get_or_create(&Refusals { server: self.server, lacks }).inc();
         if self.told.check().is_ok() {
             tracing::warn!("{}: a client was refused: {words}", self.server);
         }
         words + "; try again in a moment"
+    }
+
+    /// A place for a connection, with its file.
+    fn place(&self, who: IpAddr) -> Result<Place, String> {
+        let mut share = self.connections.share(who);
+        share.grow(1).map_err(|full| self.refuse("connections", &self.connections, full, who))?;
+        let Ok(file) = Arc::clone(&FILES).try_acquire_owned() else {
+            return Err(self.counted("files", "all files of this process for connections are in use".to_owned()));
+        };
+        let open = self.metrics.open.get_or_create(&Of { server: self.server }).clone();
+        open.inc();
+        Ok(Place { _share: share, _file: file, open })
     }
 }
 
@@ -206,26 +222,21 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Door {
         let Self { room, plain } = self.clone();
         Box::pin(async move {
             let who = stream.peer_addr()?.ip();
-            let Ok(file) = Arc::clone(&FILES).try_acquire_owned() else {
-                room.refuse("files", &room.connections, Full::Whole, who);
-                return Err(std::io::Error::other("no file is left for it"));
-            };
-            let mut share = room.connections.share(who);
-            if let Err(full) = share.grow(1) {
-                let words = room.refuse("connections", &room.connections, full, who);
-                if let (true, Ok(_permit)) = (plain, room.farewells.try_acquire()) {
-                    // A client that does not take it is as well off without.
-                    let _ = timeout(FAREWELL, farewell(stream, &words)).await;
+            let place = match room.place(who) {
+                Ok(place) => place,
+                Err(words) => {
+                    if let (true, Ok(_permit)) = (plain, room.farewells.try_acquire()) {
+                        // A client that does not take it is as well off without.
+                        let _ = timeout(FAREWELL, farewell(stream, &words)).await;
+                    }
+                    return Err(std::io::Error::other(words));
                 }
-                return Err(std::io::Error::other(words));
-            }
+            };
             // Tokens are small and leave one by one.
             stream.set_nodelay(true)?;
-            let open = room.metrics.open.get_or_create(&Of { server: room.server }).clone();
-            open.inc();
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(room.write_pause));
-            Ok((Box::pin(stream), AddExtension::new(service, Arc::new(Place { _share: share, _file: file, open }))))
+            Ok((Box::pin(stream), AddExtension::new(service, Arc::new(place))))
         })
     }
 }
@@ -272,7 +283,8 @@ pub(super) async fn bounded(
                 full.get_or_init(|| what);
                 axum::Error::new(std::io::Error::other("there is no room for the body"))
             })?;
-            Ok::<_, axum::Error>(piece)
+            // A copy: a part of what was read at once would keep the whole of it.
+            Ok::<_, axum::Error>(Bytes::copy_from_slice(&piece))
         }))
     });
     let response = next.run(request).await;

@@ -147,6 +147,32 @@ async fn a_body_in_tiny_pieces_is_charged_what_it_takes() {
     server.stop().await;
 }
 
+/// What a server makes of a body's pieces: they share no memory with what they were read with.
+#[tokio::test]
+async fn a_byte_that_comes_alone_is_kept_alone() {
+    let body = axum::body::Bytes::from(vec![7; 8192]);
+    let pieces = futures::stream::iter((0..100).map(move |at| Ok::<_, axum::Error>(body.slice(at..=at))));
+    let room =
+        Room::with("a test", Metrics::default(), Bounds { connections: 2, bytes: 1 << 20, write_pause: HEADERS });
+    let seen: Arc<std::sync::Mutex<Vec<Bytes>>> = Arc::default();
+    let kept = Arc::clone(&seen);
+    let handler = post(move |body: Body| async move {
+        let pieces: Vec<Bytes> = body.into_data_stream().map(Result::unwrap).collect().await;
+        kept.lock().unwrap().extend(pieces);
+    });
+    let service = Router::new().route("/", handler).layer(middleware::from_fn_with_state(room, room::bounded));
+    let mut request = Request::new(Body::from_stream(pieces));
+    *request.method_mut() = axum::http::Method::POST;
+    let from: SocketAddr = "10.0.0.1:1".parse().unwrap();
+    request.extensions_mut().insert(axum::extract::ConnectInfo(from));
+    let answer = tower::ServiceExt::oneshot(service, request).await.unwrap();
+    assert!(answer.status().is_success());
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert_eq!(seen.len(), 100);
+    // Whoever holds the only handle of its memory may change it.
+    assert!(seen.into_iter().all(|piece| piece.try_into_mut().is_ok_and(|own| own.capacity() < 64)));
+}
+
 #[tokio::test]
 async fn answers_that_nobody_reads_are_kept_only_while_there_is_room() {
     let server = with_room(100, 2_000_000);
