@@ -8,8 +8,6 @@
 //! node's clock when it is first received. Trouble with this node's own disk is a [`Fault`], never a verdict.
 
 mod block;
-#[cfg(feature = "testing")]
-pub(crate) mod fuzz;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests;
@@ -20,7 +18,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use assay_chain_spec::ChainSpec;
 use assay_consensus::bft::{Executor, Fault, Misbehaviour, Tip, Undecided, Verdict};
 use assay_ledger::{
-    BlockContext, BlockOutcome, Candidate as _, Event, SignedTransaction, TxResult, query,
+    BlockContext, BlockOutcome, Event, TxResult, query,
     records::{AppVersion, Upgrade},
     tree,
 };
@@ -195,8 +193,7 @@ impl Chain {
         let room = usize::try_from(params.max_block_bytes).unwrap_or(usize::MAX).saturating_sub(1024);
         let context = self.context(time_ms, proposer);
         let mut candidates = self.mempool.selection(&snapshot).map_err(store)?;
-        let (chosen, outcome) = assay_ledger::build(&snapshot, &context, &mut candidates, room).map_err(store)?;
-        let transactions: Vec<SignedTransaction> = chosen.iter().map(|tx| tx.transaction().clone()).collect();
+        let (transactions, outcome) = assay_ledger::build(&snapshot, &context, &mut candidates, room).map_err(store)?;
         let executed = self.apply(outcome)?;
         let header = Header {
             chain_id: self.spec.chain_id.clone(),

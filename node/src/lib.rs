@@ -14,9 +14,6 @@ pub mod adversary;
 pub mod chain;
 pub mod cli;
 pub mod devnet;
-#[cfg(feature = "testing")]
-#[doc(hidden)]
-pub mod fuzz;
 pub mod genesis_model;
 pub mod home;
 pub mod http;

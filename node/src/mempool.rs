@@ -19,7 +19,7 @@ use std::{
 };
 
 use assay_ledger::{
-    Candidate, Refusal, SignedTransaction, StateRead, StoreError, Verified, query,
+    Refusal, SignedTransaction, StateRead, StoreError, query,
     tx::{Action, Transaction},
 };
 use assay_primitives::{AccountId, Amount, Hash32, decode};
@@ -42,7 +42,7 @@ const MOST_AWAITED: usize = 16;
 /// Most encoded bytes of gossiped transactions held aside because they came before their predecessors.
 const MAX_AHEAD_BYTES: usize = 4 << 20;
 /// How far ahead of its lane a transaction may be to be held aside.
-const MAX_GAP: u64 = 512;
+const MAX_GAP: u64 = 64;
 
 /// Why a transaction is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +105,7 @@ fn payer(view: &dyn StateRead, signer: &AccountId) -> Result<(AccountId, Amount)
 }
 
 struct Waiting {
-    tx: Verified,
+    tx: Arc<SignedTransaction>,
     id: Hash32,
     bytes: usize,
     rank: Rank,
@@ -126,12 +126,6 @@ enum Rank {
     Scores,
     /// What convicts a validator: small, and taken once.
     Evidence,
-}
-
-impl Waiting {
-    fn body(&self) -> &Transaction {
-        &self.tx.transaction().body
-    }
 }
 
 impl Rank {
@@ -160,8 +154,8 @@ struct Lanes {
     by_sender: BTreeMap<AccountId, BTreeMap<u64, Waiting>>,
     ids: HashMap<Hash32, AccountId>,
     bytes: usize,
-    /// Gossiped before their predecessors, by sender and nonce, with their encoded lengths.
-    ahead: BTreeMap<(AccountId, u64), (Verified, usize)>,
+    /// Gossiped before their predecessors, by sender and nonce.
+    ahead: BTreeMap<(AccountId, u64), Vec<u8>>,
     ahead_bytes: usize,
 }
 
@@ -184,7 +178,7 @@ impl Mempool {
     /// Takes an encoded transaction that fits the committed state, and returns its id.
     ///
     /// `snapshot` is called with the lanes locked: a state older than the lanes would miscount what waits.
-    pub fn submit<S: StateRead>(&self, snapshot: impl Fn() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
+    pub fn submit<S: StateRead>(&self, snapshot: impl FnOnce() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
         let tx: SignedTransaction = match decode("transaction", bytes) {
             Ok(tx) => tx,
             Err(malformed) => {
@@ -194,70 +188,41 @@ impl Mempool {
                 return Err(if found > limit { Refusal::TooLarge { limit, found }.into() } else { malformed.into() });
             }
         };
-        let (tx, bytes) = (Arc::new(tx), bytes.len());
-        self.fits(&self.lanes(), &snapshot(), &tx, bytes)?;
-        self.take(snapshot, tx, bytes)
-    }
-
-    /// As [`Self::submit`], for a transaction from gossip: one that overtook its predecessors is held aside for them, and is taken
-    /// then, too.
-    pub fn submit_gossiped<S: StateRead>(&self, snapshot: impl Fn() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
-        let tx: Arc<SignedTransaction> = Arc::new(decode("transaction", bytes)?);
-        let bytes = bytes.len();
-        let fits = self.fits(&self.lanes(), &snapshot(), &tx, bytes);
-        match fits {
-            Ok(_) => self.take(snapshot, tx, bytes),
-            Err(SubmitError::Refused(Refusal::Nonce { expected, found, .. }))
-                if found > expected && found - expected <= MAX_GAP =>
-            {
-                self.hold(&snapshot(), &tx, bytes, expected)
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Takes a transaction that fits, if it is signed. That is looked at while nobody waits for it.
-    fn take<S: StateRead>(
-        &self,
-        snapshot: impl Fn() -> S,
-        tx: Arc<SignedTransaction>,
-        bytes: usize,
-    ) -> Result<Hash32, SubmitError> {
-        let sender = tx.body.signer;
-        let tx = Verified::new(tx, &self.genesis).map_err(Refusal::from)?;
         let mut lanes = self.lanes();
         let view = snapshot();
+        let sender = tx.body.signer;
         let id = self.insert(&mut lanes, &view, tx, bytes)?;
         self.take_successors(&mut lanes, &view, sender);
         Ok(id)
     }
 
-    /// Holds a transaction aside whose predecessors, from `expected` on, are not here yet.
-    fn hold(
+    /// As [`Self::submit`], for a transaction from gossip: one that overtook its predecessors is held aside for them.
+    pub fn submit_gossiped<S: StateRead>(
         &self,
-        view: &dyn StateRead,
-        tx: &Arc<SignedTransaction>,
-        bytes: usize,
-        expected: u64,
+        snapshot: impl FnOnce() -> S,
+        bytes: &[u8],
     ) -> Result<Hash32, SubmitError> {
-        let (id, signer, found) = (tx.id(&self.genesis), tx.body.signer, tx.body.nonce);
-        let refused = Refusal::Nonce { signer, expected, found };
-        let room = |lanes: &Lanes| {
-            if lanes.ahead.get(&(signer, found)).is_some_and(|(held, _)| held.id(&self.genesis) == id) {
-                return Err(SubmitError::Known(id));
-            }
-            Ok(lanes.ahead_bytes + bytes <= MAX_AHEAD_BYTES)
-        };
-        if !room(&self.lanes())? || payer(view, &signer)?.1 == Amount::ZERO {
-            return Err(refused.into());
-        }
-        let tx = tx.verified(&self.genesis).map_err(Refusal::from)?;
+        let tx: SignedTransaction = decode("transaction", bytes)?;
+        let signature = tx.verify(&self.genesis);
         let mut lanes = self.lanes();
-        if !room(&lanes)? {
-            return Err(refused.into());
+        let view = snapshot();
+        let sender = tx.body.signer;
+        let nonce = tx.body.nonce;
+        match self.insert(&mut lanes, &view, tx, bytes) {
+            Ok(id) => {
+                self.take_successors(&mut lanes, &view, sender);
+                Ok(id)
+            }
+            Err(SubmitError::Refused(Refusal::Nonce { expected, found, signer })) => {
+                let near = found > expected && found - expected <= MAX_GAP;
+                let room = lanes.ahead_bytes + bytes.len() <= MAX_AHEAD_BYTES;
+                if near && room && payer(&view, &sender)?.1 > Amount::ZERO && signature.is_ok() {
+                    lanes.hold(sender, nonce, bytes);
+                }
+                Err(SubmitError::Refused(Refusal::Nonce { expected, found, signer }))
+            }
+            Err(e) => Err(e),
         }
-        lanes.hold(signer, found, tx, bytes);
-        Ok(id)
     }
 
     /// Takes in what was held aside and now follows its lane.
@@ -265,8 +230,9 @@ impl Mempool {
         let Ok(account) = query::account(view, &sender) else { return };
         loop {
             let next = lanes.next_nonce(&sender, account.nonce);
-            let Some((tx, bytes)) = lanes.release(sender, next) else { break };
-            if self.insert(lanes, view, tx, bytes).is_err() {
+            let Some(bytes) = lanes.release(sender, next) else { break };
+            let taken = decode("transaction", &bytes).map_err(SubmitError::from);
+            if taken.and_then(|tx| self.insert(lanes, view, tx, &bytes)).is_err() {
                 break;
             }
         }
@@ -277,29 +243,28 @@ impl Mempool {
         }
     }
 
-    /// Whether the next block could have a transaction after what waits before it, if it is signed. Gives the bytes of the one that
-    /// it replaces.
-    fn fits(
+    fn insert(
         &self,
-        lanes: &Lanes,
+        lanes: &mut Lanes,
         view: &dyn StateRead,
-        tx: &SignedTransaction,
-        bytes: usize,
-    ) -> Result<usize, SubmitError> {
+        tx: SignedTransaction,
+        bytes: &[u8],
+    ) -> Result<Hash32, SubmitError> {
         let id = tx.id(&self.genesis);
+        let sender = tx.body.signer;
         if lanes.ids.contains_key(&id) {
             return Err(SubmitError::Known(id));
         }
-        let (sender, own, fee) = (tx.body.signer, tx.body.nonce, tx.body.fee);
         // A block may be committed whose transactions are still in the lanes: those count in the state, not here.
         let account = query::account(view, &sender).map_err(Refusal::from)?.nonce;
+        let own = tx.body.nonce;
         let lane = lanes.by_sender.get(&sender);
         let replaced = lane.and_then(|lane| lane.get(&own)).filter(|_| own >= account);
         let (pending, old_bytes, old_fee) = match replaced {
             Some(old) => {
-                let found = old.body().fee;
+                let found = old.tx.body.fee;
                 let least = Amount(found.0.saturating_add((found.0 / MORE).max(1)));
-                if fee < least {
+                if tx.body.fee < least {
                     return Err(SubmitError::Underpriced { nonce: own, found, least });
                 }
                 (own - account, old.bytes, u128::from(found.0))
@@ -307,36 +272,21 @@ impl Mempool {
             None if lane.is_some_and(|lane| lane.len() >= MAX_LANE) => return Err(SubmitError::LaneFull(sender)),
             None => (lanes.next_nonce(&sender, account) - account, 0, 0),
         };
-        assay_ledger::may_wait(view, tx, bytes, pending)?;
+        assay_ledger::admit(view, &self.genesis, &tx, bytes.len(), pending)?;
         let (payer, balance) = payer(view, &sender)?;
-        let fees = lanes.fees_of(&sender) - old_fee + u128::from(fee.0);
+        let fees = lanes.fees_of(&sender) - old_fee + u128::from(tx.body.fee.0);
         if fees > u128::from(balance.0) {
             return Err(SubmitError::Overdrawn { payer, balance });
         }
-        Ok(old_bytes)
-    }
-
-    /// Takes a transaction of so many encoded bytes into its sender's lane.
-    fn insert(
-        &self,
-        lanes: &mut Lanes,
-        view: &dyn StateRead,
-        tx: Verified,
-        bytes: usize,
-    ) -> Result<Hash32, SubmitError> {
-        let old_bytes = self.fits(lanes, view, tx.transaction(), bytes)?;
-        let (id, body) = (tx.id(&self.genesis), &tx.transaction().body);
-        let (sender, fee) = (body.signer, body.fee);
-        let lane = lanes.by_sender.get(&sender);
-        let before = || lane.into_iter().flat_map(|lane| lane.range(..body.nonce));
+        let before = || lane.into_iter().flat_map(|lane| lane.range(..own));
         let few = before().count() < MOST_AWAITED;
-        let until = || assay_ledger::awaited_until(view, &self.genesis, body).map_err(Refusal::from);
-        let rank = Rank::new(body, bytes, if few { until()? } else { None });
+        let until = || assay_ledger::awaited_until(view, &self.genesis, &tx.body).map_err(Refusal::from);
+        let rank = Rank::new(&tx.body, bytes.len(), if few { until()? } else { None });
         let rank = before().next_back().map_or(rank, |(_, last)| rank.after(last.rank));
         let since = query::chain(view).map_err(Refusal::from)?.height;
-        let more = bytes.saturating_sub(old_bytes);
-        lanes.make_room(sender, more, rank).map_err(|NoRoom| SubmitError::Full(fee, bytes))?;
-        lanes.insert(Waiting { id, bytes, rank, since, tx });
+        let more = bytes.len().saturating_sub(old_bytes);
+        lanes.make_room(sender, more, rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;
+        lanes.insert(Waiting { id, bytes: bytes.len(), rank, since, tx: Arc::new(tx) });
         Ok(id)
     }
 
@@ -364,15 +314,6 @@ impl Mempool {
     /// True if this very transaction waits.
     pub fn contains(&self, tx: &SignedTransaction) -> bool {
         self.lanes().ids.contains_key(&tx.id(&self.genesis))
-    }
-
-    /// Of each transaction, this very one, signature and all, if it waits: it need not be checked again.
-    pub fn verified(&self, transactions: &[SignedTransaction]) -> Vec<Option<Verified>> {
-        let lanes = self.lanes();
-        let waiting = |tx: &SignedTransaction| lanes.by_sender.get(&tx.body.signer)?.get(&tx.body.nonce);
-        let same =
-            |tx: &SignedTransaction| waiting(tx).map(|w| &w.tx).filter(|known| known.transaction() == tx).cloned();
-        transactions.iter().map(same).collect()
     }
 
     /// What waits, for a block builder to draw from. `view` is the state that it builds on.
@@ -427,14 +368,14 @@ impl Lanes {
 
     /// Puts a transaction in its place, which another may have had; those behind it have their rank by it.
     fn insert(&mut self, waiting: Waiting) {
-        let (sender, nonce, mut before) = (waiting.body().signer, waiting.body().nonce, waiting.rank);
+        let (sender, nonce, mut before) = (waiting.tx.body.signer, waiting.tx.body.nonce, waiting.rank);
         self.bytes += waiting.bytes;
         self.ids.insert(waiting.id, sender);
         let lane = self.by_sender.entry(sender).or_default();
         let replaced = lane.insert(nonce, waiting);
         for (_, behind) in lane.range_mut(nonce..).skip(1) {
             if let Rank::Paid(_) = behind.rank {
-                behind.rank = Rank::new(behind.body(), behind.bytes, None).after(before);
+                behind.rank = Rank::new(&behind.tx.body, behind.bytes, None).after(before);
             }
             before = behind.rank;
         }
@@ -450,19 +391,19 @@ impl Lanes {
 
     /// Sum of the fees that a sender's waiting transactions will pay, in grain.
     fn fees_of(&self, sender: &AccountId) -> u128 {
-        self.by_sender.get(sender).into_iter().flat_map(BTreeMap::values).map(|w| u128::from(w.body().fee.0)).sum()
+        self.by_sender.get(sender).into_iter().flat_map(BTreeMap::values).map(|w| u128::from(w.tx.body.fee.0)).sum()
     }
 
-    fn hold(&mut self, sender: AccountId, nonce: u64, tx: Verified, bytes: usize) {
+    fn hold(&mut self, sender: AccountId, nonce: u64, bytes: &[u8]) {
         self.release(sender, nonce);
-        self.ahead_bytes += bytes;
-        self.ahead.insert((sender, nonce), (tx, bytes));
+        self.ahead_bytes += bytes.len();
+        self.ahead.insert((sender, nonce), bytes.to_vec());
     }
 
-    fn release(&mut self, sender: AccountId, nonce: u64) -> Option<(Verified, usize)> {
-        let held = self.ahead.remove(&(sender, nonce))?;
-        self.ahead_bytes -= held.1;
-        Some(held)
+    fn release(&mut self, sender: AccountId, nonce: u64) -> Option<Vec<u8>> {
+        let bytes = self.ahead.remove(&(sender, nonce))?;
+        self.ahead_bytes -= bytes.len();
+        Some(bytes)
     }
 
     /// Evicts the tails of others' lanes of lower rank until `bytes` fit, or refuses and evicts nothing.

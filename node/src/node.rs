@@ -7,7 +7,6 @@ mod backend;
 mod chain_metrics;
 mod disk;
 mod facts;
-mod forks;
 mod gossip;
 mod health;
 mod view;
@@ -28,10 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    chain_metrics::ChainMetrics,
-    forks::{ForkMetrics, Watch},
-};
+use self::chain_metrics::ChainMetrics;
 use crate::{
     adversary::{Copy, Lazy, Tamper},
     chain::{Chain, ChainFeeds},
@@ -54,27 +50,17 @@ use crate::{
     web::{self, Tls},
 };
 
-#[cfg(feature = "testing")]
-pub(crate) use self::forks::Told;
-
 /// Labelled digit scans that the training never saw: canaries for the validators' tasks.
 const CANARIES: &str = include_str!("../../assets/digits/heldout.json");
 
 /// How long a node may take to stop before it is dropped where it stands.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// After so long a process that was to end is ended.
-const LAST_LIMIT: Duration = Duration::from_secs(10);
-/// A part that ends without a reason may end because of another, whose reason is here by then.
-const OTHERS_REASON: Duration = Duration::from_secs(2);
 
 /// A chain so young has no snapshot worth waiting for.
 const YOUNG: Duration = Duration::from_secs(600);
 
 /// How often it is seen to that models nobody asks for are let go.
 const SWEEP: Duration = Duration::from_secs(60);
-
-/// Transactions that wait to be gossiped.
-const OUTBOX: usize = 4096;
 
 /// What peers ask of a node.
 type Inbound = (tokio::sync::mpsc::Receiver<net::InboundAsk>, tokio::sync::mpsc::Receiver<net::InboundText>);
@@ -94,8 +80,8 @@ pub struct Shared {
     texts: Texts,
     /// Nonces are given out one at a time.
     submitting: tokio::sync::Mutex<()>,
-    /// Transactions to be gossiped.
-    outbox: tokio::sync::mpsc::Sender<Vec<u8>>,
+    /// Transactions that found no peer yet.
+    unsent: tokio::sync::mpsc::Sender<Vec<u8>>,
     registry: Registry,
 }
 
@@ -129,34 +115,14 @@ pub struct Options {
 
 /// Runs a node until it is told to stop (interrupt or SIGTERM) or cannot go on.
 pub async fn run(home: Home, role: Role) -> eyre::Result<()> {
-    let asked = asked_to_stop();
-    tokio::pin!(asked);
-    let mut node = tokio::select! {
-        node = Node::start(&home, Options { role, adversary: None }) => node?,
-        asked = &mut asked => return asked,
-    };
+    let mut node = Node::start(&home, Options { role, adversary: None }).await?;
     let outcome = tokio::select! {
         reason = node.ended() => Err(reason),
-        asked = &mut asked => asked,
+        asked = asked_to_stop() => asked,
     };
-    match &outcome {
-        Ok(()) => tracing::info!("stopping"),
-        // Said now: what it tells of may keep this process from ending in good order.
-        Err(reason) => tracing::error!("stopping: {reason:#}"),
-    }
-    end_at_last()?;
+    tracing::info!("stopping");
     node.stop().await;
     outcome
-}
-
-/// Ends the process if it does not end by itself: who waits for a disk that stands still cannot be told to stop.
-fn end_at_last() -> std::io::Result<()> {
-    let last = || {
-        std::thread::sleep(LAST_LIMIT);
-        tracing::error!("some parts do not stop, and are left as they are; nothing committed is lost");
-        std::process::exit(1);
-    };
-    std::thread::Builder::new().name("end".into()).spawn(last).map(drop)
 }
 
 /// Resolves when the process is asked to stop: an interrupt or SIGTERM.
@@ -183,7 +149,6 @@ fn multiaddr(text: &str) -> eyre::Result<Multiaddr> {
 impl Node {
     /// Starts every part. An error names what could not start; nothing is left running then.
     pub async fn start(home: &Home, options: Options) -> eyre::Result<Self> {
-        let settled = forks::settled(home)?;
         // A store that exists says itself who has it, and is not changed by being opened.
         if !home.store_dir().exists() {
             let Config { listen, rpc_listen, ports, .. } = &home.config;
@@ -213,11 +178,9 @@ impl Node {
         metrics.register(&mut registry);
         let chain_metrics = ChainMetrics::default();
         chain_metrics.register(&mut registry);
-        let fork_metrics = ForkMetrics::default();
-        fork_metrics.register(&mut registry);
         let connections = web::Metrics::default();
         connections.register(&mut registry);
-        let (outbox, to_send) = tokio::sync::mpsc::channel(OUTBOX);
+        let (unsent, unsent_out) = tokio::sync::mpsc::channel(1024);
         let shared = Arc::new(Shared {
             identity: identity(home, options.role),
             genesis: home.genesis,
@@ -230,11 +193,9 @@ impl Node {
             gateway: OnceLock::new(),
             texts: texts.clone(),
             submitting: tokio::sync::Mutex::new(()),
-            outbox,
+            unsent,
             registry,
         });
-        let validator = (options.role == Role::Validator).then(|| home.operator.clone());
-        let watch = Watch::new(Arc::clone(&shared), home.dir.clone(), validator, settled, fork_metrics);
         let view: Arc<dyn ChainView> = shared.clone();
         let asker: Arc<dyn Asker> = Arc::new(net);
         let mut accounts = None;
@@ -270,9 +231,8 @@ impl Node {
 
         let mut node = Self { shared, stop: stop.clone(), tasks };
         node.task("block engine", supervise(engine, stop.clone()));
-        node.task("gossip", gossip::receive(node.shared.clone(), events.bundles, stop.clone()));
-        node.task("gossip out", gossip::send(node.shared.clone(), to_send, stop.clone()));
-        node.task("watch for forks", watch.keep(events.headers, committed.subscribe(), stop.clone()));
+        node.task("gossip", gossip::receive(node.shared.clone(), events.transactions, stop.clone()));
+        node.task("gossip retry", gossip::retry(node.shared.clone(), unsent_out, stop.clone()));
         node.task("mempool upkeep", gossip::sweep(node.shared.clone(), committed.subscribe(), stop.clone()));
         let me = home.operator.account();
         node.task("metrics of blocks", chain_metrics.watch(me, committed.subscribe(), stop.clone()));
@@ -385,21 +345,7 @@ impl Node {
     /// Resolves when a part ends on its own, with the reason. Never resolves while all is well.
     pub async fn ended(&mut self) -> eyre::Report {
         let moniker = &self.shared.identity.moniker;
-        let mut first = self.tasks.join_next().await;
-        if let Some(Ok((_, Ok(())))) = first {
-            let failed = async {
-                loop {
-                    match self.tasks.join_next().await {
-                        Some(Ok((_, Ok(())))) => {}
-                        other => break other,
-                    }
-                }
-            };
-            if let Ok(Some(other)) = tokio::time::timeout(OTHERS_REASON, failed).await {
-                first = Some(other);
-            }
-        }
-        match first {
+        match self.tasks.join_next().await {
             Some(Ok((name, Ok(())))) => eyre!("{moniker}: the {name} ended without being told to"),
             Some(Ok((name, Err(e)))) => e.wrap_err(format!("{moniker}: the {name} cannot go on")),
             Some(Err(e)) => eyre!("{moniker}: a part of the node panicked: {e}"),

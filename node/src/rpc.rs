@@ -20,8 +20,6 @@ mod client;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;
-#[cfg(feature = "testing")]
-pub(crate) mod fuzz;
 mod lists;
 mod methods;
 mod server;
@@ -40,7 +38,7 @@ use serde::{Deserialize, Serialize};
 pub use client::{ClientError, RpcClient};
 pub(crate) use methods::fault;
 pub use methods::{Status, UpgradeAhead, methods};
-pub(crate) use server::{Calls, MAX_BATCH, MAX_REQUEST_BYTES};
+pub(crate) use server::{Calls, MAX_REQUEST_BYTES};
 pub use server::{ServeError, serve};
 
 use crate::{home::Role, roles::ReceiptSystem};

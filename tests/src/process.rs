@@ -19,22 +19,6 @@ pub fn binary() -> eyre::Result<PathBuf> {
     found.ok_or_else(|| eyre!("no `assay` binary near {}; run `cargo build -p assay` first", own.display()))
 }
 
-/// In so many parts of a second the kernel tells processor time, on every machine that this runs on (`USER_HZ`).
-const TICKS: u64 = 100;
-
-/// Processor time that a process has taken, its own and the kernel's for it.
-///
-/// # Errors
-/// If the process is gone.
-pub fn processor_time(process: u32) -> eyre::Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // Fields 14 and 15; the second is a name in brackets, which may hold anything.
-    let (_, rest) = stat.rsplit_once(')').ok_or_else(|| eyre!("no name in the kernel's line of process {process}"))?;
-    let fields = rest.split_whitespace().skip(11).take(2);
-    let ticks = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-    Ok(Duration::from_millis(ticks * (1000 / TICKS)))
-}
-
 /// A running process; killed when dropped.
 pub struct Process {
     child: Child,
@@ -124,30 +108,10 @@ impl Process {
     /// # Errors
     /// If the process is gone.
     pub fn resident_memory(&self) -> eyre::Result<u64> {
-        self.memory("VmRSS:")
-    }
-
-    /// The most that its resident memory ever was, in bytes.
-    ///
-    /// # Errors
-    /// If the process is gone.
-    pub fn peak_memory(&self) -> eyre::Result<u64> {
-        self.memory("VmHWM:")
-    }
-
-    fn memory(&self, name: &str) -> eyre::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.and_then(|rest| rest.split_whitespace().next()).ok_or_else(|| eyre!("no {name} line"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()).ok_or_else(|| eyre!("no VmRSS line"))?;
         Ok(kib.parse::<u64>()? * 1024)
-    }
-
-    /// Processor time that it has taken, its own and the kernel's for it.
-    ///
-    /// # Errors
-    /// If the process is gone.
-    pub fn processor_time(&self) -> eyre::Result<Duration> {
-        processor_time(self.child.id())
     }
 
     /// The end of what it printed.

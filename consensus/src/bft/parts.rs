@@ -24,7 +24,7 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 /// Streams without their opening that one sender may have.
 const UNOPENED_PER_SENDER: usize = 4;
 /// Streams with a valid opening, over all senders.
-pub(crate) const OPENED: usize = 16;
+const OPENED: usize = 16;
 /// The longest stream id accepted; ours have 24 bytes.
 const LONGEST_ID: usize = 64;
 
@@ -178,7 +178,7 @@ impl Streams {
     }
 
     /// Bytes held over all streams.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.streams.values().map(|stream| stream.held).sum()
     }

@@ -373,8 +373,6 @@ impl Watermark {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use proptest::prelude::*;
 
     use super::*;
@@ -472,55 +470,6 @@ mod tests {
 
         std::fs::write(&path, vec![0; 2 * SLOT]).unwrap();
         assert!(matches!(open(&path, GENESIS, ACCOUNT), Err(WatermarkError::Corrupt { .. })));
-    }
-
-    /// A disk that notes what is brought to it, and whose log cannot be written any more at some point.
-    struct Noted {
-        notes: Arc<Mutex<Vec<&'static str>>>,
-        log_fails: Arc<Mutex<bool>>,
-    }
-
-    impl Slots for Noted {
-        fn path(&self) -> PathBuf {
-            "(noted)".into()
-        }
-
-        fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-            Ok(None)
-        }
-
-        fn create(&mut self, _: &[u8]) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn flush_log(&mut self) -> io::Result<()> {
-            if *self.log_fails.lock().unwrap() {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.notes.lock().unwrap().push("log");
-            Ok(())
-        }
-
-        fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
-            self.notes.lock().unwrap().push("slot");
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_led_to_a_message_is_on_disk_before_the_message_is() {
-        let (notes, log_fails) = (Arc::default(), Arc::default());
-        let slots = Noted { notes: Arc::clone(&notes), log_fails: Arc::clone(&log_fails) };
-        let mut mark = Watermark::open(Box::new(slots), GENESIS, ACCOUNT).unwrap();
-        mark.record(&vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap();
-        assert_eq!(*notes.lock().unwrap(), ["log", "slot"]);
-        // The same again is there already.
-        mark.record(&vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap();
-        assert_eq!(notes.lock().unwrap().len(), 2);
-        *log_fails.lock().unwrap() = true;
-        let failed = mark.record(&vote(VoteKind::Precommit, 7, 0, Some(1))).unwrap_err();
-        assert!(matches!(failed, WatermarkError::Io { .. }), "{failed}");
-        assert_eq!(notes.lock().unwrap().len(), 2, "a message whose reasons are not there is not noted either");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,7 +16,7 @@ use serde_json::json;
 use super::global::{Global, date, rpc_url, table};
 use crate::{
     chain::{self, APP_VERSION},
-    home::{BusyPort, Config, FoundFork, Home, HomeError, Role},
+    home::{BusyPort, Config, Home, HomeError, Role},
     judges,
     rpc::{RpcClient, Status},
     store::{OpenError, Store},
@@ -62,7 +62,6 @@ pub(super) async fn run(global: &Global, command: &Preflight) -> eyre::Result<bo
             let (store, rules) = store(&home, status.as_ref());
             lines.push(Line { name: "store", found: store });
             lines.extend(rules.map(|found| Line { name: "rules", found }));
-            lines.push(Line { name: "forks", found: forks(&dir) });
             let (model, prover) = models(&home, command.no_prover, global);
             lines.push(Line { name: "models", found: model });
             lines.extend(judges(&home).map(|found| Line { name: "judges", found }));
@@ -172,21 +171,6 @@ fn store(home: &Home, running: Option<&Status>) -> (Found, Option<Found>) {
             Err(e) => (Err(e.to_string()), None),
         },
         (None, None) => (Ok("none yet".into()), None),
-    }
-}
-
-/// A fork that was found and is not settled keeps a node from starting.
-fn forks(home: &Path) -> Found {
-    let read = FoundFork::read(home).and_then(|found| Ok((found, FoundFork::settled(home)?)));
-    match read.map_err(|e| e.to_string())? {
-        (Some(found), _) => Err(found.words(home)),
-        (None, settled) if settled.is_empty() => Ok("none found".into()),
-        (None, settled) => {
-            let one = |(path, found): &(PathBuf, FoundFork)| {
-                format!("one at height {} is settled ({})", found.sides().0.header.height, path.display())
-            };
-            Ok(settled.iter().map(one).collect::<Vec<_>>().join(", "))
-        }
     }
 }
 

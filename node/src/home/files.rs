@@ -2,7 +2,7 @@
 //! that a full disk or a crash leaves nothing that the next try trips over.
 
 use std::{
-    fs::{File, Permissions},
+    fs::Permissions,
     io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -10,16 +10,11 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// The whole content under a passing name in the folder of `path`; gone again when dropped.
 fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".assay-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder(path))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::Builder::new().prefix(".assay-").permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
@@ -39,15 +34,6 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> 
 /// What the operating system refuses; then the old file stands.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     beside(path, bytes, 0o644)?.persist(path).map(drop).map_err(|e| e.error)
-}
-
-/// [`replace`], and brings its name to disk too: it is there after a failure of the power.
-///
-/// # Errors
-/// What the operating system refuses.
-pub(crate) fn replace_for_good(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes)?;
-    File::open(folder(path))?.sync_all()
 }
 
 /// [`replace`], of a file that only its owner may read.
@@ -78,8 +64,6 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         replace(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        replace_for_good(&path, b"kept").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"kept");
         replace_secret(&path, b"own").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }

@@ -3,10 +3,11 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque},
+    sync::Arc,
 };
 
 use assay_ledger::{
-    Candidate as _, Candidates, StoreError, Verified,
+    Candidates, SignedTransaction, StoreError,
     tx::{Action, Transaction},
 };
 use assay_primitives::AccountId;
@@ -17,19 +18,17 @@ use super::{MOST_AWAITED, Rank};
 const BEFORE_AWAITED: usize = 256 << 10;
 
 /// Transactions, their encoded lengths and the ranks that they came with, in nonce order.
-type Waiting = VecDeque<(Verified, usize, Rank)>;
+type Waiting = VecDeque<(Arc<SignedTransaction>, usize, Rank)>;
 
 /// Transactions to try, best first. It shares them with the pool and keeps nobody else waiting.
 pub struct Selection {
     lanes: BTreeMap<AccountId, Lane>,
-    /// The rank of each lane's head, and how many were drawn from it: of equal rank all lanes have their turn. Entries of lanes that
-    /// are gone are skipped.
-    heads: BinaryHeap<(Rank, Reverse<usize>, Reverse<AccountId>)>,
+    /// The rank of each lane's head; entries of lanes that are gone are skipped.
+    heads: BinaryHeap<(Rank, Reverse<AccountId>)>,
 }
 
 struct Lane {
     waiting: Waiting,
-    drawn: usize,
     /// How many come up to the first awaited one, with it, and the rank that it gives them: one of a sender's a block, so that
     /// all get their turn.
     awaited: Option<(usize, Rank)>,
@@ -42,12 +41,11 @@ impl Lane {
     ) -> Result<Self, StoreError> {
         let (mut before, mut awaited) = (0, None);
         for (count, (tx, bytes, rank)) in (1..=MOST_AWAITED).zip(&waiting) {
-            let body = &tx.transaction().body;
             // Evidence that was none when it came is none now, and takes long to look at.
-            let was_none = matches!(body.action, Action::DoubleSign { .. }) && *rank != Rank::Evidence;
-            let height = if was_none { None } else { until(body)? };
+            let was_none = matches!(tx.body.action, Action::DoubleSign { .. }) && *rank != Rank::Evidence;
+            let height = if was_none { None } else { until(&tx.body)? };
             if let Some(height) = height {
-                awaited = Some((count, Rank::new(body, *bytes, Some(height))));
+                awaited = Some((count, Rank::new(&tx.body, *bytes, Some(height))));
                 break;
             }
             before += bytes;
@@ -55,17 +53,16 @@ impl Lane {
                 break;
             }
         }
-        Ok(Self { waiting, drawn: 0, awaited })
+        Ok(Self { waiting, awaited })
     }
 
     fn rank(&self) -> Option<Rank> {
         let (tx, bytes, _) = self.waiting.front()?;
-        Some(self.awaited.map_or_else(|| Rank::new(&tx.transaction().body, *bytes, None), |(_, rank)| rank))
+        Some(self.awaited.map_or_else(|| Rank::new(&tx.body, *bytes, None), |(_, rank)| rank))
     }
 
-    fn pop(&mut self) -> Option<Verified> {
+    fn pop(&mut self) -> Option<Arc<SignedTransaction>> {
         let (tx, ..) = self.waiting.pop_front()?;
-        self.drawn += 1;
         self.awaited = self.awaited.and_then(|(count, rank)| (count > 1).then_some((count - 1, rank)));
         Some(tx)
     }
@@ -79,21 +76,18 @@ impl Selection {
     ) -> Result<Self, StoreError> {
         let lane = |(sender, waiting)| Ok((sender, Lane::new(waiting, &until)?));
         let lanes = lanes.into_iter().map(lane).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
-        let heads =
-            lanes.iter().filter_map(|(sender, lane)| Some((lane.rank()?, Reverse(0), Reverse(*sender)))).collect();
+        let heads = lanes.iter().filter_map(|(sender, lane)| Some((lane.rank()?, Reverse(*sender)))).collect();
         Ok(Self { lanes, heads })
     }
 }
 
 impl Candidates for Selection {
-    type Item = Verified;
-
-    fn next(&mut self) -> Option<Verified> {
-        while let Some((.., Reverse(sender))) = self.heads.pop() {
+    fn next(&mut self) -> Option<SignedTransaction> {
+        while let Some((_, Reverse(sender))) = self.heads.pop() {
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
             let Some(tx) = lane.pop() else { continue };
-            self.heads.extend(lane.rank().map(|rank| (rank, Reverse(lane.drawn), Reverse(sender))));
-            return Some(tx);
+            self.heads.extend(lane.rank().map(|rank| (rank, Reverse(sender))));
+            return Some(SignedTransaction::clone(&tx));
         }
         None
     }

@@ -7,7 +7,7 @@ use libp2p::{
     noise, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
-use super::{Limits, NetConfig, NetError, Topic, identity as identity_of, snapshots, texts, wire};
+use super::{Limits, NetConfig, NetError, identity as identity_of, snapshots, texts, wire};
 
 /// Longest time an exchange may stay open; each ask has a shorter deadline of its own.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -16,8 +16,8 @@ const QUIC_ALIVE: Duration = Duration::from_secs(1);
 const QUIC_SILENCE_MS: u32 = 5_000;
 /// Exchanges that one connection may have open.
 const STREAMS_PER_CONNECTION: usize = 128;
-/// What gossip adds to a message.
-const GOSSIP_FRAME: usize = 1024;
+/// Largest gossiped transaction, in bytes: the largest that the parameter `max_tx_bytes` can allow, with its frame.
+const MAX_GOSSIP_BYTES: usize = 1024 * 1024 + 4096;
 
 /// All protocols of the data plane.
 #[derive(NetworkBehaviour)]
@@ -30,6 +30,11 @@ pub(super) struct Behaviour {
     pub(super) infer: request_response::Behaviour<wire::Infer>,
     pub(super) texts: request_response::Behaviour<texts::Codec>,
     pub(super) snapshots: request_response::Behaviour<snapshots::Codec>,
+}
+
+/// The gossip topic of transactions.
+pub(super) fn topic(genesis: &assay_primitives::Hash32) -> gossipsub::IdentTopic {
+    gossipsub::IdentTopic::new(format!("/assay/{genesis}/tx/1"))
 }
 
 fn protocol(genesis: &assay_primitives::Hash32, name: &str) -> StreamProtocol {
@@ -45,22 +50,20 @@ fn connection_limits(limits: &Limits) -> connection_limits::Behaviour {
     connection_limits::Behaviour::new(bounds)
 }
 
-fn gossip(genesis: &assay_primitives::Hash32) -> Result<gossipsub::Behaviour, NetError> {
+fn gossip(key: &identity::Keypair, genesis: &assay_primitives::Hash32) -> Result<gossipsub::Behaviour, NetError> {
     let setup = |e: &dyn std::fmt::Display| NetError::Setup(format!("gossip: {e}"));
-    let mut config = gossipsub::ConfigBuilder::default();
-    config
+    let config = gossipsub::ConfigBuilder::default()
         .validate_messages()
-        .validation_mode(gossipsub::ValidationMode::Anonymous)
-        .max_transmit_size(Topic::Transactions.max_bytes() + GOSSIP_FRAME)
-        // The same message is one, whoever published it.
-        .message_id_fn(|message| gossipsub::MessageId::new(blake3::hash(&message.data).as_bytes()));
-    for one in Topic::ALL {
-        config.max_transmit_size_for_topic(one.max_bytes() + GOSSIP_FRAME, one.of(genesis).hash());
-    }
-    let config = config.build().map_err(|e| setup(&e))?;
-    let mut gossip =
-        gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config).map_err(|e| setup(&e))?;
-    // Peers lose standing for invalid messages only: quiet ones are welcome, and many nodes may share a machine.
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .max_transmit_size(MAX_GOSSIP_BYTES)
+        // The same transaction is one message, whoever published it.
+        .message_id_fn(|message| gossipsub::MessageId::new(blake3::hash(&message.data).as_bytes()))
+        .build()
+        .map_err(|e| setup(&e))?;
+    let mut gossip = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(key.clone()), config)
+        .map_err(|e| setup(&e))?;
+    let topic = topic(genesis);
+    // Peers lose standing for invalid transactions only: quiet ones are welcome, and many nodes may share a machine.
     let scores = gossipsub::TopicScoreParams {
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
@@ -70,14 +73,12 @@ fn gossip(genesis: &assay_primitives::Hash32) -> Result<gossipsub::Behaviour, Ne
         ..Default::default()
     };
     let peers = gossipsub::PeerScoreParams {
-        topics: Topic::ALL.map(|one| (one.of(genesis).hash(), scores.clone())).into(),
+        topics: [(topic.hash(), scores)].into(),
         ip_colocation_factor_weight: 0.0,
         ..Default::default()
     };
     gossip.with_peer_score(peers, gossipsub::PeerScoreThresholds::default()).map_err(|e| setup(&e))?;
-    for one in Topic::ALL {
-        gossip.subscribe(&one.of(genesis)).map_err(|e| setup(&e))?;
-    }
+    gossip.subscribe(&topic).map_err(|e| setup(&e))?;
     Ok(gossip)
 }
 
@@ -105,7 +106,7 @@ fn behaviour(key: &identity::Keypair, config: &NetConfig) -> Result<Behaviour, N
         banned: allow_block_list::Behaviour::default(),
         identify: identify::Behaviour::new(identify),
         kad: kademlia(key, genesis),
-        gossip: gossip(genesis)?,
+        gossip: gossip(key, genesis)?,
         texts: request_response::Behaviour::with_codec(
             texts::Codec::default(),
             full("text"),

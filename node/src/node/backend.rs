@@ -51,7 +51,7 @@ impl RpcBackend for Shared {
     }
 
     async fn submit(&self, tx: Vec<u8>) -> Result<Hash32, BackendError> {
-        self.admit_and_spread(tx).map_err(|e| match e {
+        self.admit_and_spread(tx).await.map_err(|e| match e {
             SubmitError::Refused(refusal) if refusal.is_store() => BackendError::Internal(refusal.to_string()),
             SubmitError::Full(..) | SubmitError::LaneFull(_) => BackendError::Unavailable(e.to_string()),
             other => BackendError::Refused(other.to_string()),

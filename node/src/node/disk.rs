@@ -1,28 +1,20 @@
-//! A node whose disk fills up, or takes no more writes, ends with the reason.
+//! A node whose disk fills up ends while everything it knows is still written down.
 //!
 //! It does not wait for the first write that fails: databases and logs have room set aside, so that a node would go on
-//! for a while after nobody else can write a byte, and stop in the middle of something. Nor does it wait for one that never ends: a
-//! disk that stands still keeps whoever writes to it, who then says nothing more. A thread of its own writes a little and brings it to
-//! disk, again and again, and is missed when it does not come back.
+//! for a while after nobody else can write a byte, and stop in the middle of something.
 
 use std::{
-    fs::File,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Free space under which a running node ends, in bytes.
 const LEAST_FREE: u64 = 32 << 20;
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(5);
-/// A disk that has brought nothing down for so long stands still.
-const STANDSTILL: Duration = Duration::from_secs(30);
-/// What is written to see whether it can be.
-const PROBE: &str = "probe";
 
 /// Why a node cannot go on with its disk.
 #[derive(Debug, thiserror::Error)]
@@ -46,49 +38,6 @@ pub(super) enum DiskTrouble {
         /// What the system says.
         source: io::Error,
     },
-    /// It takes nothing more.
-    #[error(
-        "cannot write to the disk under {dir}: {source}; nothing committed is lost: make it writable and start the node again"
-    )]
-    Unwritable {
-        /// The folder.
-        dir: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It stands still.
-    #[error(
-        "the disk under {dir} has brought nothing down for {} s: it stands still; nothing committed is lost: mend it and start the node again",
-        STANDSTILL.as_secs()
-    )]
-    Still {
-        /// The folder.
-        dir: PathBuf,
-    },
-}
-
-/// Writes a little and brings it to disk, which may take for ever.
-fn probe(dir: &Path) -> io::Result<()> {
-    let mut file = File::create(dir.join(PROBE))?;
-    file.write_all(b"this is written over and over to see whether the disk takes it\n")?;
-    file.sync_all()
-}
-
-/// Looks at a disk every so often on a thread of its own, and tells what it found, until nobody listens.
-fn prober(dir: PathBuf) -> io::Result<mpsc::Receiver<Result<(), DiskTrouble>>> {
-    let (found, looks) = mpsc::channel(1);
-    let look_again = move || {
-        loop {
-            let look = look(&dir, LEAST_FREE)
-                .and_then(|()| probe(&dir).map_err(|source| DiskTrouble::Unwritable { dir: dir.clone(), source }));
-            if found.blocking_send(look).is_err() {
-                return;
-            }
-            std::thread::sleep(PERIOD);
-        }
-    };
-    std::thread::Builder::new().name("disk".into()).spawn(look_again)?;
-    Ok(looks)
 }
 
 fn look(dir: &Path, least: u64) -> Result<(), DiskTrouble> {
@@ -102,13 +51,10 @@ fn look(dir: &Path, least: u64) -> Result<(), DiskTrouble> {
 /// # Errors
 /// [`DiskTrouble`], when the node must end.
 pub(super) async fn watch(dir: PathBuf, stop: CancellationToken) -> Result<(), DiskTrouble> {
-    let mut looks = prober(dir.clone()).map_err(|source| DiskTrouble::Unknown { dir: dir.clone(), source })?;
     loop {
+        look(&dir, LEAST_FREE)?;
         tokio::select! {
-            look = timeout(STANDSTILL, looks.recv()) => match look {
-                Ok(Some(look)) => look?,
-                Ok(None) | Err(_) => return Err(DiskTrouble::Still { dir }),
-            },
+            () = tokio::time::sleep(PERIOD) => (),
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -126,21 +72,5 @@ mod tests {
         let full = look(here.path(), u64::MAX).unwrap_err().to_string();
         assert!(full.contains("are left on the disk") && full.contains("make room"), "{full}");
         assert!(look(&here.path().join("gone"), 1).unwrap_err().to_string().contains("mounted"));
-    }
-
-    #[tokio::test]
-    async fn a_disk_that_takes_writes_is_looked_at_until_the_node_stops_and_one_that_is_gone_is_told() {
-        let here = tempfile::tempdir().unwrap();
-        let mut looks = prober(here.path().to_owned()).unwrap();
-        looks.recv().await.unwrap().unwrap();
-        assert!(here.path().join(PROBE).exists());
-        let stop = CancellationToken::new();
-        stop.cancel();
-        watch(here.path().to_owned(), stop).await.unwrap();
-        let gone = watch(here.path().join("gone"), CancellationToken::new()).await.unwrap_err();
-        assert!(gone.to_string().contains("mounted"), "{gone}");
-        let file = here.path().join("file");
-        File::create(&file).unwrap();
-        assert!(probe(&file).is_err());
     }
 }

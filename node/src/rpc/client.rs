@@ -6,7 +6,7 @@ use assay_primitives::{AccountId, Hash32, receipt::Blob};
 use jsonrpsee::{
     core::{
         client::{ClientT as _, Error},
-        params::{BatchRequestBuilder, ObjectParams},
+        params::ObjectParams,
     },
     http_client::{HeaderMap, HeaderValue, HttpClient, HttpClientBuilder, transport},
 };
@@ -20,7 +20,7 @@ use crate::roles::ReceiptSystem;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Why a call brought nothing.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Not a URL the client can use.
     #[error("{url:?} is not a node's URL: {reason}; expected http://HOST:PORT")]
@@ -184,37 +184,6 @@ impl RpcClient {
     /// [`ClientError`]; `Refused` says which rule.
     pub async fn submit(&self, transaction: Vec<u8>) -> Result<Hash32, ClientError> {
         self.call("assay_submit", json!({ "transaction": Blob(transaction) })).await
-    }
-
-    /// `assay_submit` for many transactions, handed in in their order and as many in one request as a node takes: the id of each,
-    /// or why it was not taken. A request that fails is the answer to all that were in it.
-    pub async fn submit_all(&self, transactions: &[Vec<u8>]) -> Vec<Result<Hash32, ClientError>> {
-        let mut answers = Vec::with_capacity(transactions.len());
-        for part in transactions.chunks(super::MAX_BATCH as usize) {
-            let mut batch = BatchRequestBuilder::new();
-            for transaction in part {
-                let mut named = ObjectParams::new();
-                named.insert("transaction", Blob(transaction.clone())).expect("hexadecimal text is JSON");
-                batch.insert("assay_submit", named).expect("named parameters are JSON");
-            }
-            match self.http.batch_request::<Hash32>(batch).await {
-                Ok(found) => {
-                    let given = found.into_iter().map(|one| one.map_err(|e| self.error(Error::Call(e.into_owned()))));
-                    let missing = || {
-                        Err(ClientError::Foreign {
-                            url: self.url.clone(),
-                            reason: "it left calls of a batch unanswered".into(),
-                        })
-                    };
-                    answers.extend(given.chain(std::iter::repeat_with(missing)).take(part.len()));
-                }
-                Err(e) => {
-                    let failed = self.error(e);
-                    answers.extend(part.iter().map(|_| Err(failed.clone())));
-                }
-            }
-        }
-        answers
     }
 
     /// `assay_tx`: where a transaction stands; `None` while it stands in no block.

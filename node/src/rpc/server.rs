@@ -23,8 +23,7 @@ use crate::web::{self, MOST_CONNECTIONS};
 pub(crate) const MAX_REQUEST_BYTES: u32 = 2 * 1024 * 1024 + 4096;
 /// Largest response: a block of the largest allowed size in hexadecimal, and its frame.
 const MAX_RESPONSE_BYTES: u32 = 20 * 1024 * 1024;
-/// Calls in one request.
-pub(crate) const MAX_BATCH: u32 = 32;
+const MAX_BATCH: u32 = 32;
 /// What clients call JSON.
 const JSON: [&str; 2] = ["application/json", "application/json-rpc"];
 

@@ -4,9 +4,9 @@ use assay_ledger::{
     keys,
     records::VoteRecord,
     tree,
-    tx::{Action, Ballot, ProposalKind, Transaction},
+    tx::{Action, Ballot, ProposalKind},
 };
-use assay_primitives::{Amount, Signed, light};
+use assay_primitives::{Amount, light};
 use serde_json::{Value, json};
 
 use super::{fixture::*, *};
@@ -59,27 +59,6 @@ async fn a_submitted_transfer_stands_in_a_block_and_moves_the_money() {
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(code(&client.submit(forged.clone()).await.unwrap_err()), REFUSED);
     assert_eq!(code(&client.submit(forged[1..].to_vec()).await.unwrap_err()), REFUSED);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_transactions_are_taken_in_their_order_and_each_has_an_answer_of_its_own() {
-    let (node, _server, client) = served().await;
-    let (to, payer) = (key(99).account(), key(PAYER));
-    let transfer = |nonce| {
-        let action = Action::Transfer { to, amount: Amount(1) };
-        Signed::new(Transaction { signer: payer.account(), nonce, fee: Amount(1000), action }, &node.genesis, &payer)
-    };
-    // More than one request holds; what cannot be read stands in the second.
-    let transfers: Vec<_> = (0..40).map(transfer).collect();
-    let mut all: Vec<Vec<u8>> = transfers.iter().map(assay_primitives::encode).collect();
-    all.insert(35, b"nothing".to_vec());
-    let mut answers = client.submit_all(&all).await;
-    assert_eq!(code(&answers.remove(35).unwrap_err()), REFUSED);
-    let ids: Vec<Hash32> = answers.into_iter().map(Result::unwrap).collect();
-    assert_eq!(ids, transfers.iter().map(|tx| tx.id(&node.genesis)).collect::<Vec<_>>());
-    assert!(client.submit_all(&[]).await.is_empty());
-    let nowhere = RpcClient::new("http://127.0.0.1:1").unwrap().submit_all(&all[..2]).await;
-    assert!(matches!(nowhere[..], [Err(ClientError::Unreachable { .. }), Err(ClientError::Unreachable { .. })]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

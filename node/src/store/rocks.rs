@@ -1,15 +1,9 @@
 //! The disk in production: one RocksDB with a column family for each family of the store.
 
-use std::{
-    path::Path,
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc};
 
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, ErrorKind, IteratorMode, Options, WriteBatch,
-    WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, Direction, ErrorKind, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
 use super::{
@@ -22,9 +16,6 @@ impl From<rocksdb::Error> for DiskError {
         DiskError(error.to_string())
     }
 }
-
-/// How long a database may take to open, with a log of at most 64 MiB to read again.
-const OPENING: Duration = Duration::from_secs(60);
 
 /// An open database.
 pub(super) struct Rocks(Arc<DB>);
@@ -47,39 +38,22 @@ impl Rocks {
         options.set_max_open_files(256);
         options.set_db_write_buffer_size(32 << 20);
         options.set_max_total_wal_size(64 << 20);
-        // Only a record whose writing was broken off may be missing from the end of a log. By itself RocksDB takes the log up to the
-        // first damage, wherever that is, and goes on without blocks that were acknowledged; nor does it miss a log that is gone.
-        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-        options.set_track_and_verify_wals_in_manifest(true);
-        let damaged = |reason: String| OpenError::Damaged { path: shown.clone(), reason };
-        let families = FAMILIES.map(|name| {
+        let families = FAMILIES.iter().map(|name| {
             let mut family = Options::default();
             family.set_compression_type(rocksdb::DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(name, family)
+            ColumnFamilyDescriptor::new(*name, family)
         });
-        // On a thread of its own: of some damage to its log RocksDB never comes back.
-        let (opened, opening) = mpsc::channel();
-        let path = path.to_owned();
-        let open = move || {
-            // Nobody waits for a database that took too long.
-            let _ = opened.send(DB::open_cf_descriptors(&options, path, families));
-        };
-        thread::Builder::new().name("store".into()).spawn(open).map_err(|e| disk(e.to_string()))?;
-        let db = match opening.recv_timeout(OPENING) {
-            Ok(Ok(db)) => db,
-            Ok(Err(e)) => {
-                let reason = e.to_string();
-                return Err(match e.kind() {
-                    ErrorKind::Corruption => damaged(reason),
-                    // Held by another process, or by another part of this one.
-                    _ if reason.contains("/LOCK: ") || reason.contains("lock hold by") => {
-                        OpenError::InUse { path: shown.clone() }
-                    }
-                    _ => disk(reason),
-                });
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(|e| {
+            let reason = e.to_string();
+            match e.kind() {
+                ErrorKind::Corruption => OpenError::Damaged { path: shown.clone(), reason },
+                // Held by another process, or by another part of this one.
+                _ if reason.contains("/LOCK: ") || reason.contains("lock hold by") => {
+                    OpenError::InUse { path: shown.clone() }
+                }
+                _ => disk(reason),
             }
-            Err(_) => return Err(damaged(format!("it was not open after {} s", OPENING.as_secs()))),
-        };
+        })?;
         Ok(Self(Arc::new(db)))
     }
 }
@@ -177,33 +151,5 @@ impl View for Pinned {
     fn last(&self, name: &'static str, most: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
         let from = IteratorMode::From(most, Direction::Reverse);
         value_of(self.borrow_dependent().iterator_cf(family(self.borrow_owner(), name), from).next())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    /// How often the database has brought its log to disk, as it counts itself. A test that kills a process cannot tell: the
-    /// system keeps what was written.
-    fn syncs(rocks: &Rocks) -> u64 {
-        let told = rocks.0.property_value("rocksdb.dbstats").unwrap().unwrap();
-        let line = told.lines().find(|line| line.starts_with("Cumulative WAL:")).unwrap();
-        line.split(", ").find_map(|part| part.strip_suffix(" syncs")).unwrap().parse().unwrap()
-    }
-
-    #[test]
-    fn a_batch_is_brought_to_disk_where_that_is_asked_for_and_only_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let rocks = Rocks::open(dir.path()).unwrap();
-        let before = syncs(&rocks);
-        let write = |sync| {
-            let mut batch = Batch::default();
-            batch.put(FAMILIES[0], "key", "value");
-            rocks.write(batch, sync).unwrap();
-            syncs(&rocks) - before
-        };
-        assert_eq!([write(false), write(true), write(false), write(true)], [0, 1, 1, 2]);
     }
 }
