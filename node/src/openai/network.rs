@@ -12,6 +12,7 @@
 
 mod bills;
 mod measures;
+mod pace;
 mod telling;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -51,7 +52,7 @@ use crate::{
 };
 
 pub use self::bills::Account;
-use self::{bills::Bills, measures::Measures};
+use self::{bills::Bills, measures::Measures, pace::Pace};
 
 /// Finished answers whose receipts can be asked for.
 const KEPT: usize = 16_384;
@@ -89,6 +90,7 @@ struct Inner {
     book: Mutex<Book>,
     finished: Mutex<Finished>,
     measures: Measures,
+    pace: Pace,
     bills: Bills,
     /// Seconds since 1970 at which this gateway started.
     created: u64,
@@ -140,6 +142,7 @@ impl Network {
             book: Mutex::default(),
             finished: Mutex::default(),
             measures: Measures::new(),
+            pace: Pace::default(),
             created: now(),
         })))
     }
@@ -275,7 +278,7 @@ impl Backend for Network {
             text,
             logprobs: request.logprobs.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
             receipt: name.clone(),
-            together_ms: if request.stream { telling::SMOOTH_MS } else { telling::WHOLE_MS },
+            wait: self.0.pace.wait(request.stream),
             arrived: request.arrived,
             pieces,
         };

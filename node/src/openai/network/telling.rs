@@ -19,7 +19,7 @@ use futures::future::select_all;
 use rand::{RngCore as _, rngs::OsRng};
 use tokio::sync::mpsc;
 
-use super::{Network, locked, measures::Place};
+use super::{Network, locked, measures::Place, pace::Wait};
 use crate::{
     net::{Frame, Logprob, RefusalCode, TextAsk},
     openai::{
@@ -49,11 +49,6 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Miners that must deny a beginning before it is called false.
 const DENIALS: usize = 2;
 
-/// Tokens of an answer that is read as it comes may wait so long for more: nobody reads faster.
-pub(super) const SMOOTH_MS: u16 = 40;
-/// Those of an answer that is given as a whole; not so long that the miner seems silent, and little is lost with it.
-pub(super) const WHOLE_MS: u16 = 200;
-
 /// An answer to be told.
 pub(super) struct Telling {
     pub(super) network: Network,
@@ -64,7 +59,7 @@ pub(super) struct Telling {
     /// The name of its receipt.
     pub(super) receipt: String,
     /// For how long its tokens may wait for more.
-    pub(super) together_ms: u16,
+    pub(super) wait: Wait,
     /// When its client asked for it.
     pub(super) arrived: Instant,
     pub(super) pieces: mpsc::Sender<Chunk>,
@@ -220,7 +215,7 @@ impl Told {
     /// Asks the next miner, if there is one that can be asked now.
     async fn ask_now(&mut self) -> Result<Option<Attempt>, ApiError> {
         loop {
-            let Telling { network, record, text, logprobs, together_ms, .. } = &self.telling;
+            let Telling { network, record, text, logprobs, wait, .. } = &self.telling;
             let inner = &network.0;
             if self.failures >= MOST_FAILURES {
                 return Ok(None);
@@ -255,7 +250,7 @@ impl Told {
             let request = Signed::new(body, &inner.chain.genesis(), &inner.config.key);
             // The last token is left to it: an answer is never resumed at its very end.
             let at = self.tokens.len().min(text.max_tokens.saturating_sub(1) as usize);
-            let (resume, logprobs, together_ms) = (self.tokens[..at].to_vec(), *logprobs, *together_ms);
+            let (resume, logprobs, together_ms) = (self.tokens[..at].to_vec(), *logprobs, wait.ms());
             let ask = TextAsk { request: request.clone(), resume, logprobs, together_ms };
             locked(&inner.book).asked(&miner.operator);
             tracing::debug!(miner = %miner.operator, tokens = at, "a miner is asked for a text");
