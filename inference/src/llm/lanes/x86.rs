@@ -126,6 +126,11 @@ impl Lanes for Avx512 {
         unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
     #[inline(always)]
+    fn fetch(self, line: &[u8; 4 * LANES], bytes: usize) {
+        // Nothing is read: an address that is no memory's is passed over.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(bytes).cast()) }
+    }
+    #[inline(always)]
     fn low_nibbles(self, w: __m512i) -> __m512i {
         unsafe { _mm512_and_si512(w, _mm512_set1_epi8(15)) }
     }
@@ -274,6 +279,11 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn weights(self, from: &[u8; 4 * LANES]) -> [__m256i; 2] {
         unsafe { [_mm256_loadu_si256(from.as_ptr().cast()), _mm256_loadu_si256(from[32..].as_ptr().cast())] }
+    }
+    #[inline(always)]
+    fn fetch(self, line: &[u8; 4 * LANES], bytes: usize) {
+        // Nothing is read: an address that is no memory's is passed over.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(bytes).cast()) }
     }
     #[inline(always)]
     fn low_nibbles(self, w: [__m256i; 2]) -> [__m256i; 2] {

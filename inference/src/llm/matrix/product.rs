@@ -11,6 +11,9 @@ use crate::llm::{
     threads::Threads,
 };
 
+/// Bytes of weights that are on their way: memory answers after hundreds of sums, more than a processor looks ahead by itself.
+const AHEAD: usize = 4096;
+
 /// What becomes of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
@@ -219,6 +222,7 @@ fn sum_q8<L: Lanes, const R: usize>(
         let x: [&Quants; R] = std::array::from_fn(|r| &x[r][b]);
         let mut dots: [L::I; R] = std::array::from_fn(|r| l.begin(x[r].begin));
         for (g, line) in lines.iter().enumerate() {
+            l.fetch(&line.0, AHEAD);
             let w = l.weights(&line.0);
             for (dot, x) in dots.iter_mut().zip(x) {
                 *dot = l.dot_signed(*dot, w, x.q[g]);

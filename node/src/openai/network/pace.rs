@@ -1,4 +1,4 @@
-//! For how long tokens of an answer wait for more: the longer, the more answers are read as they come.
+//! For how long tokens of an answer wait for more: the longer, the more answers are streamed.
 //!
 //! What comes from a miner at once costs a gateway about as much with ten tokens as with one. A gateway that passes on each token
 //! of two hundred texts by itself is busy with that whenever one of them ends, and the end comes late.
@@ -10,12 +10,12 @@ use std::sync::{
 
 /// Tokens of an answer that is read as it comes may wait so long, in milliseconds: nobody reads faster.
 const SMOOTH_MS: u16 = 40;
-/// However many are read, they wait no longer: five times a second a text still flows.
+/// However many are streamed, they wait no longer: five times a second a text still flows.
 const LONGEST_MS: u16 = 200;
 /// Those of an answer that is given as a whole; not so long that the miner seems silent, and little is lost with it.
 const WHOLE_MS: u16 = 200;
 
-/// The answers of one gateway that are read as they come.
+/// The answers of one gateway that are streamed, or wait to be.
 #[derive(Debug, Default)]
 pub(super) struct Pace(Arc<AtomicUsize>);
 
@@ -23,13 +23,13 @@ pub(super) struct Pace(Arc<AtomicUsize>);
 #[derive(Debug)]
 pub(super) struct Wait {
     ms: u16,
-    /// Those that are read as they come, if this is one of them.
+    /// Those that are streamed, if this is one of them.
     streams: Option<Arc<AtomicUsize>>,
 }
 
 impl Pace {
-    /// The wait of one more answer: as a whole, or as it comes. Then it is a millisecond for each of those that are read, so that
-    /// tokens of all of them come a thousand times a second.
+    /// The wait of one more answer, which stays as it is: a millisecond for each that is streamed by now, so that the tokens of 40
+    /// to 200 come about a thousand times a second.
     pub(super) fn wait(&self, stream: bool) -> Wait {
         if !stream {
             return Wait { ms: WHOLE_MS, streams: None };
