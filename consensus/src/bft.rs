@@ -27,6 +27,9 @@ mod codec;
 mod context;
 mod engine;
 mod executor;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handlers;
 mod links;
 mod machine;

@@ -168,3 +168,73 @@ fn an_upgrade_ahead_is_told_in_words() {
     let version = AppVersion { version: 2, since: 50, planned: None };
     assert!(knows_rules(&version, 99, 1).unwrap_err().contains("from block 50 on"));
 }
+
+#[test]
+fn a_chain_ahead_of_this_clock_goes_on_by_the_least_step_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(dir.path());
+    let mut judge = |ahead_ms: u64, now_ms: u64| {
+        let (height, tip_ms) = (bench.chain.tip.height + 1, bench.chain.tip.time_ms);
+        let block = bench.chain.prepare(height, 0, key(1).account(), tip_ms + ahead_ms).unwrap();
+        bench.chain.process(height, key(1).account(), &block, Some(now_ms)).unwrap()
+    };
+    let late = spec().genesis_time_ms - CLOCK_DRIFT_MS;
+    assert!(matches!(judge(1, late - 1), Verdict::Valid(_)));
+    let Verdict::Invalid { reason } = judge(2, late - 1) else { panic!("it is further ahead than it must be") };
+    assert!(reason.contains("ahead of this node's clock"), "{reason}");
+    assert!(matches!(judge(2, late + 2), Verdict::Valid(_)));
+    assert!(matches!(judge(1, 0), Verdict::Valid(_)));
+}
+
+#[test]
+fn a_block_of_the_end_of_time_is_refused_and_none_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(dir.path());
+    let mut block = Block::decode(&bench.prepared()).unwrap();
+    for time_ms in [LATEST_MS + 1, u64::MAX] {
+        block.header.time_ms = time_ms;
+        for now_ms in [None, Some(u64::MAX)] {
+            let Verdict::Invalid { reason } =
+                bench.chain.process(1, key(1).account(), &block.encode(), now_ms).unwrap()
+            else {
+                panic!("a block of {time_ms} was taken");
+            };
+            assert_eq!(reason, format!("time: expected at most {LATEST_MS}, found {time_ms}"));
+        }
+    }
+    // A tip that nothing can follow.
+    bench.chain.tip.time_ms = u64::MAX;
+    let Verdict::Invalid { reason } = bench.chain.process(1, key(1).account(), &block.encode(), Some(0)).unwrap()
+    else {
+        panic!("no time is later");
+    };
+    assert!(reason.contains("above the parent's"), "{reason}");
+    let Fault(words) = bench.chain.prepare(1, 0, key(1).account(), 0).unwrap_err();
+    assert!(words.contains("clock"), "{words}");
+}
+
+#[test]
+fn a_block_is_judged_alike_whether_its_transactions_wait_here_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(dir.path());
+    bench.send(Action::Transfer { to: key(3).account(), amount: Amount::asy(1) });
+    let block = bench.prepared();
+    let whole = Block::decode(&block).unwrap();
+    assert_eq!(whole.transactions.len(), 1);
+    let forged = {
+        let mut other = whole.clone();
+        let body = Transaction { fee: Amount(1001), ..other.transactions[0].body.clone() };
+        other.transactions[0].signature = Signed::new(body, &bench.store.genesis(), &key(2)).signature;
+        other.header.tx_root = Block::tx_root(&bench.store.genesis(), &other.transactions);
+        other.encode()
+    };
+    for waits in [true, false] {
+        if !waits {
+            bench.chain.mempool = Arc::new(Mempool::new(bench.store.genesis()));
+        }
+        bench.chain.executed.clear();
+        assert!(matches!(bench.verdict(&block), Verdict::Valid(_)), "waits: {waits}");
+        let Verdict::Invalid { reason } = bench.verdict(&forged) else { panic!("its signature is another's: {waits}") };
+        assert!(reason.contains("signature"), "{reason}");
+    }
+}

@@ -3,6 +3,8 @@
 
 mod devnet;
 mod double_sign;
+mod fork;
 mod processes;
+mod seeds;
 mod simulation;
 mod zk;

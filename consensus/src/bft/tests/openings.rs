@@ -25,7 +25,18 @@ use crate::bft::{
 const GENESIS: Hash32 = Hash32([9; 32]);
 
 fn status() -> EngineStatus {
-    EngineStatus { height: 0, round: 0, peers: 3, validator: false, syncing: false, last_progress: Instant::now() }
+    let now = Instant::now();
+    EngineStatus {
+        height: 0,
+        round: 0,
+        peers: 3,
+        validator: false,
+        syncing: false,
+        last_progress: now,
+        answered: now,
+        busy_since: None,
+        mute: false,
+    }
 }
 
 fn app(proposer: &Keypair) -> App<Counter> {
