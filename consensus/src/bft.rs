@@ -27,9 +27,6 @@ mod codec;
 mod context;
 mod engine;
 mod executor;
-#[cfg(feature = "simulation")]
-#[doc(hidden)]
-pub mod fuzz;
 mod handlers;
 mod links;
 mod machine;

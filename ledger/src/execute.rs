@@ -36,8 +36,7 @@ pub(crate) use registry::write_model;
 pub(crate) use stake::{add as add_stake, release};
 
 use crate::{
-    ActionError, BlockError, Candidate, Changes, Event, Refusal, SignedTransaction, StateRead, StoreError, Verified,
-    audit, keys,
+    ActionError, BlockError, Changes, Event, Refusal, SignedTransaction, StateRead, StoreError, audit, keys,
     overlay::Overlay,
     query,
     records::Role,
@@ -106,7 +105,11 @@ pub(crate) struct Env<'a> {
 ///
 /// # Errors
 /// [`BlockError`]: a transaction that may not stand in the block, too many bytes, or a failing store.
-pub fn execute<C: Candidate>(view: &dyn StateRead, ctx: &BlockContext, txs: &[C]) -> Result<BlockOutcome, BlockError> {
+pub fn execute(
+    view: &dyn StateRead,
+    ctx: &BlockContext,
+    txs: &[SignedTransaction],
+) -> Result<BlockOutcome, BlockError> {
     let mut open = Open::start(view, ctx)?;
     let found = txs.iter().try_fold(4u64, |sum, tx| sum.checked_add(encoded_len(tx))).unwrap_or(u64::MAX);
     if found > open.params.max_block_bytes {
@@ -123,20 +126,15 @@ pub fn execute<C: Candidate>(view: &dyn StateRead, ctx: &BlockContext, txs: &[C]
 
 /// Where a proposer's transactions come from. Asked one by one, so that what may not stand takes nobody's place.
 pub trait Candidates {
-    /// What they are.
-    type Item: Candidate;
-
     /// The next transaction to try.
-    fn next(&mut self) -> Option<Self::Item>;
+    fn next(&mut self) -> Option<SignedTransaction>;
 
     /// The last one from this signer did not stand: its later ones cannot either.
     fn pass_over(&mut self, signer: &AccountId);
 }
 
-impl<C: Candidate, I: Iterator<Item = C>> Candidates for I {
-    type Item = C;
-
-    fn next(&mut self) -> Option<C> {
+impl<I: Iterator<Item = SignedTransaction>> Candidates for I {
+    fn next(&mut self) -> Option<SignedTransaction> {
         Iterator::next(self)
     }
 
@@ -149,12 +147,12 @@ impl<C: Candidate, I: Iterator<Item = C>> Candidates for I {
 ///
 /// # Errors
 /// [`StoreError`] only; a bad candidate is left out.
-pub fn build<F: Candidates>(
+pub fn build(
     view: &dyn StateRead,
     ctx: &BlockContext,
-    candidates: &mut F,
+    candidates: &mut dyn Candidates,
     max_bytes: usize,
-) -> Result<(Vec<F::Item>, BlockOutcome), StoreError> {
+) -> Result<(Vec<SignedTransaction>, BlockOutcome), StoreError> {
     let mut open = Open::start(view, ctx)?;
     let limit = open.params.max_block_bytes.min(max_bytes as u64);
     let mut size = 4u64; // the list's own length
@@ -176,40 +174,26 @@ pub fn build<F: Candidates>(
             Err(Refusal::Store(error)) => return Err(error),
             Err(_) => {
                 refusals += 1;
-                candidates.pass_over(&tx.transaction().body.signer);
+                candidates.pass_over(&tx.body.signer);
             }
         }
     }
     Ok((chosen, open.finish()?))
 }
 
-/// Says whether a transaction may wait for a block if it is signed: next in its signer's order after `pending_nonces` others that
-/// wait already, small enough, and with a fee its payer can pay now.
+/// Says whether a transaction may wait for a block: signed for this chain, next in its signer's order after
+/// `pending_nonces` others that wait already, small enough, and with a fee its payer can pay now.
 ///
 /// # Errors
 /// [`Refusal`], to be shown to the sender.
-pub fn may_wait(
+pub fn admit(
     view: &dyn StateRead,
+    genesis: &Hash32,
     tx: &SignedTransaction,
     encoded_len: usize,
     pending_nonces: u64,
 ) -> Result<(), Refusal> {
-    stands(view, &query::params(view)?, tx, encoded_len as u64, pending_nonces).map(|_| ())
-}
-
-/// As [`may_wait`], and signed for this chain, which is checked last, as it takes longest. Returns it with its signature checked.
-///
-/// # Errors
-/// [`Refusal`], to be shown to the sender.
-pub fn admit<C: Candidate>(
-    view: &dyn StateRead,
-    genesis: &Hash32,
-    tx: &C,
-    encoded_len: usize,
-    pending_nonces: u64,
-) -> Result<Verified, Refusal> {
-    may_wait(view, tx.transaction(), encoded_len, pending_nonces)?;
-    Ok(tx.verified(genesis)?)
+    stands(view, &query::params(view)?, genesis, tx, encoded_len as u64, pending_nonces).map(|_| ())
 }
 
 /// The last height at which the ledger still takes what it waits for from its signer: an answer to an open challenge, a
@@ -265,14 +249,15 @@ pub fn awaited_until(view: &dyn StateRead, genesis: &Hash32, tx: &Transaction) -
     }
 }
 
-fn encoded_len(tx: &impl Candidate) -> u64 {
-    borsh::object_length(tx.transaction()).map_or(u64::MAX, |len| len as u64)
+fn encoded_len(tx: &SignedTransaction) -> u64 {
+    borsh::object_length(tx).map_or(u64::MAX, |len| len as u64)
 }
 
-/// The checks that keep a transaction out of a block, but for its signature. Returns who pays its fee.
+/// The checks that keep a transaction out of a block. Returns who pays its fee.
 fn stands(
     view: &dyn StateRead,
     params: &Params,
+    genesis: &Hash32,
     tx: &SignedTransaction,
     len: u64,
     pending: u64,
@@ -298,6 +283,7 @@ fn stands(
     if found < *fee {
         return Err(Refusal::Funds { payer, needed: *fee, found });
     }
+    tx.verify(genesis)?;
     Ok(payer)
 }
 
@@ -333,10 +319,8 @@ impl<'a> Open<'a> {
         Ok(Self { ctx, state, params, epoch: chain.epoch, room: work::Room::default(), results: Vec::new() })
     }
 
-    fn transaction(&mut self, candidate: &impl Candidate, len: u64) -> Result<(), Refusal> {
-        let tx = candidate.transaction();
-        let payer = stands(&self.state, &self.params, tx, len, 0)?;
-        candidate.check(&self.ctx.genesis)?;
+    fn transaction(&mut self, tx: &SignedTransaction, len: u64) -> Result<(), Refusal> {
+        let payer = stands(&self.state, &self.params, &self.ctx.genesis, tx, len, 0)?;
         let env = Env { block: self.ctx, params: &self.params, epoch: self.epoch };
         if let Some(work) = work::Work::of(&tx.body.action)
             && let Some(cost) = work::cost(&self.state, &env, &payer, &tx.body)?
@@ -356,7 +340,7 @@ impl<'a> Open<'a> {
             Err(ActionError::Store(error)) => return Err(error.into()),
             Err(error) => Some(error.to_string()),
         };
-        let id = candidate.id(&self.ctx.genesis);
+        let id = tx.id(&self.ctx.genesis);
         self.results.push(TxResult { id, ok: error.is_none(), error, fee: tx.body.fee });
         Ok(())
     }

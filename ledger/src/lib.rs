@@ -29,7 +29,6 @@
 //! |---|---|
 //! | [`tx`], [`records`], [`keys`] | transactions; state records; where they lie |
 //! | [`state`] | the store trait, and one in memory |
-//! | `candidate` | transactions with and without their signature checked |
 //! | `execute` and below it, `settle` | the rules |
 //! | [`audit`] | what a reveal of scores must show |
 //! | [`model`] | what a model must be for a chain to keep it |
@@ -38,7 +37,6 @@
 //! | [`tree`] | the Merkle tree and its proofs |
 
 pub mod audit;
-mod candidate;
 pub mod error;
 pub mod event;
 mod execute;
@@ -60,13 +58,12 @@ mod vectors;
 #[allow(clippy::unwrap_used)]
 mod world;
 
-pub use candidate::{Candidate, Verified};
 pub use error::{ActionError, BlockError, Refusal};
 pub use event::Event;
 pub use execute::{
     BlockContext, BlockOutcome, Candidates, MAX_ANSWERS_PER_BLOCK, MAX_BILLS, MAX_OPEN_PROPOSALS, MAX_PROOFS_PER_BLOCK,
     MAX_REPLAYS_PER_BLOCK, MAX_SUBNET_MODELS, MAX_UPGRADE_AHEAD, OPEN_CHALLENGES_PER_EPOCH, Standing, TxResult,
-    WORK_BUDGET, admit, awaited_until, build, execute, least_fee, may_wait, place, standing,
+    WORK_BUDGET, admit, awaited_until, build, execute, least_fee, place, standing,
 };
 pub use genesis::GenesisError;
 pub use settle::{REPORTS_KEPT, REVEALS_KEPT};

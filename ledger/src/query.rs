@@ -369,9 +369,3 @@ pub fn validator_set_at(view: &dyn StateRead, height: u64) -> Result<ValidatorSe
 pub fn epoch_start(view: &dyn StateRead, epoch: u64) -> Result<Option<u64>> {
     read(view, "epoch start", &keys::epoch_start(epoch))
 }
-
-/// The first height that evidence of misbehaviour still reaches back to, in an epoch and with these parameters.
-pub fn evidence_from(view: &dyn StateRead, params: &Params, epoch: u64) -> Result<u64> {
-    let oldest = epoch.saturating_sub(params.evidence_epochs);
-    epoch_start(view, oldest)?.ok_or(StoreError::Missing { what: "start of an epoch" })
-}

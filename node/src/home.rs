@@ -8,7 +8,6 @@
 //! DIR/keys/network.json   names the node among its data plane's peers
 //! DIR/data/             blocks and state
 //! DIR/models/ID/        files of a language model
-//! DIR/fork.json         proof that the chain has forked; while it is there the node does not start
 //! DIR/wallets/          further keys of `assay wallet`
 //! ```
 //!
@@ -17,7 +16,6 @@
 
 mod config;
 mod files;
-mod forks;
 pub(crate) mod kept;
 
 use std::{
@@ -35,7 +33,6 @@ pub use config::{
     ValidatorSettings,
 };
 pub(crate) use files::{replace, replace_secret, write_new};
-pub use forks::{FoundFork, Side};
 pub use kept::KeptError;
 
 use crate::{
@@ -92,17 +89,6 @@ pub enum HomeError {
     /// A key file.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The proof of a fork cannot be read.
-    #[error(
-        "{} is damaged: {reason}; it was written because the chain has forked: ask the other operators for theirs, agree with them which branch counts, and put a whole one in its place",
-        path.display()
-    )]
-    Fork {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// The operating system refused.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {

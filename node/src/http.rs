@@ -1,9 +1,7 @@
 //! The gateway's HTTP API, with health and metrics.
 //!
 //! ```text
-//! GET  /livez        200 or 503, {"live", "reason", "height"}: see crate::probe
-//! GET  /readyz       200 or 503, {"ready", "reason", "height"}
-//! GET  /health       as /readyz, {"healthy", "reason", "height"}
+//! GET  /health       200 or 503, {"healthy", "reason", "height"}
 //! GET  /metrics      Prometheus text
 //! /v1/...            the OpenAI API, where the node has an owner key: see crate::openai
 //! POST /v1/classify  {"model": "digits", "input": [64 numbers]}
@@ -11,7 +9,7 @@
 //! POST /             JSON-RPC, the methods of crate::rpc: every command of the tool works against a gateway too
 //! ```
 //!
-//! Any other request than `/livez` and `/readyz` passes the rate limit of its client's address, the body's size limit and the deadline before anything is
+//! A request passes the rate limit of its client's address, the body's size limit and the deadline before anything is
 //! parsed. Every error is `{"error": {"message", "type", "param", "code"}}` as the OpenAI API has it, with `type` one of
 //! `invalid_request`, `not_found`, `too_large`, `rate_limited`, `unavailable`, `internal` and the rest null.
 
@@ -49,7 +47,6 @@ use crate::{
         server::{Part, ServerOptions, WriteMetrics},
         usage::Usage,
     },
-    probe,
     roles::ReceiptSystem,
     rpc::{self, BackendError, RpcBackend, ServeError},
     web::{self, Server},
@@ -104,7 +101,6 @@ fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>, keys:
     let requests = Family::default();
     let mut registry = Registry::default();
     registry.register("assay_http_requests", "Requests to the HTTP API, by path and status", Family::clone(&requests));
-    let probes = probe::routes(Arc::clone(&backend));
     let state = Arc::new(Gateway {
         calls: rpc::Calls::of(Arc::clone(&backend)),
         backend,
@@ -127,8 +123,6 @@ fn router(backend: Arc<dyn RpcBackend>, api_metrics: Option<WriteMetrics>, keys:
         .layer(middleware::from_fn_with_state(Arc::clone(&state), admit))
         .layer(middleware::from_fn(openai::server::identify))
         .with_state(state)
-        // Clients that ask without end must not make a node look dead.
-        .merge(probes)
 }
 
 /// Rate limit, deadline and count: what every request passes.
@@ -197,8 +191,9 @@ fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Response> {
 }
 
 async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
-    let life = gateway.backend.life();
-    probe::told("healthy", life.is_ready(), life.reason(), &life)
+    let vitals = gateway.backend.vitals();
+    let status = if vitals.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply(status, &json!({ "healthy": vitals.healthy, "reason": vitals.reason, "height": vitals.height }))
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
@@ -210,7 +205,7 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     if prometheus_client::encoding::text::encode(&mut text, &gateway.registry).is_err() {
         return BackendError::Internal("the metrics could not be encoded".into()).into_response();
     }
-    (probe::METRICS, text).into_response()
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 
 #[derive(Deserialize)]

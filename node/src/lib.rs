@@ -14,9 +14,6 @@ pub mod adversary;
 pub mod chain;
 pub mod cli;
 pub mod devnet;
-#[cfg(feature = "testing")]
-#[doc(hidden)]
-pub mod fuzz;
 pub mod genesis_model;
 pub mod home;
 pub mod http;
@@ -26,7 +23,6 @@ pub mod mempool;
 pub mod net;
 pub mod node;
 pub mod openai;
-mod probe;
 pub mod roles;
 pub mod rpc;
 pub mod simulate;

@@ -8,19 +8,18 @@
 //!
 //! Who offers a tenth more replaces a transaction of its own that waits. What has waited for 3,600 blocks is given up.
 //!
-//! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here. Whoever takes
-//! it passes it on, so that it must offer as much as one in a lane: its fee beside the others, and a tenth more to replace one.
+//! Gossip keeps no order: a transaction that overtook its predecessor is held aside, bounded, until that one is here.
 
 mod selection;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     sync::{Arc, Mutex},
 };
 
 use assay_ledger::{
-    Candidate, Refusal, SignedTransaction, StateRead, StoreError, Verified, query,
+    Refusal, SignedTransaction, StateRead, StoreError, query,
     tx::{Action, Transaction},
 };
 use assay_primitives::{AccountId, Amount, Hash32, decode};
@@ -42,12 +41,8 @@ const MOST_AWAITED: usize = 16;
 
 /// Most encoded bytes of gossiped transactions held aside because they came before their predecessors.
 const MAX_AHEAD_BYTES: usize = 4 << 20;
-/// Most of these that are one sender's.
-const MAX_AHEAD_OF_ONE: usize = 1 << 20;
-/// Blocks after which what is held aside is given up: its predecessors have had their time.
-const MAX_AHEAD_WAIT: u64 = 64;
 /// How far ahead of its lane a transaction may be to be held aside.
-const MAX_GAP: u64 = 512;
+const MAX_GAP: u64 = 64;
 
 /// Why a transaction is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -109,14 +104,8 @@ fn payer(view: &dyn StateRead, signer: &AccountId) -> Result<(AccountId, Amount)
     Ok((payer, query::account(view, &payer)?.balance))
 }
 
-/// What a transaction must offer to replace one of the same nonce.
-fn least_to_replace(found: Amount) -> Amount {
-    Amount(found.0.saturating_add((found.0 / MORE).max(1)))
-}
-
-#[derive(Clone)]
 struct Waiting {
-    tx: Verified,
+    tx: Arc<SignedTransaction>,
     id: Hash32,
     bytes: usize,
     rank: Rank,
@@ -137,12 +126,6 @@ enum Rank {
     Scores,
     /// What convicts a validator: small, and taken once.
     Evidence,
-}
-
-impl Waiting {
-    fn body(&self) -> &Transaction {
-        &self.tx.transaction().body
-    }
 }
 
 impl Rank {
@@ -166,24 +149,13 @@ impl Rank {
     }
 }
 
-/// A gossiped transaction that came before its predecessors.
-struct Held {
-    tx: Verified,
-    bytes: usize,
-    /// The height at which it came.
-    since: u64,
-}
-
 #[derive(Default)]
 struct Lanes {
-    /// By nonce. A block builder shares lanes as they were; one that changes meanwhile is copied.
-    by_sender: BTreeMap<AccountId, Arc<BTreeMap<u64, Waiting>>>,
+    by_sender: BTreeMap<AccountId, BTreeMap<u64, Waiting>>,
     ids: HashMap<Hash32, AccountId>,
     bytes: usize,
-    /// Sums of the fees in lanes, in grain.
-    fees: HashMap<AccountId, u128>,
-    /// By sender and nonce.
-    ahead: BTreeMap<(AccountId, u64), Held>,
+    /// Gossiped before their predecessors, by sender and nonce.
+    ahead: BTreeMap<(AccountId, u64), Vec<u8>>,
     ahead_bytes: usize,
 }
 
@@ -206,7 +178,7 @@ impl Mempool {
     /// Takes an encoded transaction that fits the committed state, and returns its id.
     ///
     /// `snapshot` is called with the lanes locked: a state older than the lanes would miscount what waits.
-    pub fn submit<S: StateRead>(&self, snapshot: impl Fn() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
+    pub fn submit<S: StateRead>(&self, snapshot: impl FnOnce() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
         let tx: SignedTransaction = match decode("transaction", bytes) {
             Ok(tx) => tx,
             Err(malformed) => {
@@ -216,101 +188,41 @@ impl Mempool {
                 return Err(if found > limit { Refusal::TooLarge { limit, found }.into() } else { malformed.into() });
             }
         };
-        let (tx, bytes) = (Arc::new(tx), bytes.len());
-        self.fits(&self.lanes(), &snapshot(), &tx, bytes)?;
-        self.take(snapshot, tx, bytes)
-    }
-
-    /// As [`Self::submit`], for a transaction from gossip: one that overtook its predecessors is held aside for them, and is taken
-    /// then, too.
-    pub fn submit_gossiped<S: StateRead>(&self, snapshot: impl Fn() -> S, bytes: &[u8]) -> Result<Hash32, SubmitError> {
-        let tx: Arc<SignedTransaction> = Arc::new(decode("transaction", bytes)?);
-        let bytes = bytes.len();
-        let fits = self.fits(&self.lanes(), &snapshot(), &tx, bytes);
-        match fits {
-            Ok(_) => self.take(snapshot, tx, bytes),
-            Err(SubmitError::Refused(Refusal::Nonce { expected, found, .. }))
-                if found > expected && found - expected <= MAX_GAP =>
-            {
-                self.hold(snapshot, &tx, bytes, expected)
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Takes a transaction that fits, if it is signed. That is looked at while nobody waits for it.
-    fn take<S: StateRead>(
-        &self,
-        snapshot: impl Fn() -> S,
-        tx: Arc<SignedTransaction>,
-        bytes: usize,
-    ) -> Result<Hash32, SubmitError> {
-        let sender = tx.body.signer;
-        let tx = Verified::new(tx, &self.genesis).map_err(Refusal::from)?;
         let mut lanes = self.lanes();
         let view = snapshot();
+        let sender = tx.body.signer;
         let id = self.insert(&mut lanes, &view, tx, bytes)?;
         self.take_successors(&mut lanes, &view, sender);
         Ok(id)
     }
 
-    /// Holds a transaction aside whose predecessors, from `expected` on, are not here yet, if it is signed.
-    fn hold<S: StateRead>(
+    /// As [`Self::submit`], for a transaction from gossip: one that overtook its predecessors is held aside for them.
+    pub fn submit_gossiped<S: StateRead>(
         &self,
-        snapshot: impl Fn() -> S,
-        tx: &Arc<SignedTransaction>,
-        bytes: usize,
-        expected: u64,
+        snapshot: impl FnOnce() -> S,
+        bytes: &[u8],
     ) -> Result<Hash32, SubmitError> {
-        self.may_be_held(&self.lanes(), &snapshot(), tx, bytes, expected)?;
-        let tx = tx.verified(&self.genesis).map_err(Refusal::from)?;
+        let tx: SignedTransaction = decode("transaction", bytes)?;
+        let signature = tx.verify(&self.genesis);
         let mut lanes = self.lanes();
         let view = snapshot();
-        self.may_be_held(&lanes, &view, tx.transaction(), bytes, expected)?;
-        let since = query::chain(&view).map_err(Refusal::from)?.height;
-        let (id, sender) = (tx.id(&self.genesis), tx.transaction().body.signer);
-        lanes.hold(Held { tx, bytes, since });
-        // Its predecessors may have come while nobody held the lanes.
-        self.take_successors(&mut lanes, &view, sender);
-        Ok(id)
-    }
-
-    /// Whether there is room aside for a transaction, and money for its fee.
-    fn may_be_held(
-        &self,
-        lanes: &Lanes,
-        view: &dyn StateRead,
-        tx: &SignedTransaction,
-        bytes: usize,
-        expected: u64,
-    ) -> Result<(), SubmitError> {
-        let (signer, nonce, fee) = (tx.body.signer, tx.body.nonce, tx.body.fee);
-        let (mut all, mut own, mut fees) = (lanes.ahead_bytes + bytes, bytes, lanes.fees_of(&signer));
-        fees += u128::from(fee.0);
-        for ((_, other), held) in lanes.ahead.range((signer, 0)..=(signer, u64::MAX)) {
-            let found = held.tx.transaction().body.fee;
-            if *other != nonce {
-                own += held.bytes;
-                fees += u128::from(found.0);
-                continue;
+        let sender = tx.body.signer;
+        let nonce = tx.body.nonce;
+        match self.insert(&mut lanes, &view, tx, bytes) {
+            Ok(id) => {
+                self.take_successors(&mut lanes, &view, sender);
+                Ok(id)
             }
-            let (id, least) = (tx.id(&self.genesis), least_to_replace(found));
-            if held.tx.id(&self.genesis) == id {
-                return Err(SubmitError::Known(id));
+            Err(SubmitError::Refused(Refusal::Nonce { expected, found, signer })) => {
+                let near = found > expected && found - expected <= MAX_GAP;
+                let room = lanes.ahead_bytes + bytes.len() <= MAX_AHEAD_BYTES;
+                if near && room && payer(&view, &sender)?.1 > Amount::ZERO && signature.is_ok() {
+                    lanes.hold(sender, nonce, bytes);
+                }
+                Err(SubmitError::Refused(Refusal::Nonce { expected, found, signer }))
             }
-            if fee < least {
-                return Err(SubmitError::Underpriced { nonce, found, least });
-            }
-            all -= held.bytes;
+            Err(e) => Err(e),
         }
-        let (payer, balance) = payer(view, &signer)?;
-        if fees > u128::from(balance.0) {
-            return Err(SubmitError::Overdrawn { payer, balance });
-        }
-        if own > MAX_AHEAD_OF_ONE || all > MAX_AHEAD_BYTES {
-            return Err(Refusal::Nonce { signer, expected, found: nonce }.into());
-        }
-        Ok(())
     }
 
     /// Takes in what was held aside and now follows its lane.
@@ -318,10 +230,9 @@ impl Mempool {
         let Ok(account) = query::account(view, &sender) else { return };
         loop {
             let next = lanes.next_nonce(&sender, account.nonce);
-            let Some(held) = lanes.release(sender, next) else { break };
-            if self.insert(lanes, view, held.tx.clone(), held.bytes).is_err() {
-                // There may be room for it, or money, before its time is up. Those behind it need it.
-                lanes.hold(held);
+            let Some(bytes) = lanes.release(sender, next) else { break };
+            let taken = decode("transaction", &bytes).map_err(SubmitError::from);
+            if taken.and_then(|tx| self.insert(lanes, view, tx, &bytes)).is_err() {
                 break;
             }
         }
@@ -332,29 +243,28 @@ impl Mempool {
         }
     }
 
-    /// Whether the next block could have a transaction after what waits before it, if it is signed. Gives the bytes of the one that
-    /// it replaces.
-    fn fits(
+    fn insert(
         &self,
-        lanes: &Lanes,
+        lanes: &mut Lanes,
         view: &dyn StateRead,
-        tx: &SignedTransaction,
-        bytes: usize,
-    ) -> Result<usize, SubmitError> {
+        tx: SignedTransaction,
+        bytes: &[u8],
+    ) -> Result<Hash32, SubmitError> {
         let id = tx.id(&self.genesis);
+        let sender = tx.body.signer;
         if lanes.ids.contains_key(&id) {
             return Err(SubmitError::Known(id));
         }
-        let (sender, own, fee) = (tx.body.signer, tx.body.nonce, tx.body.fee);
         // A block may be committed whose transactions are still in the lanes: those count in the state, not here.
         let account = query::account(view, &sender).map_err(Refusal::from)?.nonce;
+        let own = tx.body.nonce;
         let lane = lanes.by_sender.get(&sender);
         let replaced = lane.and_then(|lane| lane.get(&own)).filter(|_| own >= account);
         let (pending, old_bytes, old_fee) = match replaced {
             Some(old) => {
-                let found = old.body().fee;
-                let least = least_to_replace(found);
-                if fee < least {
+                let found = old.tx.body.fee;
+                let least = Amount(found.0.saturating_add((found.0 / MORE).max(1)));
+                if tx.body.fee < least {
                     return Err(SubmitError::Underpriced { nonce: own, found, least });
                 }
                 (own - account, old.bytes, u128::from(found.0))
@@ -362,36 +272,21 @@ impl Mempool {
             None if lane.is_some_and(|lane| lane.len() >= MAX_LANE) => return Err(SubmitError::LaneFull(sender)),
             None => (lanes.next_nonce(&sender, account) - account, 0, 0),
         };
-        assay_ledger::may_wait(view, tx, bytes, pending)?;
+        assay_ledger::admit(view, &self.genesis, &tx, bytes.len(), pending)?;
         let (payer, balance) = payer(view, &sender)?;
-        let fees = lanes.fees_of(&sender) - old_fee + u128::from(fee.0);
+        let fees = lanes.fees_of(&sender) - old_fee + u128::from(tx.body.fee.0);
         if fees > u128::from(balance.0) {
             return Err(SubmitError::Overdrawn { payer, balance });
         }
-        Ok(old_bytes)
-    }
-
-    /// Takes a transaction of so many encoded bytes into its sender's lane.
-    fn insert(
-        &self,
-        lanes: &mut Lanes,
-        view: &dyn StateRead,
-        tx: Verified,
-        bytes: usize,
-    ) -> Result<Hash32, SubmitError> {
-        let old_bytes = self.fits(lanes, view, tx.transaction(), bytes)?;
-        let (id, body) = (tx.id(&self.genesis), &tx.transaction().body);
-        let (sender, fee) = (body.signer, body.fee);
-        let lane = lanes.by_sender.get(&sender);
-        let before = || lane.into_iter().flat_map(|lane| lane.range(..body.nonce));
-        let few = before().nth(MOST_AWAITED - 1).is_none();
-        let until = || assay_ledger::awaited_until(view, &self.genesis, body).map_err(Refusal::from);
-        let rank = Rank::new(body, bytes, if few { until()? } else { None });
+        let before = || lane.into_iter().flat_map(|lane| lane.range(..own));
+        let few = before().count() < MOST_AWAITED;
+        let until = || assay_ledger::awaited_until(view, &self.genesis, &tx.body).map_err(Refusal::from);
+        let rank = Rank::new(&tx.body, bytes.len(), if few { until()? } else { None });
         let rank = before().next_back().map_or(rank, |(_, last)| rank.after(last.rank));
         let since = query::chain(view).map_err(Refusal::from)?.height;
-        let more = bytes.saturating_sub(old_bytes);
-        lanes.make_room(sender, more, rank).map_err(|NoRoom| SubmitError::Full(fee, bytes))?;
-        lanes.insert(Waiting { id, bytes, rank, since, tx });
+        let more = bytes.len().saturating_sub(old_bytes);
+        lanes.make_room(sender, more, rank).map_err(|NoRoom| SubmitError::Full(tx.body.fee, bytes.len()))?;
+        lanes.insert(Waiting { id, bytes: bytes.len(), rank, since, tx: Arc::new(tx) });
         Ok(id)
     }
 
@@ -416,37 +311,22 @@ impl Mempool {
         Ok(lanes.next_nonce(sender, nonce))
     }
 
-    /// True if this very transaction waits or is held aside.
+    /// True if this very transaction waits.
     pub fn contains(&self, tx: &SignedTransaction) -> bool {
-        let (lanes, id) = (self.lanes(), tx.id(&self.genesis));
-        let held = lanes.ahead.get(&(tx.body.signer, tx.body.nonce));
-        lanes.ids.contains_key(&id) || held.is_some_and(|held| held.tx.id(&self.genesis) == id)
-    }
-
-    /// Of each transaction, this very one, signature and all, if it waits or is held aside: it need not be checked again.
-    pub fn verified(&self, transactions: &[SignedTransaction]) -> Vec<Option<Verified>> {
-        let lanes = self.lanes();
-        let same = |tx: &SignedTransaction| {
-            let (signer, nonce) = (tx.body.signer, tx.body.nonce);
-            let waiting = lanes.by_sender.get(&signer).and_then(|lane| lane.get(&nonce)).map(|w| &w.tx);
-            let held = lanes.ahead.get(&(signer, nonce)).map(|held| &held.tx);
-            waiting.into_iter().chain(held).find(|known| known.transaction() == tx).cloned()
-        };
-        transactions.iter().map(same).collect()
+        self.lanes().ids.contains_key(&tx.id(&self.genesis))
     }
 
     /// What waits, for a block builder to draw from. `view` is the state that it builds on.
     pub fn selection(&self, view: &dyn StateRead) -> Result<Selection, StoreError> {
-        let chain = query::chain(view)?;
-        let lanes = self.lanes().by_sender.clone();
-        let until = |tx: &Transaction| assay_ledger::awaited_until(view, &self.genesis, tx);
-        Selection::new(lanes, (chain.height, chain.time_ms), until)
+        let shared = |lane: &BTreeMap<u64, Waiting>| lane.values().map(|w| (w.tx.clone(), w.bytes, w.rank)).collect();
+        let lanes = self.lanes().by_sender.iter().map(|(sender, lane)| (*sender, shared(lane))).collect();
+        Selection::new(lanes, |tx| assay_ledger::awaited_until(view, &self.genesis, tx))
     }
 
     /// Drops what a committed block contains or makes impossible. `view` is the state after it.
     pub fn committed(&self, view: &dyn StateRead, block: &[SignedTransaction]) {
         let mut lanes = self.lanes();
-        let senders: BTreeSet<AccountId> = block.iter().map(|tx| tx.body.signer).collect();
+        let senders: std::collections::BTreeSet<AccountId> = block.iter().map(|tx| tx.body.signer).collect();
         for sender in senders {
             if let Err(e) = lanes.drop_below(view, sender) {
                 tracing::warn!(%sender, "cannot read a sender's nonce: {e}");
@@ -456,12 +336,13 @@ impl Mempool {
     }
 
     /// Drops lanes whose head can no longer stand in a block, for example because its payer ran out of money, or has waited too
-    /// long, and gives up what was held aside for long. What else is held aside is taken in if it can be by now.
+    /// long, and gives up what was held aside: its predecessors have had their time.
     pub fn sweep(&self, view: &dyn StateRead) {
         let mut lanes = self.lanes();
-        let height = query::chain(view).map_or(0, |chain| chain.height);
-        lanes.give_up_ahead(height);
+        lanes.ahead.clear();
+        lanes.ahead_bytes = 0;
         let senders: Vec<AccountId> = lanes.by_sender.keys().copied().collect();
+        let height = query::chain(view).map_or(0, |chain| chain.height);
         for sender in senders {
             let head = lanes.by_sender.get(&sender).and_then(|lane| lane.values().next());
             let stuck = head.is_some_and(|h| {
@@ -471,10 +352,6 @@ impl Mempool {
             if stuck {
                 lanes.drop_lane(sender);
             }
-        }
-        let ahead: BTreeSet<AccountId> = lanes.ahead.keys().map(|(sender, _)| *sender).collect();
-        for sender in ahead {
-            self.take_successors(&mut lanes, view, sender);
         }
     }
 }
@@ -491,17 +368,14 @@ impl Lanes {
 
     /// Puts a transaction in its place, which another may have had; those behind it have their rank by it.
     fn insert(&mut self, waiting: Waiting) {
-        let (sender, nonce, mut before) = (waiting.body().signer, waiting.body().nonce, waiting.rank);
-        // Another of its nonce that was held aside can come to nothing any more.
-        self.release(sender, nonce);
+        let (sender, nonce, mut before) = (waiting.tx.body.signer, waiting.tx.body.nonce, waiting.rank);
         self.bytes += waiting.bytes;
         self.ids.insert(waiting.id, sender);
-        *self.fees.entry(sender).or_default() += u128::from(waiting.body().fee.0);
-        let lane = Arc::make_mut(self.by_sender.entry(sender).or_default());
+        let lane = self.by_sender.entry(sender).or_default();
         let replaced = lane.insert(nonce, waiting);
         for (_, behind) in lane.range_mut(nonce..).skip(1) {
             if let Rank::Paid(_) = behind.rank {
-                behind.rank = Rank::new(behind.body(), behind.bytes, None).after(before);
+                behind.rank = Rank::new(&behind.tx.body, behind.bytes, None).after(before);
             }
             before = behind.rank;
         }
@@ -513,40 +387,23 @@ impl Lanes {
     fn forget(&mut self, waiting: &Waiting) {
         self.bytes -= waiting.bytes;
         self.ids.remove(&waiting.id);
-        let body = waiting.body();
-        if let Entry::Occupied(mut fees) = self.fees.entry(body.signer) {
-            *fees.get_mut() -= u128::from(body.fee.0);
-            if *fees.get() == 0 {
-                fees.remove();
-            }
-        }
     }
 
     /// Sum of the fees that a sender's waiting transactions will pay, in grain.
     fn fees_of(&self, sender: &AccountId) -> u128 {
-        self.fees.get(sender).copied().unwrap_or_default()
+        self.by_sender.get(sender).into_iter().flat_map(BTreeMap::values).map(|w| u128::from(w.tx.body.fee.0)).sum()
     }
 
-    fn hold(&mut self, held: Held) {
-        let body = &held.tx.transaction().body;
-        let (sender, nonce) = (body.signer, body.nonce);
+    fn hold(&mut self, sender: AccountId, nonce: u64, bytes: &[u8]) {
         self.release(sender, nonce);
-        self.ahead_bytes += held.bytes;
-        self.ahead.insert((sender, nonce), held);
+        self.ahead_bytes += bytes.len();
+        self.ahead.insert((sender, nonce), bytes.to_vec());
     }
 
-    fn release(&mut self, sender: AccountId, nonce: u64) -> Option<Held> {
-        let held = self.ahead.remove(&(sender, nonce))?;
-        self.ahead_bytes -= held.bytes;
-        Some(held)
-    }
-
-    fn give_up_ahead(&mut self, height: u64) {
-        let old = |held: &Held| height.saturating_sub(held.since) >= MAX_AHEAD_WAIT;
-        let given_up: Vec<_> = self.ahead.iter().filter(|(_, held)| old(held)).map(|(key, _)| *key).collect();
-        for (sender, nonce) in given_up {
-            self.release(sender, nonce);
-        }
+    fn release(&mut self, sender: AccountId, nonce: u64) -> Option<Vec<u8>> {
+        let bytes = self.ahead.remove(&(sender, nonce))?;
+        self.ahead_bytes -= bytes.len();
+        Some(bytes)
     }
 
     /// Evicts the tails of others' lanes of lower rank until `bytes` fit, or refuses and evicts nothing.
@@ -571,7 +428,7 @@ impl Lanes {
         }
         for owner in victims {
             if let Some(lane) = self.by_sender.get_mut(&owner)
-                && let Some((_, waiting)) = Arc::make_mut(lane).pop_last()
+                && let Some((_, waiting)) = lane.pop_last()
             {
                 self.forget(&waiting);
             }
@@ -582,8 +439,7 @@ impl Lanes {
 
     fn drop_below(&mut self, view: &dyn StateRead, sender: AccountId) -> Result<(), StoreError> {
         let nonce = query::account(view, &sender)?.nonce;
-        let Some(lane) = self.by_sender.remove(&sender) else { return Ok(()) };
-        let mut lane = Arc::unwrap_or_clone(lane);
+        let Some(mut lane) = self.by_sender.remove(&sender) else { return Ok(()) };
         let keep = lane.split_off(&nonce);
         for waiting in lane.into_values() {
             self.forget(&waiting);
@@ -591,14 +447,13 @@ impl Lanes {
         // A gap in front (another transaction took the nonce) makes the rest worthless only if it never fills;
         // lanes are contiguous by construction, so what is kept starts at the account's nonce.
         if !keep.is_empty() {
-            self.by_sender.insert(sender, Arc::new(keep));
+            self.by_sender.insert(sender, keep);
         }
         Ok(())
     }
 
     fn drop_lane(&mut self, sender: AccountId) {
-        let lane = self.by_sender.remove(&sender).unwrap_or_default();
-        for waiting in Arc::unwrap_or_clone(lane).into_values() {
+        for waiting in self.by_sender.remove(&sender).unwrap_or_default().into_values() {
             self.forget(&waiting);
         }
     }

@@ -2,35 +2,28 @@
 //! never starve votes.
 //!
 //! ```text
-//! publish ────gossipsub /assay/<genesis>/tx/2───────> InboundGossip ──report(verdict)──> forwarded, dropped, or its sender scored down
-//! publish ────gossipsub /assay/<genesis>/header/1───> InboundGossip ──report(verdict)──> likewise
+//! publish_tx ──gossipsub /assay/<genesis>/tx/1────> InboundTx ──report(verdict)──> forwarded, dropped, or its sender scored down
 //! ask ────────request-response /assay/<genesis>/infer/1──> InboundAsk ──answer(reply)──> Reply
 //! tell ───────request-response /assay/<genesis>/text/1───> InboundText ──say(frame), say(frame), …──> Frame, Frame, …
 //! ask_snapshot ──request-response /assay/<genesis>/snapshot/1──> InboundSnapshotAsk ──answer(reply)──> SnapshotReply
 //! connect ────identify, kad /assay/<genesis>/kad/1──> who else is there
 //! ```
 //!
-//! Protocol names carry the genesis hash, so peers of another chain find nothing to talk about. Transactions travel in bundles,
-//! which bear no signature of their own: each transaction has one. Certified headers have a topic, places and a channel of their
-//! own, so that neither topic fills the other's. What is gossiped is
-//! forwarded only after the node has said [`GossipVerdict::Accept`]; an ask is bounded in size before it is read and in
+//! Protocol names carry the genesis hash, so peers of another chain find nothing to talk about. A transaction is
+//! forwarded only after the node has said [`TxVerdict::Accept`]; an ask is bounded in size before it is read and in
 //! rate by peer. Everything that waits for the node is bounded: where it is full, asks are refused as busy and
-//! gossip is ignored.
+//! transactions ignored.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`wire`] | what is said, and its encoding with limits |
 //! | [`texts`] | the same for text, which comes piece by piece |
 //! | `snapshots` | the same for the state that a new node begins with |
-//! | `gossip` | topics, what a node makes of what comes on them, and room for it |
 //! | `behaviour` | the protocols and their settings |
 //! | `swarm` | the event loop |
 //! | `listen` | binding, with a clear error for a busy port |
 
 mod behaviour;
-#[cfg(feature = "testing")]
-pub(crate) mod fuzz;
-mod gossip;
 mod listen;
 mod snapshots;
 mod swarm;
@@ -46,10 +39,8 @@ use std::{
 };
 
 use assay_primitives::{Hash32, Keypair};
-use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, oneshot};
 
-pub use gossip::{Bundle, GossipVerdict, InboundGossip, MAX_BUNDLE_BYTES, Topic};
 pub use libp2p::{Multiaddr, PeerId};
 pub use snapshots::{SnapshotAsk, SnapshotReply};
 pub use texts::{Frame, Logprob, MAX_TEXT_ASK_BYTES, TextAsk};
@@ -77,10 +68,8 @@ pub struct Limits {
     pub pending_asks: usize,
     /// Texts being told; more are refused as busy.
     pub open_texts: usize,
-    /// Bundles of transactions handed to the node and not yet judged; more are ignored.
-    pub pending_bundles: usize,
-    /// Messages about headers handed to the node and not yet judged; more are ignored.
-    pub pending_headers: usize,
+    /// Transactions handed to the node and not yet judged; more are ignored.
+    pub pending_transactions: usize,
 }
 
 impl Default for Limits {
@@ -94,8 +83,7 @@ impl Default for Limits {
             pending_snapshot_parts: 16,
             pending_asks: 128,
             open_texts: 512,
-            pending_bundles: 1024,
-            pending_headers: 64,
+            pending_transactions: 1024,
         }
     }
 }
@@ -187,24 +175,50 @@ impl AskError {
     }
 }
 
-/// Why something was not gossiped.
+/// Why a transaction was not published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// Nobody is connected; normal for a lone node.
-    #[error("no peer to gossip with")]
+    #[error("no peer to send transactions to")]
     NoPeers,
-    /// No peer takes anything more at the moment. The same bytes are [`PublishError::Known`] from then on.
-    #[error("no peer takes more gossip at the moment")]
-    Busy,
-    /// It went round already, or found peers busy.
-    #[error("this was published before")]
+    /// It went round already.
+    #[error("the transaction was published before")]
     Known,
     /// Gossip refused it.
-    #[error("gossip does not take it: {0}")]
+    #[error("the transaction was not published: {0}")]
     Refused(String),
     /// This node's swarm has stopped.
     #[error("this node's network has stopped")]
     Stopped,
+}
+
+/// What the node makes of a transaction from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxVerdict {
+    /// Taken: forward it.
+    Accept,
+    /// Not taken, and nobody's fault: known, out of order, or the pool is full.
+    Ignore,
+    /// Malformed or badly signed: not forwarded, and its sender is scored down.
+    Reject,
+}
+
+/// A transaction from a peer. [`InboundTx::report`] must follow; dropping it counts as [`TxVerdict::Ignore`].
+#[derive(Debug)]
+pub struct InboundTx {
+    /// Who forwarded it.
+    pub from: PeerId,
+    /// Its bytes, which may be hostile.
+    pub bytes: Vec<u8>,
+    verdict: oneshot::Sender<TxVerdict>,
+}
+
+impl InboundTx {
+    /// Says what is to be done with it.
+    pub fn report(self, verdict: TxVerdict) {
+        // A stopped swarm has nobody to forward to.
+        let _ = self.verdict.send(verdict);
+    }
 }
 
 /// An ask from a peer. Dropping it refuses it as unavailable.
@@ -276,10 +290,8 @@ pub type Telling = mpsc::Receiver<Result<Frame, AskError>>;
 /// What peers send. A node takes them apart.
 #[derive(Debug)]
 pub struct NetEvents {
-    /// Gossip of [`Topic::Transactions`].
-    pub bundles: mpsc::Receiver<InboundGossip>,
-    /// Gossip of [`Topic::Headers`].
-    pub headers: mpsc::Receiver<InboundGossip>,
+    /// Transactions.
+    pub transactions: mpsc::Receiver<InboundTx>,
     /// Requests for inference.
     pub asks: mpsc::Receiver<InboundAsk>,
     /// Requests for text.
@@ -294,7 +306,6 @@ pub struct NetHandle {
     peer_id: PeerId,
     commands: mpsc::Sender<Command>,
     peers: Arc<AtomicU32>,
-    lost: Counter,
 }
 
 /// The peer id of a network key.
@@ -319,19 +330,16 @@ pub async fn start(config: NetConfig) -> Result<(NetHandle, NetEvents), NetError
         swarm.add_external_address(address.clone());
     }
     let (commands, command_queue) = mpsc::channel(1024);
-    let inlet = |topic: Topic, places| gossip::Inlet::new(&topic.of(&config.genesis), places);
-    let (bundles_in, bundles) = inlet(Topic::Transactions, config.limits.pending_bundles);
-    let (headers_in, headers) = inlet(Topic::Headers, config.limits.pending_headers);
+    let (transactions_in, transactions) = mpsc::channel(config.limits.pending_transactions.max(1));
     let (asks_in, asks) = mpsc::channel(config.limits.pending_asks.max(1));
     let (texts_in, texts) = mpsc::channel(config.limits.pending_asks.max(1));
     let (snapshots_in, snapshots) = mpsc::channel(config.limits.pending_snapshot_parts.max(1));
     let peers = Arc::new(AtomicU32::new(0));
-    let gossip = [bundles_in, headers_in];
-    let inbound = swarm::Inbound { gossip, asks: asks_in, texts: texts_in, snapshots: snapshots_in };
-    let lost = Counter::default();
-    let running = swarm::Running::new(swarm, config, command_queue, inbound, Arc::clone(&peers), lost.clone());
+    let inbound =
+        swarm::Inbound { transactions: transactions_in, asks: asks_in, texts: texts_in, snapshots: snapshots_in };
+    let running = swarm::Running::new(swarm, config, command_queue, inbound, Arc::clone(&peers));
     tokio::spawn(running.run());
-    Ok((NetHandle { peer_id, commands, peers, lost }, NetEvents { bundles, headers, asks, texts, snapshots }))
+    Ok((NetHandle { peer_id, commands, peers }, NetEvents { transactions, asks, texts, snapshots }))
 }
 
 impl NetHandle {
@@ -356,13 +364,13 @@ impl NetHandle {
         }
     }
 
-    /// Gossips a message, of at most [`Topic::max_bytes`].
+    /// Gossips a transaction.
     ///
     /// # Errors
     /// [`PublishError::NoPeers`] is normal for a lone node.
-    pub async fn publish(&self, topic: Topic, bytes: Vec<u8>) -> Result<(), PublishError> {
+    pub async fn publish_tx(&self, bytes: Vec<u8>) -> Result<(), PublishError> {
         let (reply, published) = oneshot::channel();
-        self.commands.send(Command::Publish(topic, bytes, reply)).await.map_err(|_| PublishError::Stopped)?;
+        self.commands.send(Command::Publish(bytes, reply)).await.map_err(|_| PublishError::Stopped)?;
         published.await.unwrap_or(Err(PublishError::Stopped))
     }
 
@@ -443,11 +451,6 @@ impl NetHandle {
     /// Connected peers.
     pub fn peers(&self) -> u32 {
         self.peers.load(Ordering::Relaxed)
-    }
-
-    /// Counts gossiped messages that a connected peer was too slow to take, one for each peer.
-    pub fn lost(&self) -> &Counter {
-        &self.lost
     }
 
     /// Closes all connections and listeners; returns when they are closed.

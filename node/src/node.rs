@@ -7,10 +7,8 @@ mod backend;
 mod chain_metrics;
 mod disk;
 mod facts;
-mod forks;
 mod gossip;
 mod health;
-mod life;
 mod view;
 
 use std::{
@@ -26,19 +24,10 @@ use assay_primitives::{Hash32, Keypair};
 use assay_scoring::CanarySet;
 use eyre::{WrapErr as _, eyre};
 use prometheus_client::registry::Registry;
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    chain_metrics::ChainMetrics,
-    forks::{ForkMetrics, Watch},
-    gossip::GossipMetrics,
-    life::{Pulse, Seen},
-};
+use self::chain_metrics::ChainMetrics;
 use crate::{
     adversary::{Copy, Lazy, Tamper},
     chain::{Chain, ChainFeeds},
@@ -61,29 +50,17 @@ use crate::{
     web::{self, Tls},
 };
 
-#[cfg(feature = "testing")]
-pub(crate) use self::forks::Told;
-
 /// Labelled digit scans that the training never saw: canaries for the validators' tasks.
 const CANARIES: &str = include_str!("../../assets/digits/heldout.json");
 
 /// How long a node may take to stop before it is dropped where it stands.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Of that, for the network and the store, which stop after the other parts.
-const REST_LIMIT: Duration = Duration::from_secs(1);
-/// After so long a process that was to end is ended.
-const LAST_LIMIT: Duration = Duration::from_secs(10);
-/// A part that ends without a reason may end because of another, whose reason is here by then.
-const OTHERS_REASON: Duration = Duration::from_secs(2);
 
 /// A chain so young has no snapshot worth waiting for.
 const YOUNG: Duration = Duration::from_secs(600);
 
 /// How often it is seen to that models nobody asks for are let go.
 const SWEEP: Duration = Duration::from_secs(60);
-
-/// Transactions that wait to be gossiped.
-const OUTBOX: usize = 4096;
 
 /// What peers ask of a node.
 type Inbound = (tokio::sync::mpsc::Receiver<net::InboundAsk>, tokio::sync::mpsc::Receiver<net::InboundText>);
@@ -98,16 +75,13 @@ pub struct Shared {
     net: NetHandle,
     heights: watch::Receiver<u64>,
     engine: watch::Receiver<EngineStatus>,
-    /// What the parts tell of themselves.
-    pulse: Pulse,
     gateway: OnceLock<Gateway>,
     /// The language models of whatever role it runs.
     texts: Texts,
     /// Nonces are given out one at a time.
     submitting: tokio::sync::Mutex<()>,
-    /// Transactions to be gossiped.
-    outbox: tokio::sync::mpsc::Sender<Vec<u8>>,
-    gossip: GossipMetrics,
+    /// Transactions that found no peer yet.
+    unsent: tokio::sync::mpsc::Sender<Vec<u8>>,
     registry: Registry,
 }
 
@@ -141,52 +115,14 @@ pub struct Options {
 
 /// Runs a node until it is told to stop (interrupt or SIGTERM) or cannot go on.
 pub async fn run(home: Home, role: Role) -> eyre::Result<()> {
-    let asked = asked_to_stop();
-    tokio::pin!(asked);
-    let started = tokio::select! {
-        node = Node::start(&home, Options { role, adversary: None }) => node.map(Some),
-        asked = &mut asked => asked.map(|()| None),
-    };
-    let mut node = match started {
-        Ok(Some(node)) => node,
-        // What was begun is dropped where it stands.
-        ended => {
-            end_at_last();
-            return ended.map(drop);
-        }
-    };
+    let mut node = Node::start(&home, Options { role, adversary: None }).await?;
     let outcome = tokio::select! {
         reason = node.ended() => Err(reason),
-        asked = &mut asked => asked,
+        asked = asked_to_stop() => asked,
     };
-    // Before anything is said: the log may lie on a disk that stands still.
-    end_at_last();
-    match &outcome {
-        Ok(()) => tracing::info!("stopping"),
-        // Said now: what it tells of may keep this process from ending in good order.
-        Err(reason) => tracing::error!("stopping: {reason:#}"),
-    }
+    tracing::info!("stopping");
     node.stop().await;
     outcome
-}
-
-/// Ends the process if it does not end by itself: who waits for a disk that stands still cannot be told to stop.
-fn end_at_last() {
-    let last = || {
-        std::thread::sleep(LAST_LIMIT);
-        end_now("some parts do not stop, and are left as they are; nothing committed is lost".into());
-    };
-    if let Err(e) = std::thread::Builder::new().name("end".into()).spawn(last) {
-        tracing::warn!("nobody sees to it that this process ends: {e}");
-    }
-}
-
-/// Ends the process with a last word, which nobody waits for: the log may lie on a disk that stands still.
-fn end_now(words: String) -> ! {
-    let said = std::thread::Builder::new().name("last words".into()).spawn(move || tracing::error!("{words}"));
-    drop(said);
-    std::thread::sleep(Duration::from_secs(1));
-    std::process::exit(1)
 }
 
 /// Resolves when the process is asked to stop: an interrupt or SIGTERM.
@@ -213,7 +149,6 @@ fn multiaddr(text: &str) -> eyre::Result<Multiaddr> {
 impl Node {
     /// Starts every part. An error names what could not start; nothing is left running then.
     pub async fn start(home: &Home, options: Options) -> eyre::Result<Self> {
-        let settled = forks::settled(home)?;
         // A store that exists says itself who has it, and is not changed by being opened.
         if !home.store_dir().exists() {
             let Config { listen, rpc_listen, ports, .. } = &home.config;
@@ -221,9 +156,7 @@ impl Node {
             ports.check_free(*listen, *rpc_listen).map_err(mend)?;
         }
         let spec = Arc::new(home.spec.clone());
-        // Elsewhere: a damaged one takes its time, and who waits here hears nothing, not even that it is to stop.
-        let (dir, chain) = (home.store_dir(), Arc::clone(&spec));
-        let store = Arc::new(tokio::task::spawn_blocking(move || Store::open(&dir, &chain)).await??);
+        let store = Arc::new(Store::open(&home.store_dir(), &spec)?);
         let mempool = Arc::new(Mempool::new(home.genesis));
         let options_of_api = api_options(home).await?;
         let (net, events) = net::start(net_config(home)?).await?;
@@ -245,14 +178,9 @@ impl Node {
         metrics.register(&mut registry);
         let chain_metrics = ChainMetrics::default();
         chain_metrics.register(&mut registry);
-        let fork_metrics = ForkMetrics::default();
-        fork_metrics.register(&mut registry);
-        let gossip_metrics = GossipMetrics::default();
-        gossip_metrics.register(net.lost(), &mut registry);
         let connections = web::Metrics::default();
         connections.register(&mut registry);
-        let (outbox, to_send) = tokio::sync::mpsc::channel(OUTBOX);
-        let pulse = Pulse::new(Seen::read(&store), stop.clone());
+        let (unsent, unsent_out) = tokio::sync::mpsc::channel(1024);
         let shared = Arc::new(Shared {
             identity: identity(home, options.role),
             genesis: home.genesis,
@@ -262,16 +190,12 @@ impl Node {
             net: net.clone(),
             heights,
             engine: engine.status(),
-            pulse,
             gateway: OnceLock::new(),
             texts: texts.clone(),
             submitting: tokio::sync::Mutex::new(()),
-            outbox,
-            gossip: gossip_metrics,
+            unsent,
             registry,
         });
-        let validator = (options.role == Role::Validator).then(|| home.operator.clone());
-        let watch = Watch::new(Arc::clone(&shared), home.dir.clone(), validator, settled, fork_metrics);
         let view: Arc<dyn ChainView> = shared.clone();
         let asker: Arc<dyn Asker> = Arc::new(net);
         let mut accounts = None;
@@ -307,10 +231,8 @@ impl Node {
 
         let mut node = Self { shared, stop: stop.clone(), tasks };
         node.task("block engine", supervise(engine, stop.clone()));
-        node.task("signs of life", life::keep(node.shared.clone(), stop.clone()));
-        node.task("gossip", gossip::receive(node.shared.clone(), events.bundles, stop.clone()));
-        node.task("gossip out", gossip::send(node.shared.clone(), to_send, stop.clone()));
-        node.task("watch for forks", watch.keep(events.headers, committed.subscribe(), stop.clone()));
+        node.task("gossip", gossip::receive(node.shared.clone(), events.transactions, stop.clone()));
+        node.task("gossip retry", gossip::retry(node.shared.clone(), unsent_out, stop.clone()));
         node.task("mempool upkeep", gossip::sweep(node.shared.clone(), committed.subscribe(), stop.clone()));
         let me = home.operator.account();
         node.task("metrics of blocks", chain_metrics.watch(me, committed.subscribe(), stop.clone()));
@@ -370,7 +292,6 @@ impl Node {
                 let canaries =
                     CanarySet::from_json(CANARIES).wrap_err("the canary scans in this program are damaged")?;
                 let mut config = ValidatorConfig::new(key, home.data_dir().join("validator"), texts);
-                config.duty = self.shared.pulse.duty();
                 let (settings, dir) = (home.config.validator.clone(), home.dir.clone());
                 self.task("validator", async move {
                     config.judges = tokio::task::spawn_blocking(move || judges::load(&settings, &dir)).await??;
@@ -413,12 +334,7 @@ impl Node {
     }
 
     fn task(&mut self, name: &'static str, work: impl Future<Output = eyre::Result<()>> + Send + 'static) {
-        let part = self.shared.pulse.part(name);
-        self.tasks.spawn(async move {
-            let outcome = work.await;
-            part.ended(&outcome);
-            (name, outcome)
-        });
+        self.tasks.spawn(async move { (name, work.await) });
     }
 
     /// What the parts share.
@@ -429,21 +345,7 @@ impl Node {
     /// Resolves when a part ends on its own, with the reason. Never resolves while all is well.
     pub async fn ended(&mut self) -> eyre::Report {
         let moniker = &self.shared.identity.moniker;
-        let mut first = self.tasks.join_next().await;
-        if let Some(Ok((_, Ok(())))) = first {
-            let failed = async {
-                loop {
-                    match self.tasks.join_next().await {
-                        Some(Ok((_, Ok(())))) => {}
-                        other => break other,
-                    }
-                }
-            };
-            if let Ok(Some(other)) = tokio::time::timeout(OTHERS_REASON, failed).await {
-                first = Some(other);
-            }
-        }
-        match first {
+        match self.tasks.join_next().await {
             Some(Ok((name, Ok(())))) => eyre!("{moniker}: the {name} ended without being told to"),
             Some(Ok((name, Err(e)))) => e.wrap_err(format!("{moniker}: the {name} cannot go on")),
             Some(Err(e)) => eyre!("{moniker}: a part of the node panicked: {e}"),
@@ -451,27 +353,18 @@ impl Node {
         }
     }
 
-    /// Stops every part and waits for it, at most five seconds for all of them.
+    /// Stops every part and waits for it, at most five seconds.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        let end = Instant::now() + STOP_LIMIT;
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout_at(end - REST_LIMIT, all).await.is_err() {
-            tracing::warn!("some parts did not stop in time and were cut off; nothing committed is lost");
+        if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
+            tracing::warn!("some parts did not stop within {STOP_LIMIT:?} and were cut off; nothing committed is lost");
+            self.tasks.shutdown().await;
         }
+        self.shared.net.stop().await;
         let store = Arc::clone(self.shared.store());
-        let resting = tokio::task::spawn_blocking(move || store.rest());
-        // Side by side: who waits for a disk that stands still keeps none of the others.
-        let (tasks, net, rest) = tokio::join!(
-            timeout_at(end, self.tasks.shutdown()),
-            timeout_at(end, self.shared.net.stop()),
-            timeout_at(end, resting)
-        );
-        if tasks.is_err() || net.is_err() {
-            tracing::warn!("some parts do not stop, and are left as they are");
-        }
-        if !matches!(rest, Ok(Ok(()))) {
-            tracing::warn!("the store did not come to rest");
+        if let Err(e) = tokio::task::spawn_blocking(move || store.rest()).await {
+            tracing::warn!("the store did not come to rest: {e}");
         }
     }
 }

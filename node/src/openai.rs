@@ -31,8 +31,6 @@ mod chat;
 mod completions;
 mod embeddings;
 pub mod error;
-#[cfg(feature = "testing")]
-pub(crate) mod fuzz;
 pub mod keys;
 pub mod metrics;
 pub mod network;

@@ -38,7 +38,7 @@ pub use gateway::{Gateway, InferError, Inference, ReceiptSystem};
 pub use metrics::RoleMetrics;
 pub use miner::{Miner, MinerConfig, Work, run_miner};
 pub use models::Models;
-pub use validator::{Duty, Standing, ValidatorConfig, run_validator};
+pub use validator::{ValidatorConfig, run_validator};
 
 use crate::home::KeptError;
 use crate::net::{

@@ -20,8 +20,6 @@ mod client;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;
-#[cfg(feature = "testing")]
-pub(crate) mod fuzz;
 mod lists;
 mod methods;
 mod server;
@@ -40,7 +38,7 @@ use serde::{Deserialize, Serialize};
 pub use client::{ClientError, RpcClient};
 pub(crate) use methods::fault;
 pub use methods::{Status, UpgradeAhead, methods};
-pub(crate) use server::{Calls, MAX_BATCH, MAX_REQUEST_BYTES};
+pub(crate) use server::{Calls, MAX_REQUEST_BYTES};
 pub use server::{ServeError, serve};
 
 use crate::{home::Role, roles::ReceiptSystem};
@@ -91,40 +89,10 @@ pub struct Vitals {
     pub data_peers: u32,
     /// Transactions waiting.
     pub mempool: u32,
-    /// Whether the node is ready: [`Life::is_ready`].
+    /// Whether the node does its work.
     pub healthy: bool,
-    /// What is amiss and what to do; of a healthy node what else there is to know: [`Life::reason`].
+    /// What is amiss and what to do; empty when healthy.
     pub reason: String,
-}
-
-/// Whether a node lives and is ready, for whoever watches it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Life {
-    /// Last committed height; 0 before the first block.
-    pub height: u64,
-    /// Why it does not live, and what to do: a part of it has ended or stands still. Nothing but a new start helps.
-    pub dead: Option<String>,
-    /// Why it is not ready though it lives, and what to do: it is behind, the chain does not move, or it neglects its duty.
-    pub unready: Option<String>,
-    /// What else its operator should know of one that is ready; may be empty.
-    pub note: String,
-}
-
-impl Life {
-    /// Whether its parts run and answer.
-    pub fn is_live(&self) -> bool {
-        self.dead.is_none()
-    }
-
-    /// Whether it lives, is at the chain's tip and does its duty.
-    pub fn is_ready(&self) -> bool {
-        self.is_live() && self.unready.is_none()
-    }
-
-    /// What is amiss and what to do; of one that is ready what else there is to know, or nothing.
-    pub fn reason(&self) -> &str {
-        self.dead.as_ref().or(self.unready.as_ref()).unwrap_or(&self.note)
-    }
 }
 
 /// A transaction that stands in a block.
@@ -217,9 +185,6 @@ pub trait RpcBackend: Send + Sync + 'static {
     /// How it is now.
     fn vitals(&self) -> Vitals;
 
-    /// Whether it lives and is ready. Answers at once, whatever part of the node stands still.
-    fn life(&self) -> Life;
-
     /// The state after the last committed block.
     fn snapshot(&self) -> Result<Snapshot, BackendError>;
 
@@ -229,11 +194,8 @@ pub trait RpcBackend: Send + Sync + 'static {
     /// The nonce of the account's next transaction, those waiting in the mempool counted.
     fn next_nonce(&self, account: &AccountId) -> Result<u64, BackendError>;
 
-    /// Where a transaction stands; `None` if it stands in no block that is kept.
+    /// Where a transaction stands; `None` while it stands in no block.
     fn transaction(&self, id: &Hash32) -> Result<Option<TxStatus>, BackendError>;
-
-    /// The lowest height whose block is kept.
-    fn earliest(&self) -> Result<u64, BackendError>;
 
     /// A committed block; `None` above the tip and at height 0.
     fn block(&self, height: u64) -> Result<Option<BlockBody>, BackendError>;

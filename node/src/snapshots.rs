@@ -9,8 +9,6 @@
 //! genesis lead; each chunk has the hash that the manifest names; and the state has the root that the header names, which
 //! covers every byte of it. A peer whose manifest, chunk or state is not what it must be is banned, and another one is asked.
 
-#[cfg(feature = "testing")]
-pub(crate) mod fuzz;
 mod join;
 mod make;
 mod serve;

@@ -58,10 +58,7 @@ const EARLIEST: &[u8] = b"earliest";
 
 /// The store cannot be read or written: the disk is full, failing or read-only, or the data is damaged.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error(
-    "the store at {path} failed while {doing}: {reason}; look at the disk (space, mount, health). If it is well, the store is \
-     damaged: move this one folder away and let it catch up with `assay node run` before a validator signs again"
-)]
+#[error("the store at {path} failed while {doing}: {reason}")]
 pub struct StoreFault {
     path: String,
     doing: &'static str,

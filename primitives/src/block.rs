@@ -237,17 +237,6 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// What `account` signed, if it is among the signers.
-    pub(crate) fn vote_of(&self, account: AccountId) -> VoteContent {
-        VoteContent {
-            kind: VoteKind::Precommit,
-            height: self.height,
-            round: self.round,
-            block: Some(self.block),
-            validator: account,
-        }
-    }
-
     /// Checks every signature and the quorum (strictly more than two thirds of `validators`' power).
     pub fn verify(&self, genesis: &Hash32, validators: &ValidatorSet) -> Result<(), CertificateError> {
         let mut seen = BTreeSet::new();
@@ -258,7 +247,13 @@ impl Certificate {
             }
             seen.insert(*account);
             let power = validators.power_of(account).ok_or(CertificateError::Stranger(*account))?;
-            let vote = self.vote_of(*account);
+            let vote = VoteContent {
+                kind: VoteKind::Precommit,
+                height: self.height,
+                round: self.round,
+                block: Some(self.block),
+                validator: *account,
+            };
             signature.verify("precommit", account, &domain::preimage(domain::VOTE, genesis, &vote))?;
             signed += power;
         }
@@ -333,17 +328,22 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn certify(header: &Header, keys: &[Keypair], genesis: &Hash32) -> SignedHeader {
-        certify_in(0, header, keys, genesis)
-    }
-
-    /// Certifies a header that was decided in `round`.
-    pub(crate) fn certify_in(round: u32, header: &Header, keys: &[Keypair], genesis: &Hash32) -> SignedHeader {
         let block = header.id(genesis);
-        let mut certificate = Certificate { height: header.height, round, block, signatures: Vec::new() };
-        let sign =
-            |key: &Keypair| (key.account(), Signed::new(certificate.vote_of(key.account()), genesis, key).signature);
-        certificate.signatures = keys.iter().map(sign).collect();
-        SignedHeader { header: header.clone(), certificate }
+        let sign = |key: &Keypair| {
+            let vote = VoteContent {
+                kind: VoteKind::Precommit,
+                height: header.height,
+                round: 0,
+                block: Some(block),
+                validator: key.account(),
+            };
+            (key.account(), Signed::new(vote, genesis, key).signature)
+        };
+        let signatures = keys.iter().map(sign).collect();
+        SignedHeader {
+            header: header.clone(),
+            certificate: Certificate { height: header.height, round: 0, block, signatures },
+        }
     }
 
     const GENESIS: Hash32 = Hash32([9; 32]);

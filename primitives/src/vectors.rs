@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     AccountId, Amount, Certificate, Hash32, Header, Keypair, ModelId, Score, Signed, SignedHeader, Validator,
     ValidatorSet, VoteContent, VoteKind, domain, encode,
-    light::{Fork, SetChange},
+    light::SetChange,
     task::{self, Input, Output, Request, Response},
     text::{Draw, Ending, Form, ModelFile, Real, TextInput, TextModel, TextOutput},
 };
@@ -80,7 +80,6 @@ fn examples() -> BTreeMap<&'static str, String> {
     let mut pin = |name, bytes: Vec<u8>| map.insert(name, hex::encode(bytes));
     pin("account text", account.to_string().into_bytes());
     pin("amount", encode(&Amount(1_500_000_000)));
-    pin("fork", encode(&Fork { first: signed.clone(), second: signed.clone() }));
     pin("header", encode(&header));
     pin("header id", header.id(&GENESIS).0.to_vec());
     pin("preimage", domain::preimage(domain::VOTE, &GENESIS, &1u64));

@@ -5,17 +5,15 @@
 //! Network::new (spec, homes) ──> Process::start (`assay validator run --home …`) ──> RpcClient
 //! ```
 //!
-//! The tests in `tests/it` and the programs in `src/bin` build on it: the simulator, faults of real processes, benchmarks. Nothing
+//! The tests in `tests/it`, the simulator's `src/bin/sim.rs` and the benchmark in `src/bin/bench.rs` build on it. Nothing
 //! here is product code.
 
 pub mod faults;
-pub mod floor;
 mod growth;
-pub mod load;
 mod network;
 mod process;
 pub mod sim;
 
 pub use growth::Growth;
-pub use network::{Network, Setup, ports};
-pub use process::{Process, binary, processor_time, until_stopped};
+pub use network::{Network, Setup};
+pub use process::{Process, binary};

@@ -1,7 +1,6 @@
 //! A chain of several validator processes.
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     path::PathBuf,
     sync::atomic::{AtomicU16, Ordering},
@@ -22,19 +21,12 @@ use assay_circuits::model::Model;
 use assay_primitives::{Amount, Keypair};
 use eyre::{bail, eyre};
 
-use crate::{
-    Process,
-    faults::{Clock, Namespaces},
-};
+use crate::{Process, faults::Namespaces};
 
 /// Ports handed out so far, so that networks in one process never meet. Different test processes start apart.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
-/// Ports that no other network of this process has.
-///
-/// # Errors
-/// If there are no more.
-pub fn ports() -> eyre::Result<Ports> {
+fn ports() -> eyre::Result<Ports> {
     // Below the range the system gives to outgoing connections.
     let start = 12_000 + u16::try_from(std::process::id() % 190)? * 100;
     let offset = NEXT_PORT.fetch_add(4, Ordering::Relaxed);
@@ -47,8 +39,6 @@ pub struct Setup {
     pub validators: usize,
     /// How many nodes beside them that follow the chain only; they come after the validators.
     pub followers: usize,
-    /// How many homes of validators that are not registered, whose owners have money; they come last.
-    pub candidates: usize,
     /// How long ago genesis was.
     pub age: Duration,
     /// Parameters at genesis.
@@ -67,7 +57,6 @@ impl Setup {
         Self {
             validators: 4,
             followers: 0,
-            candidates: 0,
             age: Duration::ZERO,
             params: Params::dev(),
             funded: Vec::new(),
@@ -86,7 +75,6 @@ pub struct Network {
     /// The running process of each validator.
     pub running: Vec<Option<Process>>,
     machines: Option<Namespaces>,
-    clocks: BTreeMap<usize, Clock>,
     dir: tempfile::TempDir,
 }
 
@@ -97,8 +85,7 @@ impl Network {
     /// The disk's, or an impossible setup.
     pub fn new(setup: Setup) -> eyre::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let followers = setup.validators..setup.validators + setup.followers;
-        let nodes = 1..=followers.end + setup.candidates;
+        let nodes = 1..=setup.validators + setup.followers;
         let folders: Vec<PathBuf> = nodes.map(|i| dir.path().join(format!("v{i}"))).collect();
         let mut validators = Vec::new();
         let fund = |account| GenesisAccount { account, balance: Amount::asy(10_000) };
@@ -106,14 +93,11 @@ impl Network {
         for (i, folder) in folders.iter().enumerate() {
             let keys = home::prepare_keys(folder, None)?;
             let owner = keys.owner.ok_or_else(|| eyre!("a fresh home has an owner"))?;
-            if followers.contains(&i) {
+            if i >= setup.validators {
                 continue;
             }
             accounts.push(fund(owner));
-            if i < setup.validators {
-                let stake = Amount::asy(1000);
-                validators.push(GenesisValidator { operator: keys.operator, owner, stake, take: 1000 });
-            }
+            validators.push(GenesisValidator { operator: keys.operator, owner, stake: Amount::asy(1000), take: 1000 });
         }
         let model = genesis_model("digits", &Model::from_bytes(DIGITS)?, ReceiptKey::Development)?;
         let subnet = GenesisSubnet { id: 1, name: "vision".into(), models: vec![model] };
@@ -125,7 +109,7 @@ impl Network {
         let ports = folders.iter().map(|_| ports()).collect::<eyre::Result<Vec<_>>>()?;
         let mut homes = Vec::new();
         for (i, folder) in folders.iter().enumerate() {
-            let role = if followers.contains(&i) { Role::Node } else { Role::Validator };
+            let role = if i < setup.validators { Role::Validator } else { Role::Node };
             homes.push(home::create(
                 folder,
                 &config(role, &spec, i, &ports, (&setup.log, setup.machines.as_ref())),
@@ -133,7 +117,7 @@ impl Network {
             )?);
         }
         let running = homes.iter().map(|_| None).collect();
-        Ok(Self { spec, homes, running, machines: setup.machines, clocks: BTreeMap::new(), dir })
+        Ok(Self { spec, homes, running, machines: setup.machines, dir })
     }
 
     /// Where validator `i`'s log is.
@@ -150,22 +134,10 @@ impl Network {
         let log = self.log(i);
         let arguments = [self.homes[i].config.role.name(), "run", "--home", &home];
         let machine = self.machines.as_ref().map(|m| m.name(i));
-        self.running[i] = Some(Process::start_in(machine.as_deref(), self.clocks.get(&i), &arguments, &log)?);
-        Ok(())
-    }
-
-    /// Sets the clock of validator `i`: so many seconds before or behind the machine's, from its next start on; where it has one of
-    /// its own already, from now on.
-    ///
-    /// # Errors
-    /// If there is no library that does it, or the disk's.
-    pub fn set_clock(&mut self, i: usize, seconds: i64) -> eyre::Result<()> {
-        if let Some(clock) = self.clocks.get(&i) {
-            return clock.set(seconds);
-        }
-        let clock = Clock::new(self.dir.path().join(format!("v{}.clock", i + 1)))?;
-        clock.set(seconds)?;
-        self.clocks.insert(i, clock);
+        self.running[i] = Some(match machine {
+            Some(name) => Process::start_on(&name, &arguments, &log)?,
+            None => Process::start(&arguments, &log)?,
+        });
         Ok(())
     }
 
@@ -219,39 +191,6 @@ impl Network {
         )?;
         let log = self.dir.path().join(format!("v{}-twin.log", i + 1));
         Process::start(&["validator", "run", "--home", &home.dir.display().to_string()], &log)
-    }
-
-    /// Makes a second home of validator `i`'s keys, with ports, a network key and data of its own; it comes last and is not started.
-    /// That is what nobody should do. Who knows whom is for [`Self::know`] to say.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn add_twin(&mut self, i: usize) -> eyre::Result<usize> {
-        let twin = self.homes.len();
-        let folder = self.dir.path().join(format!("v{}", twin + 1));
-        home::prepare_keys(&folder, Some(&self.homes[i].dir.join("keys")))?;
-        let mut all: Vec<Ports> = self.homes.iter().map(|home| home.config.ports).collect();
-        all.push(ports()?);
-        let config = config(Role::Validator, &self.spec, twin, &all, (&self.homes[i].config.log, None));
-        self.homes.push(home::create(&folder, &config, &self.spec)?);
-        self.running.push(None);
-        Ok(twin)
-    }
-
-    /// Says whom node `i`, which does not run, dials: the block engines of some, the data planes of others.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn know(&mut self, i: usize, engines: &[usize], data: &[usize]) -> eyre::Result<()> {
-        let of = |nodes: &[usize], port: fn(&Ports) -> u16| -> Vec<PeerAddress> {
-            let others = nodes.iter().filter(|node| **node != i).map(|node| &self.homes[*node].config);
-            others.map(|other| PeerAddress { host: other.listen.to_string(), port: port(&other.ports) }).collect()
-        };
-        let peers = Peers { consensus: of(engines, |ports| ports.consensus), data: of(data, |ports| ports.data) };
-        let home = &mut self.homes[i];
-        home.config.peers = peers;
-        std::fs::write(home.dir.join("config.toml"), home.config.to_toml())?;
-        Ok(())
     }
 
     /// A client of validator `i`'s RPC.

@@ -8,12 +8,6 @@ use std::{
 };
 
 use eyre::{WrapErr as _, bail, ensure, eyre};
-use tokio::signal::{
-    ctrl_c,
-    unix::{SignalKind, signal},
-};
-
-use crate::faults::Clock;
 
 /// The built `assay`, found beside the running test's own binary.
 ///
@@ -23,36 +17,6 @@ pub fn binary() -> eyre::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let found = own.ancestors().map(|dir| dir.join("assay")).find(|path| path.is_file());
     found.ok_or_else(|| eyre!("no `assay` binary near {}; run `cargo build -p assay` first", own.display()))
-}
-
-/// Does something until it is done or this program is asked to stop (SIGINT, SIGTERM): then it is dropped, and with it go the
-/// processes and folders that it made.
-///
-/// # Errors
-/// Its own, or that the program was asked to stop.
-pub async fn until_stopped<T>(work: impl Future<Output = eyre::Result<T>>) -> eyre::Result<T> {
-    let mut asked = signal(SignalKind::terminate())?;
-    tokio::select! {
-        done = work => done,
-        _ = ctrl_c() => bail!("interrupted"),
-        _ = asked.recv() => bail!("asked to stop"),
-    }
-}
-
-/// In so many parts of a second the kernel tells processor time, on every machine that this runs on (`USER_HZ`).
-const TICKS: u64 = 100;
-
-/// Processor time that a process has taken, its own and the kernel's for it.
-///
-/// # Errors
-/// If the process is gone.
-pub fn processor_time(process: u32) -> eyre::Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // Fields 14 and 15; the second is a name in brackets, which may hold anything.
-    let (_, rest) = stat.rsplit_once(')').ok_or_else(|| eyre!("no name in the kernel's line of process {process}"))?;
-    let fields = rest.split_whitespace().skip(11).take(2);
-    let ticks = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-    Ok(Duration::from_millis(ticks * (1000 / TICKS)))
 }
 
 /// A running process; killed when dropped.
@@ -67,30 +31,20 @@ impl Process {
     /// # Errors
     /// The operating system's.
     pub fn start(arguments: &[&str], log: &Path) -> eyre::Result<Self> {
-        Self::start_in(None, None, arguments, log)
+        Self::spawn(Command::new(binary()?), arguments, log)
     }
 
-    /// Starts it on a machine of its own, a network namespace, and with a clock of its own.
+    /// Starts it on a machine of its own, a network namespace.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn start_in(
-        machine: Option<&str>,
-        clock: Option<&Clock>,
-        arguments: &[&str],
-        log: &Path,
-    ) -> eyre::Result<Self> {
-        let mut command = match machine {
-            None => Command::new(binary()?),
-            Some(machine) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", machine]).arg(binary()?);
-                command
-            }
-        };
-        if let Some(clock) = clock {
-            command.envs(clock.environment());
-        }
+    pub fn start_on(machine: &str, arguments: &[&str], log: &Path) -> eyre::Result<Self> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", machine]).arg(binary()?);
+        Self::spawn(command, arguments, log)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str], log: &Path) -> eyre::Result<Self> {
         let open = || fs::OpenOptions::new().create(true).append(true).open(log);
         command.args(arguments).stdin(Stdio::null()).stdout(open()?).stderr(open()?);
         let child = command.spawn().wrap_err("cannot start assay")?;
@@ -154,30 +108,10 @@ impl Process {
     /// # Errors
     /// If the process is gone.
     pub fn resident_memory(&self) -> eyre::Result<u64> {
-        self.memory("VmRSS:")
-    }
-
-    /// The most that its resident memory ever was, in bytes.
-    ///
-    /// # Errors
-    /// If the process is gone.
-    pub fn peak_memory(&self) -> eyre::Result<u64> {
-        self.memory("VmHWM:")
-    }
-
-    fn memory(&self, name: &str) -> eyre::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.and_then(|rest| rest.split_whitespace().next()).ok_or_else(|| eyre!("no {name} line"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()).ok_or_else(|| eyre!("no VmRSS line"))?;
         Ok(kib.parse::<u64>()? * 1024)
-    }
-
-    /// Processor time that it has taken, its own and the kernel's for it.
-    ///
-    /// # Errors
-    /// If the process is gone.
-    pub fn processor_time(&self) -> eyre::Result<Duration> {
-        processor_time(self.child.id())
     }
 
     /// The end of what it printed.

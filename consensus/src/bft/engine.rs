@@ -46,12 +46,6 @@ pub struct EngineStatus {
     pub syncing: bool,
     /// When a block was last committed, or the engine started.
     pub last_progress: Instant,
-    /// When the engine's network last answered, or the engine started.
-    pub answered: Instant,
-    /// Since when the application has been at one and the same message of the engine's; `None` while it waits for the next.
-    pub busy_since: Option<Instant>,
-    /// Whether consensus left the last question unanswered. It is asked while no block is committed for long.
-    pub mute: bool,
 }
 
 /// Why the engine did not start.
@@ -190,9 +184,6 @@ pub(crate) async fn start_on(
         validator,
         syncing: false,
         last_progress: Instant::now(),
-        answered: Instant::now(),
-        busy_since: None,
-        mute: false,
     };
     let (status, status_seen) = watch::channel(first);
     let app = App {
@@ -295,17 +286,6 @@ async fn run<E: Executor>(mut app: App<E>, mut channels: Channels<Ctx>) -> Resul
             }
         };
         let Some(message) = message else { return Ok(()) };
-        busy_since(&app.status, Some(Instant::now()));
-        let handled = handlers::handle(&mut app, message).await;
-        busy_since(&app.status, None);
-        handled?;
+        handlers::handle(&mut app, message).await?;
     }
-}
-
-/// Notes it for whoever looks; nobody is woken by it.
-fn busy_since(status: &watch::Sender<EngineStatus>, since: Option<Instant>) {
-    status.send_if_modified(|status| {
-        status.busy_since = since;
-        false
-    });
 }

@@ -8,10 +8,6 @@
 //!
 //! Anybody may send parts, in any order, so what is held before the signed opening is bounded per sender and
 //! in total, and what is held after it is bounded by the length that the expected proposer signed for.
-//!
-//! Anybody may also send a signed opening again, under other stream ids and from other peer ids, which cost nothing. Streams of one
-//! opening therefore crowd each other out only, and first those that bring nothing: an opening alone takes the place of no stream
-//! that has a chunk, and chunks in bad faith must come as many times faster than the true ones as there is room for blocks.
 
 use std::collections::BTreeMap;
 
@@ -27,19 +23,13 @@ use super::context::Ctx;
 pub(crate) const CHUNK: usize = 64 * 1024;
 /// Streams without their opening that one sender may have.
 const UNOPENED_PER_SENDER: usize = 4;
-/// The same over all senders. Their chunks may have a byte each.
-const UNOPENED: usize = 256;
-/// Streams with a valid opening that one sender may have: some rounds of one height.
-const OPENED_PER_SENDER: usize = 4;
-/// The same over all senders. An opening is small.
-const MOST_OPENED: usize = 256;
-/// Blocks of the largest size that streams with a valid opening may hold in all.
-pub(crate) const OPENED: usize = 16;
+/// Streams with a valid opening, over all senders.
+const OPENED: usize = 16;
 /// The longest stream id accepted; ours have 24 bytes.
 const LONGEST_ID: usize = 64;
 
 /// What opens a stream.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Init {
     /// The height proposed for.
     pub(crate) height: u64,
@@ -109,14 +99,6 @@ struct Stream {
     chunks: BTreeMap<u64, Vec<u8>>,
     held: usize,
     arrived: u64,
-    /// When the last part came that was taken.
-    touched: u64,
-}
-
-impl Stream {
-    fn is_of(&self, opening: &Init) -> bool {
-        self.init.as_ref().is_some_and(|init| init.body == *opening)
-    }
 }
 
 /// The streams that are not complete.
@@ -168,7 +150,7 @@ impl Streams {
                     self.streams.remove(&key);
                     return Err(reason);
                 }
-                self.make_room_for_opened(&sender);
+                self.make_room_for_opened();
                 self.stream(&key).init = Some(init);
             }
             Part::Data(chunk) => {
@@ -187,13 +169,7 @@ impl Streams {
                 stream.chunks.insert(message.sequence, chunk);
             }
         }
-        let completed = self.complete(&key)?;
-        match &completed {
-            // The others of its opening could only make the same block.
-            Some(block) => self.streams.retain(|_, stream| !stream.is_of(&block.init.body)),
-            None => self.thin_out_opened(&key),
-        }
-        Ok(completed)
+        self.complete(&key)
     }
 
     /// Forgets streams for heights up to `height`.
@@ -202,7 +178,7 @@ impl Streams {
     }
 
     /// Bytes held over all streams.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.streams.values().map(|stream| stream.held).sum()
     }
@@ -210,9 +186,7 @@ impl Streams {
     fn stream(&mut self, key: &Key) -> &mut Stream {
         self.arrivals += 1;
         let arrived = self.arrivals;
-        let stream = self.streams.entry(key.clone()).or_insert_with(|| Stream { arrived, ..Stream::default() });
-        stream.touched = arrived;
-        stream
+        self.streams.entry(key.clone()).or_insert_with(|| Stream { arrived, ..Stream::default() })
     }
 
     fn oldest(&self, choose: impl Fn(&Key, &Stream) -> bool) -> Option<Key> {
@@ -220,38 +194,10 @@ impl Streams {
         chosen.min_by_key(|(_, stream)| stream.arrived).map(|(key, _)| key.clone())
     }
 
-    /// Makes room for one more opened stream of a sender: its own oldest goes.
-    fn make_room_for_opened(&mut self, sender: &PeerId) {
-        let opened = |key: &Key, stream: &Stream| key.0 == *sender && stream.init.is_some();
-        while self.streams.iter().filter(|(key, stream)| opened(key, stream)).count() >= OPENED_PER_SENDER {
-            let Some(oldest) = self.oldest(opened) else { break };
+    fn make_room_for_opened(&mut self) {
+        while self.streams.values().filter(|stream| stream.init.is_some()).count() >= OPENED {
+            let Some(oldest) = self.oldest(|_, stream| stream.init.is_some()) else { break };
             self.streams.remove(&oldest);
-        }
-    }
-
-    /// Drops opened streams other than `key`'s while there are too many or they hold too much. They are of the opening that has
-    /// most: who sends one again and again takes nothing from the others.
-    fn thin_out_opened(&mut self, key: &Key) {
-        loop {
-            let opened =
-                || self.streams.iter().filter_map(|(of, stream)| Some((of, stream, &stream.init.as_ref()?.body)));
-            let held = opened().map(|(_, stream, _)| stream.held).sum::<usize>();
-            let many = opened().count() > MOST_OPENED;
-            if !many && held <= OPENED * self.max_block_bytes {
-                return;
-            }
-            let others = || opened().filter(|(of, ..)| *of != key);
-            let mut shares: BTreeMap<&Init, usize> = BTreeMap::new();
-            for (_, stream, opening) in others() {
-                *shares.entry(opening).or_default() += if many { 1 } else { stream.held };
-            }
-            let Some((most, _)) = shares.into_iter().max_by_key(|(_, share)| *share) else { return };
-            let dispensable = others().filter(|(_, stream, opening)| *opening == most && (many || stream.held > 0));
-            // Less than a chunk is nothing yet; of those that are alike goes the one that has stood still for longest.
-            let order = |stream: &Stream| (if many { stream.held / CHUNK } else { 0 }, stream.touched);
-            let dropped = dispensable.min_by_key(|(_, stream, _)| order(stream)).map(|(of, ..)| of.clone());
-            let Some(dropped) = dropped else { return };
-            self.streams.remove(&dropped);
         }
     }
 
@@ -273,13 +219,9 @@ impl Streams {
                 }
             };
         }
-        loop {
-            let all = self.streams.iter().filter(|(_, stream)| unopened(stream));
-            let (count, held) =
-                all.fold((0, 0), |(n, sum), (other, stream)| (n + usize::from(other != key), sum + stream.held));
-            if count < UNOPENED && held + more <= 4 * (self.max_block_bytes + CHUNK) {
-                break;
-            }
+        while self.streams.values().filter(|s| unopened(s)).map(|s| s.held).sum::<usize>() + more
+            > 4 * (self.max_block_bytes + CHUNK)
+        {
             let Some(oldest) = self.oldest(|_, stream| unopened(stream)) else { break };
             self.streams.remove(&oldest);
         }
@@ -384,61 +326,6 @@ mod tests {
         assert!(streams.held() <= 4 * (LIMIT + CHUNK) + 2 * CHUNK, "{}", streams.held());
         let block = streams.insert(peer(2), parts[2].clone(), admit).unwrap();
         assert_eq!(block.unwrap().bytes, bytes);
-    }
-
-    fn chunk(stream: StreamId, sequence: u64, bytes: usize) -> StreamMessage<Part> {
-        StreamMessage::new(stream, sequence, StreamContent::Data(Part::Data(vec![0; bytes])))
-    }
-
-    /// Sends an opening again from each sender under many ids, with a byte of junk behind it.
-    fn replay(streams: &mut Streams, opening: &StreamMessage<Part>, senders: std::ops::Range<u8>) {
-        for sender in senders {
-            for n in 1..=20 {
-                let again = StreamMessage { stream_id: id(n), ..opening.clone() };
-                assert_eq!(streams.insert(peer(sender), again, admit), Ok(None));
-                assert_eq!(streams.insert(peer(sender), chunk(id(n), 1, 1), admit), Ok(None));
-            }
-        }
-    }
-
-    #[test]
-    fn who_sends_an_opening_again_pushes_out_no_stream_but_its_own() {
-        let bytes: Vec<u8> = (0..3 * CHUNK).map(|i| (i / 7) as u8).collect();
-        let (parts, attacker) = (split(&id(0), opening(&bytes), &bytes), peer(3));
-        // One attacker, and more than there is room for; before the block comes, in the midst of it, and near its end.
-        for senders in [3..4, 3..100] {
-            for before in [0, 2, 3] {
-                let mut streams = Streams::new(LIMIT);
-                let mut whole = None;
-                for (at, part) in parts.iter().enumerate() {
-                    if at == before {
-                        replay(&mut streams, &parts[0], senders.clone());
-                    }
-                    let own = streams.streams.keys().filter(|(sender, _)| *sender == attacker).count();
-                    assert!(own <= OPENED_PER_SENDER && streams.streams.len() <= MOST_OPENED, "{own}");
-                    whole = whole.or(streams.insert(peer(2), part.clone(), admit).unwrap());
-                }
-                assert_eq!(whole.unwrap().bytes, bytes, "{senders:?}, {before}");
-                assert!(streams.streams.is_empty(), "nothing is left of a block that is whole");
-            }
-        }
-    }
-
-    #[test]
-    fn copies_of_one_opening_leave_the_stream_of_another_alone() {
-        let (bytes, other) = (vec![9; 2 * CHUNK], vec![8; 2 * CHUNK]);
-        let (parts, copied) = (split(&id(0), opening(&bytes), &bytes), split(&id(0), opening(&other), &other));
-        let mut streams = Streams::new(LIMIT);
-        streams.insert(peer(2), parts[0].clone(), admit).unwrap();
-        replay(&mut streams, &copied[0], 3..100);
-        streams.insert(peer(2), parts[1].clone(), admit).unwrap();
-        // Nor do chunks: there is room for sixteen blocks.
-        for sender in 100..200 {
-            streams.insert(peer(sender), copied[0].clone(), admit).unwrap();
-            streams.insert(peer(sender), chunk(id(0), 1, CHUNK), admit).unwrap();
-        }
-        assert!(streams.held() <= OPENED * LIMIT, "{}", streams.held());
-        assert_eq!(streams.insert(peer(2), parts[2].clone(), admit).unwrap().unwrap().bytes, bytes);
     }
 
     #[test]

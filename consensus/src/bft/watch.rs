@@ -97,10 +97,7 @@ pub(super) async fn watch_network(
         if let Ok(Ok(Some(dump))) = timeout(SILENCE, NetworkRequest::dump_state(&network)).await {
             answered = Instant::now();
             let peers = dump.peers.len();
-            status.send_if_modified(|status| {
-                status.answered = answered;
-                std::mem::replace(&mut status.peers, peers) != peers
-            });
+            status.send_if_modified(|status| std::mem::replace(&mut status.peers, peers) != peers);
             let all: Vec<Link> = dump
                 .peers
                 .iter()
@@ -133,14 +130,10 @@ pub(super) async fn watch_network(
                 height + 1
             )));
         }
-        if still <= STALL {
-            status.send_if_modified(|status| std::mem::take(&mut status.mute));
-        } else if reported.elapsed() > STALL {
+        if still > STALL && reported.elapsed() > STALL {
             reported = Instant::now();
-            let asked = timeout(SILENCE, ConsensusRequest::dump_state(&consensus)).await;
-            let mute = !matches!(asked, Ok(Ok(_)));
-            status.send_if_modified(|status| std::mem::replace(&mut status.mute, mute) != mute);
-            let state = asked.ok().and_then(Result::ok).flatten();
+            let state = ConsensusRequest::dump_state(&consensus);
+            let state = timeout(SILENCE, state).await.ok().and_then(Result::ok).flatten();
             let (round, step) = state.map_or((None, None), |s| (s.consensus.round.as_u32(), Some(s.consensus.step)));
             tracing::warn!(height, peers, ?round, ?step, seconds = still.as_secs(), "no block was committed for long");
         }

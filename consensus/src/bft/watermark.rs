@@ -11,10 +11,8 @@
 //! that starts again goes through all rounds of its height once more, and asks for each signature a second time.
 //!
 //! Invariant: per kind, for one (height, round) only one content is ever recorded; the height never decreases, and no round
-//! below the highest of its height is recorded late. The file holds two slots, written in turn, each twice
-//! `sequence | state | checksum`. A torn write spoils one slot, and the other still stands: what was being written was not signed.
-//! A slot that was written holds two copies, so that damage to one of them, which looks the same, makes no signed message forgotten.
-//! The file never changes its length: one of another length has lost something, and is refused.
+//! below the highest of its height is recorded late. The file holds two slots, written in turn, each
+//! `sequence | state | checksum`; a torn write spoils one slot, and the other still stands.
 
 use std::{
     fmt,
@@ -28,13 +26,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::executor::ProposalContent;
 
-/// Room for one copy of a record.
-const COPY: usize = 8192;
-const SLOT: usize = 2 * COPY;
-const FILE: usize = 2 * SLOT;
-const MAGIC: [u8; 8] = *b"ASYMARK3";
-/// Of files whose two slots hold one copy each. They are written anew when they are opened.
-const SINGLE: [u8; 8] = *b"ASYMARK2";
+const SLOT: usize = 8192;
+const MAGIC: [u8; 8] = *b"ASYMARK2";
 /// Rounds of a height that are kept of each kind; those before are refused as lower.
 const ROUNDS: usize = 64;
 
@@ -139,16 +132,14 @@ pub enum WatermarkError {
         /// The round of the last one signed.
         last_round: u32,
     },
-    /// Neither slot of the file can be read, or a part of it is missing.
+    /// Neither slot of the file can be read.
     #[error(
-        "the signer's watermark {path} is corrupt: {reason}. Restore the disk; only if you are sure that \
+        "the signer's watermark {path} is corrupt: neither of its two slots holds. Restore the disk; only if you are sure that \
          this key signed nothing above the chain's tip may you delete the file"
     )]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
     },
     /// It belongs to another key or chain.
     #[error("the signer's watermark {path} belongs to another key or chain; give each validator key a home of its own")]
@@ -263,7 +254,7 @@ impl Slots for FileSlots {
 
     fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some(file) = &mut self.file else { return Ok(None) };
-        let mut bytes = Vec::with_capacity(FILE);
+        let mut bytes = Vec::with_capacity(2 * SLOT);
         file.read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
@@ -312,31 +303,21 @@ impl Watermark {
     pub(crate) fn open(mut slots: Box<dyn Slots>, genesis: Hash32, account: AccountId) -> Result<Self, WatermarkError> {
         let path = slots.path();
         let io = |source| WatermarkError::Io { path: path.clone(), source };
-        let Some(bytes) = slots.read().map_err(io)? else {
-            let record = Record { sequence: 0, genesis, account, signed: Default::default() };
-            slots.create(&Self::file(&record)).map_err(io)?;
-            return Ok(Self { slots, record });
+        let record = match slots.read().map_err(io)? {
+            Some(bytes) => {
+                let newest = bytes.chunks(SLOT).filter_map(Self::read_slot).max_by_key(|record| record.sequence);
+                newest.ok_or_else(|| WatermarkError::Corrupt { path: path.clone() })?
+            }
+            None => {
+                let fresh = Record { sequence: 0, genesis, account, signed: Default::default() };
+                let mut bytes = Self::slot(&fresh);
+                bytes.resize(2 * SLOT, 0);
+                slots.create(&bytes).map_err(io)?;
+                fresh
+            }
         };
-        let corrupt = |reason: String| WatermarkError::Corrupt { path: path.clone(), reason };
-        let magic = match bytes.len() {
-            FILE => MAGIC,
-            SLOT => SINGLE,
-            other => return Err(corrupt(format!("it has {other} bytes and not {FILE}, so that something is missing"))),
-        };
-        let copies: Vec<Record> = bytes.chunks(COPY).filter_map(|copy| Self::read_copy(magic, copy)).collect();
-        let spoilt = bytes.len() / COPY - copies.len();
-        let newest = copies.into_iter().max_by_key(|record| record.sequence);
-        let record = newest.ok_or_else(|| corrupt("neither of its two slots holds".into()))?;
         if record.genesis != genesis || record.account != account {
             return Err(WatermarkError::Foreign { path });
-        }
-        if magic == SINGLE {
-            slots.create(&Self::file(&record)).map_err(io)?;
-        } else if spoilt > 0 {
-            tracing::warn!(
-                path = %path.display(), spoilt,
-                "the signer's watermark holds, but not all copies of it do: a crash in the middle of a write does that, or a failing disk"
-            );
         }
         Ok(Self { slots, record })
     }
@@ -366,23 +347,7 @@ impl Watermark {
         Ok(())
     }
 
-    /// A whole file, with the same in both slots.
-    fn file(record: &Record) -> Vec<u8> {
-        let mut bytes = Self::slot(record);
-        bytes.resize(SLOT, 0);
-        bytes.repeat(2)
-    }
-
-    /// What is written of a slot: two copies, the second one without what pads it.
     fn slot(record: &Record) -> Vec<u8> {
-        let copy = Self::copy(record);
-        let mut bytes = copy.clone();
-        bytes.resize(COPY, 0);
-        bytes.extend_from_slice(&copy);
-        bytes
-    }
-
-    fn copy(record: &Record) -> Vec<u8> {
         let body = assay_primitives::encode(record);
         let mut bytes = Vec::with_capacity(48 + body.len());
         bytes.extend_from_slice(&MAGIC);
@@ -392,10 +357,10 @@ impl Watermark {
         bytes
     }
 
-    fn read_copy(magic: [u8; 8], bytes: &[u8]) -> Option<Record> {
-        let rest = bytes.strip_prefix(&magic)?;
+    fn read_slot(bytes: &[u8]) -> Option<Record> {
+        let rest = bytes.strip_prefix(&MAGIC)?;
         let (length, rest) = rest.split_first_chunk::<8>()?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|n| *n <= COPY)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok().filter(|n| *n <= SLOT)?;
         let (body, rest) = rest.split_at_checked(length)?;
         let (sum, _) = rest.split_first_chunk::<32>()?;
         if checksum(&bytes[..16 + length]).0 != *sum {
@@ -408,8 +373,6 @@ impl Watermark {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use proptest::prelude::*;
 
     use super::*;
@@ -483,7 +446,7 @@ mod tests {
             }
             mark.record(&proposal(3, round, 1)).unwrap();
         }
-        assert!(Watermark::copy(&mark.record).len() <= COPY);
+        assert!(Watermark::slot(&mark.record).len() <= SLOT);
         let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
         assert!(mark.record(&vote(VoteKind::Prevote, 3, 4, Some(1))).is_err());
         mark.record(&vote(VoteKind::Prevote, 3, 5, Some(1))).unwrap();
@@ -501,126 +464,12 @@ mod tests {
         drop(mark);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[newest + 40] ^= 1;
-        bytes[newest + COPY + 40] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
         assert!(mark.record(&vote(VoteKind::Prevote, 3, 0, Some(2))).is_err());
-        // What was being written was not signed.
-        mark.record(&vote(VoteKind::Prevote, 4, 0, Some(2))).unwrap();
 
-        std::fs::write(&path, vec![0; FILE]).unwrap();
+        std::fs::write(&path, vec![0; 2 * SLOT]).unwrap();
         assert!(matches!(open(&path, GENESIS, ACCOUNT), Err(WatermarkError::Corrupt { .. })));
-    }
-
-    #[test]
-    fn damage_anywhere_in_one_copy_makes_no_signed_message_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("last_signed");
-        for height in 1..=3 {
-            open(&path, GENESIS, ACCOUNT).unwrap().record(&vote(VoteKind::Prevote, height, 0, Some(1))).unwrap();
-            let whole = std::fs::read(&path).unwrap();
-            for copy in (0..FILE).step_by(COPY) {
-                for place in (0..300).step_by(7) {
-                    let mut bytes = whole.clone();
-                    bytes[copy + place] ^= 4;
-                    std::fs::write(&path, &bytes).unwrap();
-                    let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
-                    let other = mark.record(&vote(VoteKind::Prevote, height, 0, Some(2)));
-                    assert!(
-                        matches!(other, Err(WatermarkError::Conflict { .. })),
-                        "byte {place} of the copy at {copy}"
-                    );
-                }
-            }
-            std::fs::write(&path, &whole).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_file_that_was_cut_off_is_refused_wherever() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("last_signed");
-        open(&path, GENESIS, ACCOUNT).unwrap().record(&vote(VoteKind::Prevote, 1, 0, Some(1))).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for length in [0, 1, COPY, SLOT, SLOT + COPY, FILE - 1] {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            let cut = open(&path, GENESIS, ACCOUNT);
-            assert!(matches!(cut, Err(WatermarkError::Corrupt { .. })), "{length} bytes of {FILE}");
-        }
-    }
-
-    #[test]
-    fn a_file_with_one_copy_a_slot_is_written_anew_with_what_it_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("last_signed");
-        let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
-        let single = |record: &Record| {
-            let mut bytes = Watermark::copy(record);
-            bytes[..8].copy_from_slice(&SINGLE);
-            let end = bytes.len() - 32;
-            let sum = checksum(&bytes[..end]);
-            bytes[end..].copy_from_slice(&sum.0);
-            bytes.resize(COPY, 0);
-            bytes
-        };
-        mark.record(&vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap();
-        let older = single(&mark.record);
-        mark.record(&vote(VoteKind::Prevote, 8, 0, Some(1))).unwrap();
-        std::fs::write(&path, [single(&mark.record), older].concat()).unwrap();
-        for _ in 0..2 {
-            let mut mark = open(&path, GENESIS, ACCOUNT).unwrap();
-            assert_eq!(std::fs::metadata(&path).unwrap().len(), FILE as u64);
-            assert!(mark.record(&vote(VoteKind::Prevote, 8, 0, Some(2))).is_err());
-        }
-    }
-
-    /// A disk that notes what is brought to it, and whose log cannot be written any more at some point.
-    struct Noted {
-        notes: Arc<Mutex<Vec<&'static str>>>,
-        log_fails: Arc<Mutex<bool>>,
-    }
-
-    impl Slots for Noted {
-        fn path(&self) -> PathBuf {
-            "(noted)".into()
-        }
-
-        fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-            Ok(None)
-        }
-
-        fn create(&mut self, _: &[u8]) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn flush_log(&mut self) -> io::Result<()> {
-            if *self.log_fails.lock().unwrap() {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.notes.lock().unwrap().push("log");
-            Ok(())
-        }
-
-        fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
-            self.notes.lock().unwrap().push("slot");
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_led_to_a_message_is_on_disk_before_the_message_is() {
-        let (notes, log_fails) = (Arc::default(), Arc::default());
-        let slots = Noted { notes: Arc::clone(&notes), log_fails: Arc::clone(&log_fails) };
-        let mut mark = Watermark::open(Box::new(slots), GENESIS, ACCOUNT).unwrap();
-        mark.record(&vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap();
-        assert_eq!(*notes.lock().unwrap(), ["log", "slot"]);
-        // The same again is there already.
-        mark.record(&vote(VoteKind::Prevote, 7, 0, Some(1))).unwrap();
-        assert_eq!(notes.lock().unwrap().len(), 2);
-        *log_fails.lock().unwrap() = true;
-        let failed = mark.record(&vote(VoteKind::Precommit, 7, 0, Some(1))).unwrap_err();
-        assert!(matches!(failed, WatermarkError::Io { .. }), "{failed}");
-        assert_eq!(notes.lock().unwrap().len(), 2, "a message whose reasons are not there is not noted either");
     }
 
     #[test]

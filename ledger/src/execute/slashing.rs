@@ -93,7 +93,8 @@ pub(super) fn convicted(
     if a.height > height {
         return Err(ActionError::not_now(format!("the votes are for height {}, above this block's", a.height)));
     }
-    let from = query::evidence_from(state, params, epoch)?;
+    let oldest = epoch.saturating_sub(params.evidence_epochs);
+    let from = query::epoch_start(state, oldest)?.ok_or(StoreError::Missing { what: "start of an epoch" })?;
     if a.height < from {
         return Err(ActionError::not_now(format!(
             "evidence reaches back to height {from}, the votes are for height {}",

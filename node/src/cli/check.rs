@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,17 +16,14 @@ use serde_json::json;
 use super::global::{Global, date, rpc_url, table};
 use crate::{
     chain::{self, APP_VERSION},
-    home::{BusyPort, Config, FoundFork, Home, HomeError, Role},
+    home::{BusyPort, Config, Home, HomeError, Role},
     judges,
-    rpc::{ClientError, RpcClient, Status},
+    rpc::{RpcClient, Status},
     store::{OpenError, Store},
 };
 
 /// Free space under which a node should not start, in bytes.
 const LEAST_FREE: u64 = 1 << 30;
-
-/// How long a running node may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How far ahead a chain's start may lie for a home to be ready, in milliseconds: a day.
 const FAR_MS: u128 = 86_400_000;
@@ -60,14 +57,11 @@ pub(super) async fn run(global: &Global, command: &Preflight) -> eyre::Result<bo
         Ok(home) => {
             lines.push(Line { name: "owner key", found: owner(&home) });
             lines.push(Line { name: "genesis time", found: genesis_time(&home) });
-            let found = running(&home).await;
-            lines.push(Line { name: "node", found: node(&found) });
-            let status = found.ok().flatten();
+            let status = running(&home).await;
             lines.push(Line { name: "ports", found: ports(&home, status.is_some()) });
             let (store, rules) = store(&home, status.as_ref());
             lines.push(Line { name: "store", found: store });
             lines.extend(rules.map(|found| Line { name: "rules", found }));
-            lines.push(Line { name: "forks", found: forks(&dir) });
             let (model, prover) = models(&home, command.no_prover, global);
             lines.push(Line { name: "models", found: model });
             lines.extend(judges(&home).map(|found| Line { name: "judges", found }));
@@ -180,21 +174,6 @@ fn store(home: &Home, running: Option<&Status>) -> (Found, Option<Found>) {
     }
 }
 
-/// A fork that was found and is not settled keeps a node from starting.
-fn forks(home: &Path) -> Found {
-    let read = FoundFork::read(home).and_then(|found| Ok((found, FoundFork::settled(home)?)));
-    match read.map_err(|e| e.to_string())? {
-        (Some(found), _) => Err(found.words(home)),
-        (None, settled) if settled.is_empty() => Ok("none found".into()),
-        (None, settled) => {
-            let one = |(path, found): &(PathBuf, FoundFork)| {
-                format!("one at height {} is settled ({})", found.sides().0.header.height, path.display())
-            };
-            Ok(settled.iter().map(one).collect::<Vec<_>>().join(", "))
-        }
-    }
-}
-
 /// Whether this program knows the rules of the block after the tip, and of an upgrade ahead.
 fn rules(store: &Store, tip: u64) -> Found {
     let version = query::app_version(&store.snapshot()).map_err(|e| e.to_string())?;
@@ -203,27 +182,11 @@ fn rules(store: &Store, tip: u64) -> Found {
     Ok(ahead.unwrap_or_else(|| format!("version {}, no upgrade ahead", version.at(tip.saturating_add(1)))))
 }
 
-/// The status of the node that answers on the home's RPC port, if it is the home's own; or why one that is there does not answer.
-async fn running(home: &Home) -> Result<Option<Status>, String> {
-    let Ok(client) = RpcClient::new(&rpc_url(&home.config)) else { return Ok(None) };
-    match client.status_within(PATIENCE).await {
-        Ok(status) => {
-            Ok((status.account == home.operator.account() && status.genesis_hash == home.genesis).then_some(status))
-        }
-        Err(error @ ClientError::Silent { .. }) => Err(error.to_string()),
-        Err(_) => Ok(None),
-    }
-}
-
-/// How the home's node is, if it runs.
-fn node(running: &Result<Option<Status>, String>) -> Found {
-    match running {
-        Ok(None) => Ok("does not run".into()),
-        Ok(Some(status)) if !status.healthy => Err(format!("runs, at height {}: {}", status.height, status.reason)),
-        Ok(Some(status)) if status.reason.is_empty() => Ok(format!("runs, at height {}", status.height)),
-        Ok(Some(status)) => Ok(format!("runs, at height {}: {}", status.height, status.reason)),
-        Err(silent) => Err(silent.clone()),
-    }
+/// The status of the node that answers on the home's RPC port, if it is the home's own.
+async fn running(home: &Home) -> Option<Status> {
+    let client = RpcClient::new(&rpc_url(&home.config)).ok()?;
+    let status = tokio::time::timeout(Duration::from_secs(5), client.status()).await.ok()?.ok()?;
+    (status.account == home.operator.account() && status.genesis_hash == home.genesis).then_some(status)
 }
 
 fn free_ports(home: &Home) -> Result<String, String> {

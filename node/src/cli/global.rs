@@ -75,20 +75,6 @@ impl Global {
         Ok(rpc_url(&config))
     }
 
-    /// How the home's node is started, if it is the one that is asked.
-    pub(super) fn how_to_start(&self) -> Option<String> {
-        if self.node.is_some() {
-            return None;
-        }
-        let dir = self.home_dir().ok()?;
-        let path = dir.join("config.toml");
-        let config = Config::from_toml(&std::fs::read_to_string(&path).ok()?, &path).ok()?;
-        let (role, home) = (config.role, dir.display());
-        Some(format!(
-            "`assay {role} run --home {home}` starts this home's node, and `assay check --home {home}` says what keeps it from it"
-        ))
-    }
-
     /// A gateway's or server's HTTP address, without a path.
     pub(super) fn gateway_url(&self) -> eyre::Result<String> {
         let url = match &self.node {

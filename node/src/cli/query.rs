@@ -1,6 +1,6 @@
 //! `assay query` and `assay status`.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use assay_ledger::{
     keys,
@@ -18,11 +18,8 @@ use super::{
 };
 use crate::{
     home,
-    rpc::{ClientError, RpcClient, Status, TxStatus},
+    rpc::{RpcClient, Status},
 };
-
-/// How long a node may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Query {
@@ -177,7 +174,8 @@ pub(super) async fn run(global: &Global, command: &Query) -> eyre::Result<()> {
             global.show(&block, || block_words(&block));
         }
         Query::Tx { id } => {
-            let found: TxStatus = client.call("assay_tx", json!({ "id": id })).await?;
+            let found = client.transaction(id).await?;
+            let found = found.ok_or_else(|| eyre!("transaction {id} stands in no block; it may still be waiting"))?;
             let block: Value = client.call("assay_block", json!({ "height": found.height })).await?;
             let mut value = serde_json::to_value(&found)?;
             let listed = rows(&block["transactions"]).iter().find(|t| t["id"] == json!(id));
@@ -228,25 +226,8 @@ pub(super) async fn run(global: &Global, command: &Query) -> eyre::Result<()> {
     Ok(())
 }
 
-fn health_words(status: &Status) -> String {
-    match (status.healthy, status.reason.as_str()) {
-        (true, "") => "ok".into(),
-        (true, note) => format!("ok; {note}"),
-        (false, reason) => format!("NOT OK: {reason}"),
-    }
-}
-
 pub(super) async fn status(global: &Global) -> eyre::Result<()> {
-    let client = global.client()?;
-    let found: Status = match client.status_within(PATIENCE).await {
-        Err(error @ ClientError::Unreachable { .. }) => {
-            return Err(match global.how_to_start() {
-                Some(how) => eyre!("{error}; {how}"),
-                None => error.into(),
-            });
-        }
-        found => found?,
-    };
+    let found: Status = global.client()?.status().await?;
     global.show(&serde_json::to_value(&found)?, || {
         pairs([
             ("chain", format!("{} ({})", found.chain_id, found.genesis_hash)),
@@ -263,7 +244,7 @@ pub(super) async fn status(global: &Global) -> eyre::Result<()> {
                     |upgrade| format!("version {}; {}", found.app_version, upgrade.detail),
                 ),
             ),
-            ("health", health_words(&found)),
+            ("health", if found.healthy { "ok".into() } else { format!("NOT OK: {}", found.reason) }),
         ])
     });
     Ok(())

@@ -214,23 +214,6 @@ async fn homes_may_come_before_the_spec_that_names_them() {
 }
 
 #[tokio::test]
-async fn the_status_of_a_node_that_does_not_run_says_at_once_how_to_start_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let d = dir.path().to_str().unwrap();
-    done(&format!("assay chain-spec new --chain-id demo --validators 1 --out {d}/spec.json")).await.unwrap();
-    done(&format!("assay init --role miner --home {d}/m1 --chain-spec {d}/spec.json --base-port 1")).await.unwrap();
-    let mut cli = parse(&format!("assay status --home {d}/m1")).unwrap();
-    // Whatever the environment says.
-    cli.global.node = None;
-    let error = run(&cli).await.unwrap_err().to_string();
-    for words in ["no node answers", &format!("assay miner run --home {d}/m1"), "assay check"] {
-        assert!(error.contains(words), "{error}");
-    }
-    let elsewhere = done("assay status --node http://127.0.0.1:1").await.unwrap_err().to_string();
-    assert!(elsewhere.contains("no node answers") && !elsewhere.contains("run --home"), "{elsewhere}");
-}
-
-#[tokio::test]
 async fn a_verb_in_the_home_of_another_role_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path().to_str().unwrap();

@@ -347,11 +347,10 @@ fn loopback() -> IpAddr {
 }
 
 /// Our own words, and only the warnings of libraries: the block engine tells each vote at `info`. What it says of peers
-/// that are not up yet, at `error`, and of its actors' ends on stop is left out: health says whether peers are missing. Gossip writes
-/// out each bundle that a slow peer loses, whole; they are counted.
+/// that are not up yet, at `error`, and of its actors' ends on stop is left out: health says whether peers are missing.
 pub const DEFAULT_LOG: &str = "warn,assay=info,assay_consensus=info,arc_malachitebft_network=off,\
     arc_malachitebft_discovery=off,arc_malachitebft_app_channel=off,arc_malachitebft_engine::node=off,\
-    arc_malachitebft_engine::network=off,libp2p_gossipsub::behaviour=error";
+    arc_malachitebft_engine::network=off";
 
 fn default_log() -> String {
     DEFAULT_LOG.into()

@@ -1,9 +1,8 @@
 //! Files that are either whole or not there: written beside their place under another name, synced, then renamed, so
-//! that a full disk or a crash leaves nothing that the next try trips over. The folder is synced last: what was written is
-//! there under its name after a failure of the power.
+//! that a full disk or a crash leaves nothing that the next try trips over.
 
 use std::{
-    fs::{File, Permissions},
+    fs::Permissions,
     io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -11,52 +10,38 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// The whole content under a passing name in the folder of `path`; gone again when dropped.
 fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".assay-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder(path))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::Builder::new().prefix(".assay-").permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
 }
 
-/// Brings the name of a file to disk.
-fn sync_name(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
-}
-
 /// Writes a file that must not exist yet, with `mode` less the umask.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`], or what the operating system refuses; then nothing is left behind, unless only its name
-/// could not be brought to disk.
+/// [`io::ErrorKind::AlreadyExists`], or what the operating system refuses; then nothing is left behind.
 pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    beside(path, bytes, mode)?.persist_noclobber(path).map_err(|e| e.error)?;
-    sync_name(path)
+    beside(path, bytes, mode)?.persist_noclobber(path).map(drop).map_err(|e| e.error)
 }
 
 /// Writes a file anybody may read, in the place of one that may be there.
 ///
 /// # Errors
-/// What the operating system refuses; then one of both stands, whole.
+/// What the operating system refuses; then the old file stands.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    beside(path, bytes, 0o644)?.persist(path).map_err(|e| e.error)?;
-    sync_name(path)
+    beside(path, bytes, 0o644)?.persist(path).map(drop).map_err(|e| e.error)
 }
 
 /// [`replace`], of a file that only its owner may read.
 ///
 /// # Errors
-/// What the operating system refuses; then one of both stands, whole.
+/// What the operating system refuses; then the old file stands.
 pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    beside(path, bytes, 0o600)?.persist(path).map_err(|e| e.error)?;
-    sync_name(path)
+    beside(path, bytes, 0o600)?.persist(path).map(drop).map_err(|e| e.error)
 }
 
 #[cfg(test)]

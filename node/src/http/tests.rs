@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     openai::keys,
     rpc::{
-        Life, RpcClient,
+        RpcClient,
         fixture::{TestNode, scan},
     },
 };
@@ -133,37 +133,6 @@ async fn one_client_that_asks_without_end_is_slowed_down() {
         }
     }
     assert!(refused);
-    // What watches the node is answered all the same.
-    for _ in 0..5 {
-        assert_eq!(ask(&server, "GET", "/livez", "").await.0, 200);
-        assert_eq!(ask(&server, "GET", "/readyz", "").await.0, 503);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn life_and_readiness_are_told_with_the_reason_and_health_is_readiness() {
-    let (node, server) = served().await;
-    let lives = |dead: Option<&str>, unready: Option<&str>, note: &str| {
-        let [dead, unready] = [dead, unready].map(|words| words.map(str::to_owned));
-        *node.life.lock().unwrap() = Life { height: 7, dead, unready, note: note.into() };
-    };
-    for (dead, unready, note, live, ready, reason) in [
-        (None, None, "", 200, 200, ""),
-        (None, None, "jailed", 200, 200, "jailed"),
-        (None, Some("catching up"), "", 200, 503, "catching up"),
-        (Some("the gossip panicked"), None, "", 503, 503, "the gossip panicked"),
-    ] {
-        lives(dead, unready, note);
-        for (path, name, expected) in
-            [("/livez", "live", live), ("/readyz", "ready", ready), ("/health", "healthy", ready)]
-        {
-            let (status, body) = ask(&server, "GET", path, "").await;
-            let body: Value = serde_json::from_str(&body).unwrap();
-            let said = if path == "/livez" { dead.unwrap_or_default() } else { reason };
-            assert_eq!(status, expected, "{path}: {body}");
-            assert_eq!(body, json!({ name: expected == 200, "reason": said, "height": 7 }), "{path}");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use libp2p::{
     noise, request_response, swarm::NetworkBehaviour, tcp, yamux,
 };
 
-use super::{Limits, NetConfig, NetError, Topic, identity as identity_of, snapshots, texts, wire};
+use super::{Limits, NetConfig, NetError, identity as identity_of, snapshots, texts, wire};
 
 /// Longest time an exchange may stay open; each ask has a shorter deadline of its own.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -16,16 +16,8 @@ const QUIC_ALIVE: Duration = Duration::from_secs(1);
 const QUIC_SILENCE_MS: u32 = 5_000;
 /// Exchanges that one connection may have open.
 const STREAMS_PER_CONNECTION: usize = 128;
-/// What gossip adds to a message.
-const GOSSIP_FRAME: usize = 1024;
-/// Messages that wait for one peer to take them: half of the places are for what this node publishes, half for what it passes on.
-/// Each waits as a copy of its own, so that a peer which reads nothing costs 64 bundles, 64 MiB at most. What finds no place is
-/// lost to that peer, and counted; if no peer takes what is published, it is tried again. Peers tell each other each second what
-/// they have, so that one that was slow for a moment can still ask for it.
-const WAITING_PER_PEER: usize = 64;
-/// How long what this node publishes waits for a peer: as long as the connection lasts. Gossipsub 0.49 never gives the place of a
-/// message back that it drops because it has waited too long.
-const PUBLISHED_WAITS: Duration = Duration::from_secs(24 * 3600);
+/// Largest gossiped transaction, in bytes: the largest that the parameter `max_tx_bytes` can allow, with its frame.
+const MAX_GOSSIP_BYTES: usize = 1024 * 1024 + 4096;
 
 /// All protocols of the data plane.
 #[derive(NetworkBehaviour)]
@@ -38,6 +30,11 @@ pub(super) struct Behaviour {
     pub(super) infer: request_response::Behaviour<wire::Infer>,
     pub(super) texts: request_response::Behaviour<texts::Codec>,
     pub(super) snapshots: request_response::Behaviour<snapshots::Codec>,
+}
+
+/// The gossip topic of transactions.
+pub(super) fn topic(genesis: &assay_primitives::Hash32) -> gossipsub::IdentTopic {
+    gossipsub::IdentTopic::new(format!("/assay/{genesis}/tx/1"))
 }
 
 fn protocol(genesis: &assay_primitives::Hash32, name: &str) -> StreamProtocol {
@@ -53,30 +50,20 @@ fn connection_limits(limits: &Limits) -> connection_limits::Behaviour {
     connection_limits::Behaviour::new(bounds)
 }
 
-/// The same message is one, whoever published it; but not on another topic, where it is junk, and would keep the real one away.
-fn message_id(message: &gossipsub::Message) -> gossipsub::MessageId {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(blake3::hash(message.topic.as_str().as_bytes()).as_bytes()).update(&message.data);
-    gossipsub::MessageId::new(hasher.finalize().as_bytes())
-}
-
-fn gossip(genesis: &assay_primitives::Hash32) -> Result<gossipsub::Behaviour, NetError> {
+fn gossip(key: &identity::Keypair, genesis: &assay_primitives::Hash32) -> Result<gossipsub::Behaviour, NetError> {
     let setup = |e: &dyn std::fmt::Display| NetError::Setup(format!("gossip: {e}"));
-    let mut config = gossipsub::ConfigBuilder::default();
-    config
+    let config = gossipsub::ConfigBuilder::default()
         .validate_messages()
-        .validation_mode(gossipsub::ValidationMode::Anonymous)
-        .max_transmit_size(Topic::Transactions.max_bytes() + GOSSIP_FRAME)
-        .connection_handler_queue_len(WAITING_PER_PEER)
-        .publish_queue_duration(PUBLISHED_WAITS)
-        .message_id_fn(message_id);
-    for one in Topic::ALL {
-        config.max_transmit_size_for_topic(one.max_bytes() + GOSSIP_FRAME, one.of(genesis).hash());
-    }
-    let config = config.build().map_err(|e| setup(&e))?;
-    let mut gossip =
-        gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config).map_err(|e| setup(&e))?;
-    // Peers lose standing for invalid messages only: quiet and slow ones are welcome, and many nodes may share a machine.
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .max_transmit_size(MAX_GOSSIP_BYTES)
+        // The same transaction is one message, whoever published it.
+        .message_id_fn(|message| gossipsub::MessageId::new(blake3::hash(&message.data).as_bytes()))
+        .build()
+        .map_err(|e| setup(&e))?;
+    let mut gossip = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(key.clone()), config)
+        .map_err(|e| setup(&e))?;
+    let topic = topic(genesis);
+    // Peers lose standing for invalid transactions only: quiet ones are welcome, and many nodes may share a machine.
     let scores = gossipsub::TopicScoreParams {
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
@@ -86,15 +73,12 @@ fn gossip(genesis: &assay_primitives::Hash32) -> Result<gossipsub::Behaviour, Ne
         ..Default::default()
     };
     let peers = gossipsub::PeerScoreParams {
-        topics: Topic::ALL.map(|one| (one.of(genesis).hash(), scores.clone())).into(),
+        topics: [(topic.hash(), scores)].into(),
         ip_colocation_factor_weight: 0.0,
-        slow_peer_weight: 0.0,
         ..Default::default()
     };
     gossip.with_peer_score(peers, gossipsub::PeerScoreThresholds::default()).map_err(|e| setup(&e))?;
-    for one in Topic::ALL {
-        gossip.subscribe(&one.of(genesis)).map_err(|e| setup(&e))?;
-    }
+    gossip.subscribe(&topic).map_err(|e| setup(&e))?;
     Ok(gossip)
 }
 
@@ -122,7 +106,7 @@ fn behaviour(key: &identity::Keypair, config: &NetConfig) -> Result<Behaviour, N
         banned: allow_block_list::Behaviour::default(),
         identify: identify::Behaviour::new(identify),
         kad: kademlia(key, genesis),
-        gossip: gossip(genesis)?,
+        gossip: gossip(key, genesis)?,
         texts: request_response::Behaviour::with_codec(
             texts::Codec::default(),
             full("text"),
@@ -169,23 +153,5 @@ pub(super) fn build(config: &NetConfig) -> Result<Swarm<Behaviour>, NetError> {
             let numbers = transports()?.with_dns_config(dns::ResolverConfig::new(), dns::ResolverOpts::default());
             Ok(numbers.with_behaviour(|_| behaviour).map_err(|e| setup(&e))?.with_swarm_config(swarm).build())
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use assay_primitives::Hash32;
-
-    use super::*;
-
-    #[test]
-    fn the_same_bytes_on_another_topic_are_another_message() {
-        let on = |topic: Topic| {
-            let topic = topic.of(&Hash32::ZERO).hash();
-            message_id(&gossipsub::Message { source: None, data: vec![7; 9], sequence_number: None, topic })
-        };
-        assert_eq!(on(Topic::Headers), on(Topic::Headers));
-        assert_ne!(on(Topic::Headers), on(Topic::Transactions));
     }
 }

@@ -19,14 +19,12 @@ use libp2p::{
     request_response::{self, Message, OutboundFailure, OutboundRequestId, ResponseChannel},
     swarm::{ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts},
 };
-use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Ask, AskError, Frame, GossipVerdict, InboundAsk, InboundSnapshotAsk, InboundText, NetConfig, PublishError,
-    RefusalCode, Reply, SnapshotAsk, SnapshotReply, TextAsk, Topic,
-    behaviour::{Behaviour, BehaviourEvent},
-    gossip::Inlet,
+    Ask, AskError, Frame, InboundAsk, InboundSnapshotAsk, InboundText, InboundTx, NetConfig, PublishError, RefusalCode,
+    Reply, SnapshotAsk, SnapshotReply, TextAsk, TxVerdict,
+    behaviour::{Behaviour, BehaviourEvent, topic},
     texts::{Asked, FRAMES_WAITING, Heard, Said},
 };
 
@@ -42,7 +40,7 @@ const MAX_KNOWN: usize = 256;
 pub(super) enum Command {
     Listening(oneshot::Sender<Vec<Multiaddr>>),
     Connect(Multiaddr),
-    Publish(Topic, Vec<u8>, oneshot::Sender<Result<(), PublishError>>),
+    Publish(Vec<u8>, oneshot::Sender<Result<(), PublishError>>),
     Ask { peer: PeerId, addresses: Vec<Multiaddr>, ask: Box<Ask>, reply: oneshot::Sender<Result<Reply, AskError>> },
     Tell { peer: PeerId, addresses: Vec<Multiaddr>, ask: Box<TextAsk>, heard: Heard },
     AskSnapshot { peer: PeerId, ask: SnapshotAsk, reply: oneshot::Sender<Result<SnapshotReply, AskError>> },
@@ -53,7 +51,7 @@ pub(super) enum Command {
 
 /// Where the node takes what peers send.
 pub(super) struct Inbound {
-    pub(super) gossip: [Inlet; 2],
+    pub(super) transactions: mpsc::Sender<InboundTx>,
     pub(super) asks: mpsc::Sender<InboundAsk>,
     pub(super) texts: mpsc::Sender<InboundText>,
     pub(super) snapshots: mpsc::Sender<InboundSnapshotAsk>,
@@ -70,7 +68,7 @@ struct Known {
     is_self: bool,
 }
 
-/// Something the node is at work on: its verdict on gossip or its reply to an ask.
+/// Something the node is at work on: its verdict on a transaction or its reply to an ask.
 type Pending<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 pub(super) struct Running {
@@ -79,7 +77,6 @@ pub(super) struct Running {
     commands: mpsc::Receiver<Command>,
     inbound: Inbound,
     peers: Arc<AtomicU32>,
-    lost: Counter,
     known: Vec<Known>,
     rates: DefaultKeyedRateLimiter<PeerId>,
     text_rates: DefaultKeyedRateLimiter<PeerId>,
@@ -88,7 +85,7 @@ pub(super) struct Running {
     hearing: BTreeMap<OutboundRequestId, Heard>,
     /// Places for texts being told.
     places: Arc<Semaphore>,
-    verdicts: Pending<(gossipsub::MessageId, PeerId, GossipVerdict)>,
+    verdicts: Pending<(gossipsub::MessageId, PeerId, TxVerdict)>,
     replies: Pending<(ResponseChannel<Reply>, Reply)>,
     fetching: BTreeMap<OutboundRequestId, oneshot::Sender<Result<SnapshotReply, AskError>>>,
     parts: Pending<(ResponseChannel<SnapshotReply>, SnapshotReply)>,
@@ -112,7 +109,6 @@ impl Running {
         commands: mpsc::Receiver<Command>,
         inbound: Inbound,
         peers: Arc<AtomicU32>,
-        lost: Counter,
     ) -> Self {
         let limiter =
             |per_minute| RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN)));
@@ -121,7 +117,6 @@ impl Running {
             commands,
             inbound,
             peers,
-            lost,
             known: Vec::new(),
             rates: limiter(config.limits.asks_per_minute),
             text_rates: limiter(config.limits.texts_per_minute),
@@ -185,13 +180,12 @@ impl Running {
                 let _ = reply.send(self.swarm.listeners().cloned().collect());
             }
             Command::Connect(address) => self.remember(address),
-            Command::Publish(to, bytes, reply) => {
-                let topic = to.of(&self.config.genesis);
+            Command::Publish(bytes, reply) => {
+                let topic = topic(&self.config.genesis);
                 let published = self.swarm.behaviour_mut().gossip.publish(topic, bytes);
                 let _ = reply.send(published.map(drop).map_err(|e| match e {
                     gossipsub::PublishError::Duplicate => PublishError::Known,
                     gossipsub::PublishError::NoPeersSubscribedToTopic => PublishError::NoPeers,
-                    gossipsub::PublishError::AllQueuesFull(_) => PublishError::Busy,
                     other => PublishError::Refused(other.to_string()),
                 }));
             }
@@ -224,12 +218,7 @@ impl Running {
                 propagation_source,
                 message_id,
                 message,
-            })) => self.on_gossip(propagation_source, message_id, message),
-            SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::SlowPeer { peer_id, failed_messages })) => {
-                let lost = failed_messages.publish + failed_messages.forward;
-                tracing::debug!(peer = %peer_id, lost, "a peer is too slow for what is gossiped");
-                self.lost.inc_by(lost as u64);
-            }
+            })) => self.on_transaction(propagation_source, message_id, message.data),
             SwarmEvent::Behaviour(BehaviourEvent::Infer(event)) => self.on_exchange(event),
             SwarmEvent::Behaviour(BehaviourEvent::Texts(event)) => self.on_text(event),
             SwarmEvent::Behaviour(BehaviourEvent::Snapshots(event)) => self.on_snapshot(event),
@@ -301,25 +290,21 @@ impl Running {
         }
     }
 
-    fn on_gossip(&mut self, from: PeerId, id: gossipsub::MessageId, message: gossipsub::Message) {
+    fn on_transaction(&mut self, from: PeerId, id: gossipsub::MessageId, bytes: Vec<u8>) {
         let (verdict, judged) = oneshot::channel();
-        let inlet = self.inbound.gossip.iter_mut().find(|inlet| inlet.is_for(&message.topic));
-        let Some(place) = inlet.and_then(|inlet| inlet.take(from, message.data, verdict)) else {
-            tracing::debug!(peer = %from, topic = %message.topic, "no room for what a peer gossips");
-            return self.on_verdict(&id, &from, GossipVerdict::Ignore);
-        };
-        self.verdicts.push(Box::pin(async move {
-            let verdict = judged.await.unwrap_or(GossipVerdict::Ignore);
-            drop(place);
-            (id, from, verdict)
-        }));
+        if self.verdicts.len() >= self.config.limits.pending_transactions
+            || self.inbound.transactions.try_send(InboundTx { from, bytes, verdict }).is_err()
+        {
+            return self.on_verdict(&id, &from, TxVerdict::Ignore);
+        }
+        self.verdicts.push(Box::pin(async move { (id, from, judged.await.unwrap_or(TxVerdict::Ignore)) }));
     }
 
-    fn on_verdict(&mut self, id: &gossipsub::MessageId, from: &PeerId, verdict: GossipVerdict) {
+    fn on_verdict(&mut self, id: &gossipsub::MessageId, from: &PeerId, verdict: TxVerdict) {
         let acceptance = match verdict {
-            GossipVerdict::Accept => gossipsub::MessageAcceptance::Accept,
-            GossipVerdict::Ignore => gossipsub::MessageAcceptance::Ignore,
-            GossipVerdict::Reject => gossipsub::MessageAcceptance::Reject,
+            TxVerdict::Accept => gossipsub::MessageAcceptance::Accept,
+            TxVerdict::Ignore => gossipsub::MessageAcceptance::Ignore,
+            TxVerdict::Reject => gossipsub::MessageAcceptance::Reject,
         };
         self.swarm.behaviour_mut().gossip.report_message_validation_result(id, from, acceptance);
     }

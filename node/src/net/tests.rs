@@ -79,7 +79,7 @@ async fn an_ask_travels_over_quic_and_over_tcp_and_its_reply_comes_back() {
     }
     assert_eq!((a.peers(), b.peers()), (1, 1));
     a.stop().await;
-    assert_eq!(a.publish(Topic::Transactions, vec![1]).await, Err(PublishError::Stopped));
+    assert_eq!(a.publish_tx(vec![1]).await, Err(PublishError::Stopped));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,48 +148,6 @@ async fn a_busy_port_is_an_error_that_names_it() {
     }
 }
 
-async fn publish(node: &NetHandle, topic: Topic, bytes: &[u8]) {
-    // Until subscriptions have gone round nobody is known to listen.
-    while node.publish(topic, bytes.to_vec()).await == Err(PublishError::NoPeers) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn headers_have_a_topic_a_size_and_places_of_their_own() {
-    let (a, _events_a) = node(17).await;
-    let limits = Limits { pending_headers: 1, ..Limits::default() };
-    let (b, mut events_b) = start(NetConfig { limits, ..config(18, GENESIS) }).await.unwrap();
-    a.connect(b.listen_addresses().await[0].clone());
-    connected(&[&a, &b]).await;
-    publish(&a, Topic::Headers, b"first").await;
-    let first = tokio::time::timeout(SOON, events_b.headers.recv()).await.unwrap().unwrap();
-    assert_eq!((first.bytes.as_slice(), first.from), (&b"first"[..], a.local_peer_id()));
-    // While it is not judged there is no place for another one, and transactions come as ever.
-    publish(&a, Topic::Headers, b"second").await;
-    publish(&a, Topic::Transactions, b"bundle").await;
-    let bundle = tokio::time::timeout(SOON, events_b.bundles.recv()).await.unwrap().unwrap();
-    assert_eq!(bundle.bytes, b"bundle");
-    assert!(events_b.headers.try_recv().is_err());
-    first.report(GossipVerdict::Accept);
-    let mut third = None;
-    for n in 0..=u8::MAX {
-        // The verdict has to come to the swarm first.
-        publish(&a, Topic::Headers, &[n]).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        third = events_b.headers.try_recv().ok();
-        if third.is_some() {
-            break;
-        }
-    }
-    assert_eq!(third.unwrap().bytes.len(), 1, "the second one was ignored");
-    // A bundle may be as large as no header is.
-    let large = vec![7; Topic::Headers.max_bytes() + 4096];
-    let refused = a.publish(Topic::Headers, large.clone()).await;
-    assert!(matches!(refused, Err(PublishError::Refused(_))), "{refused:?}");
-    a.publish(Topic::Transactions, large).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_forwarded_only_after_it_was_accepted() {
     // a - b - c: what c hears of a came through b.
@@ -200,18 +158,27 @@ async fn a_transaction_is_forwarded_only_after_it_was_accepted() {
     a.connect(address.clone());
     c.connect(address);
     connected(&[&a, &c]).await;
+    let publish = |bytes: Vec<u8>| {
+        let a = a.clone();
+        async move {
+            // Until subscriptions have gone round nobody is known to listen.
+            while a.publish_tx(bytes.clone()).await == Err(PublishError::NoPeers) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
     tokio::time::sleep(Duration::from_secs(2)).await;
-    publish(&a, Topic::Transactions, b"junk").await;
-    let junk = tokio::time::timeout(SOON, events_b.bundles.recv()).await.unwrap().unwrap();
+    publish(b"junk".to_vec()).await;
+    let junk = tokio::time::timeout(SOON, events_b.transactions.recv()).await.unwrap().unwrap();
     assert_eq!(junk.bytes, b"junk");
     assert_eq!(junk.from, a.local_peer_id());
-    junk.report(GossipVerdict::Ignore);
-    publish(&a, Topic::Transactions, b"good").await;
-    let good = tokio::time::timeout(SOON, events_b.bundles.recv()).await.unwrap().unwrap();
+    junk.report(TxVerdict::Ignore);
+    publish(b"good".to_vec()).await;
+    let good = tokio::time::timeout(SOON, events_b.transactions.recv()).await.unwrap().unwrap();
     assert_eq!(good.bytes, b"good");
-    good.report(GossipVerdict::Accept);
+    good.report(TxVerdict::Accept);
     // c may hear "good" from b, or from a once kad has brought them together; "junk" only b could have passed on.
-    let heard = tokio::time::timeout(SOON, events_c.bundles.recv()).await.unwrap().unwrap();
+    let heard = tokio::time::timeout(SOON, events_c.transactions.recv()).await.unwrap().unwrap();
     assert!(heard.bytes == b"good" || heard.from == a.local_peer_id());
-    assert_eq!(a.publish(Topic::Transactions, b"good".to_vec()).await, Err(PublishError::Known));
+    assert_eq!(a.publish_tx(b"good".to_vec()).await, Err(PublishError::Known));
 }

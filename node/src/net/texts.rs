@@ -120,7 +120,7 @@ pub(super) struct Said {
 /// The codec; one for each stream, since it carries where the stream's frames go.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Codec {
-    pub(super) heard: Option<Heard>,
+    heard: Option<Heard>,
 }
 
 fn gone() -> io::Error {

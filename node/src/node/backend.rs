@@ -1,18 +1,18 @@
 //! The node as its RPC and HTTP servers see it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use assay_consensus::bft;
 use assay_ledger::query;
 use assay_primitives::{AccountId, Hash32, ModelId, encode};
 use async_trait::async_trait;
 
-use super::Shared;
+use super::{Shared, health};
 use crate::{
-    chain::Block,
+    chain::{APP_VERSION, Block, knows_rules},
     mempool::SubmitError,
     roles::{InferError, ReceiptSystem},
-    rpc::{Answer, BackendError, BlockBody, Identity, Life, Proven, RpcBackend, Snapshot, TxStatus, Vitals},
+    rpc::{Answer, BackendError, BlockBody, Identity, Proven, RpcBackend, Snapshot, TxStatus, Vitals},
     texts::write_metrics,
 };
 
@@ -25,12 +25,14 @@ impl RpcBackend for Shared {
     fn vitals(&self) -> Vitals {
         let engine = self.engine.borrow().clone();
         let snapshot = self.store.snapshot();
-        let (tip, life) = match snapshot.tip() {
-            Ok(tip) => (Some(tip), self.life()),
-            Err(e) => {
-                let dead = Some(format!("the store cannot be read: {e}"));
-                (None, Life { dead, ..self.life() })
+        let interval = query::params(&snapshot).map_or(Duration::ZERO, |p| Duration::from_millis(p.block_interval_ms));
+        let (tip, health) = match snapshot.tip() {
+            Ok(tip) => {
+                let rules = query::app_version(&snapshot).map_err(|e| e.to_string());
+                let known = rules.and_then(|version| knows_rules(&version, tip.height, APP_VERSION));
+                (Some(tip), known.and_then(|()| health::judge(&engine, interval)))
             }
+            Err(e) => (None, Err(format!("the store cannot be read: {e}"))),
         };
         Vitals {
             height: tip.map_or(0, |t| t.height),
@@ -39,14 +41,9 @@ impl RpcBackend for Shared {
             peers: u32::try_from(engine.peers).unwrap_or(u32::MAX),
             data_peers: self.net.peers(),
             mempool: u32::try_from(self.mempool.len()).unwrap_or(u32::MAX),
-            healthy: life.is_ready(),
-            reason: life.reason().to_owned(),
+            healthy: health.is_ok(),
+            reason: health.err().unwrap_or_default(),
         }
-    }
-
-    fn life(&self) -> Life {
-        let (engine, height) = (self.engine.borrow().clone(), *self.heights.borrow());
-        self.pulse.life(&engine, height, self.identity.role)
     }
 
     fn snapshot(&self) -> Result<Snapshot, BackendError> {
@@ -54,7 +51,7 @@ impl RpcBackend for Shared {
     }
 
     async fn submit(&self, tx: Vec<u8>) -> Result<Hash32, BackendError> {
-        self.admit_and_spread(tx).map_err(|e| match e {
+        self.admit_and_spread(tx).await.map_err(|e| match e {
             SubmitError::Refused(refusal) if refusal.is_store() => BackendError::Internal(refusal.to_string()),
             SubmitError::Full(..) | SubmitError::LaneFull(_) => BackendError::Unavailable(e.to_string()),
             other => BackendError::Refused(other.to_string()),
@@ -69,10 +66,6 @@ impl RpcBackend for Shared {
     fn transaction(&self, id: &Hash32) -> Result<Option<TxStatus>, BackendError> {
         let record = self.store.transaction(id)?;
         Ok(record.map(|r| TxStatus { id: *id, height: r.height, index: r.index, error: r.error }))
-    }
-
-    fn earliest(&self) -> Result<u64, BackendError> {
-        Ok(self.store.earliest()?)
     }
 
     fn block(&self, height: u64) -> Result<Option<BlockBody>, BackendError> {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::Shared;
 use crate::{
     mempool,
+    net::PublishError,
     roles::{ChainView, Snapshot, SubmitError},
 };
 
@@ -38,22 +39,26 @@ impl ChainView for Shared {
         let nonce = self.mempool.next_nonce(|| self.store.snapshot(), &signer).map_err(unavailable)?;
         let fee = assay_ledger::least_fee(&query::params(&snapshot).map_err(unavailable)?, &action);
         let tx = Signed::new(Transaction { signer, nonce, fee, action }, &self.genesis, key);
-        self.admit_and_spread(encode(&tx)).map_err(|e| SubmitError::Refused(e.to_string()))
+        self.admit_and_spread(encode(&tx)).await.map_err(|e| SubmitError::Refused(e.to_string()))
     }
 }
 
 impl Shared {
     /// Takes an encoded transaction into the mempool and tells the others.
-    pub(super) fn admit_and_spread(&self, bytes: Vec<u8>) -> Result<Hash32, mempool::SubmitError> {
+    pub(super) async fn admit_and_spread(&self, bytes: Vec<u8>) -> Result<Hash32, mempool::SubmitError> {
         let id = self.mempool.submit(|| self.store.snapshot(), &bytes)?;
-        self.spread(bytes);
+        self.spread(bytes).await;
         Ok(id)
     }
 
-    /// Has a transaction gossiped.
-    pub(super) fn spread(&self, bytes: Vec<u8>) {
-        if self.outbox.try_send(bytes).is_err() {
-            self.gossip.count_unsent(1, "too many wait to be gossiped");
+    /// Gossips a transaction; one that finds no peer yet is tried again in a moment.
+    pub(super) async fn spread(&self, bytes: Vec<u8>) {
+        if let Err(PublishError::NoPeers) = self.net.publish_tx(bytes.clone()).await
+            && self.unsent.try_send(bytes).is_err()
+        {
+            tracing::warn!(
+                "no peer takes transactions, and too many wait for one; this one stays with this node alone"
+            );
         }
     }
 }

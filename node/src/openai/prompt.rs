@@ -53,7 +53,7 @@ pub(super) fn chat(
 }
 
 /// Each tool's result is of a call that was made before it, and is its only one.
-pub(super) fn results_follow_calls(messages: &[Message]) -> Result<(), ApiError> {
+fn results_follow_calls(messages: &[Message]) -> Result<(), ApiError> {
     let mut open = HashSet::new();
     for message in messages {
         open.extend(message.tool_calls.iter().flatten().map(|call| &call.id));
@@ -122,7 +122,7 @@ impl Marks {
 
 /// A message as templates expect it: its content one text. A template that knows no tools is given calls and their results in
 /// words.
-pub(super) fn message(message: &Message, knows_tools: bool) -> Result<Value, ApiError> {
+fn message(message: &Message, knows_tools: bool) -> Result<Value, ApiError> {
     if !ROLES.contains(&message.role.as_str()) {
         let role: String = message.role.chars().take(40).collect();
         let words = format!("a message's role is one of {}, found `{role}`", ROLES.join(", "));

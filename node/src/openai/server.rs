@@ -230,7 +230,7 @@ const MOST_FIELDS: usize = 256;
 const MOST_BYTES: usize = 64 * 1024;
 
 /// Reads a body of JSON, naming the field at fault.
-pub(super) fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
+fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(format!("a body has at most {} MiB", MAX_BODY >> 20)),
         _ => ApiError::malformed(rejection.body_text()),

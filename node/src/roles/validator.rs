@@ -11,19 +11,18 @@
 //! the sheet on disk is committed and revealed; an epoch without a sheet is begun again where it stands, with fresh
 //! nonces. Two validators with the same operator key are a fault of their operator: the chain takes one commitment.
 
-mod duty;
 mod judge;
 mod round;
 mod sheets;
 mod task;
 mod text;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use assay_chain_spec::Params;
 use assay_ledger::{
     StateRead, StoreError, audit, query,
-    records::{Chain, ModelKind, ValidatorRecord},
+    records::{Chain, ModelKind},
     tx::{Action, ScoreSheet},
 };
 use assay_primitives::{AccountId, Hash32, Keypair, ModelId, domain, task::SubnetId};
@@ -33,10 +32,9 @@ use assay_scoring::{
     text::{Models as Judges, Trained},
 };
 use rand::{Rng as _, RngCore as _, rngs::OsRng, seq::SliceRandom as _};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use self::duty::{Duty, Standing};
 use self::{
     round::{Clock, Round},
     sheets::{Closed, Sheets},
@@ -65,15 +63,12 @@ pub struct ValidatorConfig {
     pub texts: Texts,
     /// The models that it judges texts by; criteria whose model is missing do not apply.
     pub judges: Judges,
-    /// Where it tells after each block whether it does its duty.
-    pub duty: watch::Sender<Duty>,
 }
 
 impl ValidatorConfig {
     /// One verifier, eight asks in flight, no models to judge by.
     pub fn new(key: Keypair, dir: PathBuf, texts: Texts) -> Self {
-        let duty = watch::Sender::new(Duty::default());
-        Self { key, dir, verifiers: 1, concurrency: 8, texts, judges: Judges::default(), duty }
+        Self { key, dir, verifiers: 1, concurrency: 8, texts, judges: Judges::default() }
     }
 }
 
@@ -87,7 +82,6 @@ struct Validator {
     /// When a sheet's commitment (false) or reveal (true) was last sent, by height.
     sent: BTreeMap<(u64, SubnetId, bool), u64>,
     round: Option<Round>,
-    duty: watch::Sender<Duty>,
 }
 
 /// Scores miners until `stop`.
@@ -102,7 +96,7 @@ pub async fn run_validator(
     metrics: RoleMetrics,
     stop: CancellationToken,
 ) -> Result<(), RoleError> {
-    let ValidatorConfig { key, dir, verifiers, concurrency, texts, judges, duty } = config;
+    let ValidatorConfig { key, dir, verifiers, concurrency, texts, judges } = config;
     let genesis = chain.genesis();
     let bench = Bench {
         asker,
@@ -129,7 +123,6 @@ pub async fn run_validator(
         secret,
         sent: BTreeMap::new(),
         round: None,
-        duty,
     };
     let done = validator.run(stop).await;
     judged.cancel();
@@ -168,34 +161,16 @@ impl Validator {
         let snapshot = self.chain.snapshot()?;
         let view: &(dyn StateRead + Send + Sync) = &*snapshot;
         let chain = query::chain(view)?;
-        let standing = self.look(view, &chain).await?;
-        self.duty.send_replace(Duty { height: chain.height, at: Instant::now(), standing });
-        Ok(())
-    }
-
-    /// Does what the block asks for, and says where that leaves this validator.
-    async fn look(&mut self, view: &(dyn StateRead + Send + Sync), chain: &Chain) -> Result<Standing, RoleError> {
-        if is_behind(chain, &query::params(view)?) {
+        if is_behind(&chain, &query::params(view)?) {
             tracing::debug!(height = chain.height, "catching up: what is asked or committed now would come too late");
-            return Ok(Standing::Done);
+            return Ok(());
         }
         let Some(me) = query::validator(view, &self.account())? else {
             tracing::debug!("not registered as a validator yet: nothing is scored");
-            return Ok(Standing::Idle("not registered as a validator yet: this node follows the chain only".into()));
+            return Ok(());
         };
-        self.work(view, chain, &me).await?;
-        let sheets = self.sheets.iter().map(|closed| &closed.sheet);
-        Ok(duty::standing(view, &self.bench.genesis, &me, chain, sheets)?)
-    }
-
-    async fn work(
-        &mut self,
-        view: &(dyn StateRead + Send + Sync),
-        chain: &Chain,
-        me: &ValidatorRecord,
-    ) -> Result<(), RoleError> {
         if self.round.as_ref().is_none_or(|r| r.epoch != chain.epoch) {
-            if let Some(jail) = &me.jailed {
+            if let Some(jail) = me.jailed {
                 let until = jail.until;
                 tracing::warn!(
                     until,
@@ -203,10 +178,10 @@ impl Validator {
                     "jailed for absence: run `assay validator unjail` from epoch {until} on"
                 );
             }
-            self.begin(view, chain)?;
+            self.begin(view, &chain)?;
         }
-        self.follow_up(view, chain).await?;
-        let clock = Clock::of(chain);
+        self.follow_up(view, &chain).await?;
+        let clock = Clock::of(&chain);
         if self.round.as_ref().is_some_and(|r| !r.closed) {
             self.plan(view, clock, chain.epoch_start)?;
         }
@@ -222,7 +197,7 @@ impl Validator {
             round.launch(clock, &self.bench);
         }
         if round.is_due(clock) {
-            self.close(view, chain).await?;
+            self.close(view, &chain).await?;
         }
         Ok(())
     }

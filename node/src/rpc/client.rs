@@ -6,7 +6,7 @@ use assay_primitives::{AccountId, Hash32, receipt::Blob};
 use jsonrpsee::{
     core::{
         client::{ClientT as _, Error},
-        params::{BatchRequestBuilder, ObjectParams},
+        params::ObjectParams,
     },
     http_client::{HeaderMap, HeaderValue, HttpClient, HttpClientBuilder, transport},
 };
@@ -19,11 +19,8 @@ use crate::roles::ReceiptSystem;
 /// An inference with its proof takes seconds; everything else is far faster.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long a node that gives no status may take to say by `/livez` why.
-const LIVENESS: Duration = Duration::from_secs(2);
-
 /// Why a call brought nothing.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Not a URL the client can use.
     #[error("{url:?} is not a node's URL: {reason}; expected http://HOST:PORT")]
@@ -49,16 +46,6 @@ pub enum ClientError {
         url: String,
         /// What the network said.
         reason: String,
-    },
-    /// It did not answer in time.
-    #[error("{url} has not answered for {} s: {said}", patience.as_secs())]
-    Silent {
-        /// The node.
-        url: String,
-        /// How long it was waited for.
-        patience: Duration,
-        /// What the node said of it, or what to do.
-        said: String,
     },
     /// The node takes no more requests for now.
     #[error("the node at {url} takes no more requests for now; try again in a moment")]
@@ -183,32 +170,6 @@ impl RpcClient {
         self.call("assay_status", json!({})).await
     }
 
-    /// [`Self::status`] of a node that may stand still: it is waited for no longer than `patience`, and then asked why.
-    ///
-    /// # Errors
-    /// [`ClientError`]; of a node that does not answer [`ClientError::Silent`].
-    pub async fn status_within(&self, patience: Duration) -> Result<Status, ClientError> {
-        if let Ok(found) = tokio::time::timeout(patience, self.status()).await {
-            return found;
-        }
-        let said = match self.liveness().await {
-            Some(reason) if reason.is_empty() => "it says that it lives; it is busy, try again in a moment".into(),
-            Some(reason) => reason,
-            None => "check the address and what lies between; a node that runs there stands still: its log says why, stop it and \
-                     start it again"
-                .into(),
-        };
-        Err(ClientError::Silent { url: self.url.clone(), patience, said })
-    }
-
-    /// What a node says to `GET /livez`: nothing, if it lives; `None` if it does not answer either.
-    async fn liveness(&self) -> Option<String> {
-        let url = format!("{}/livez", self.url.trim_end_matches('/'));
-        let answer = crate::web::client(LIVENESS).ok()?.get(url).send().await.ok()?;
-        let life: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-        life["reason"].as_str().map(str::to_owned)
-    }
-
     /// `assay_nonce`: the nonce of the account's next transaction.
     ///
     /// # Errors
@@ -223,37 +184,6 @@ impl RpcClient {
     /// [`ClientError`]; `Refused` says which rule.
     pub async fn submit(&self, transaction: Vec<u8>) -> Result<Hash32, ClientError> {
         self.call("assay_submit", json!({ "transaction": Blob(transaction) })).await
-    }
-
-    /// `assay_submit` for many transactions, handed in in their order and as many in one request as a node takes: the id of each,
-    /// or why it was not taken. A request that fails is the answer to all that were in it.
-    pub async fn submit_all(&self, transactions: &[Vec<u8>]) -> Vec<Result<Hash32, ClientError>> {
-        let mut answers = Vec::with_capacity(transactions.len());
-        for part in transactions.chunks(super::MAX_BATCH as usize) {
-            let mut batch = BatchRequestBuilder::new();
-            for transaction in part {
-                let mut named = ObjectParams::new();
-                named.insert("transaction", Blob(transaction.clone())).expect("hexadecimal text is JSON");
-                batch.insert("assay_submit", named).expect("named parameters are JSON");
-            }
-            match self.http.batch_request::<Hash32>(batch).await {
-                Ok(found) => {
-                    let given = found.into_iter().map(|one| one.map_err(|e| self.error(Error::Call(e.into_owned()))));
-                    let missing = || {
-                        Err(ClientError::Foreign {
-                            url: self.url.clone(),
-                            reason: "it left calls of a batch unanswered".into(),
-                        })
-                    };
-                    answers.extend(given.chain(std::iter::repeat_with(missing)).take(part.len()));
-                }
-                Err(e) => {
-                    let failed = self.error(e);
-                    answers.extend(part.iter().map(|_| Err(failed.clone())));
-                }
-            }
-        }
-        answers
     }
 
     /// `assay_tx`: where a transaction stands; `None` while it stands in no block.

@@ -21,7 +21,7 @@ use assay_primitives::{
 };
 use async_trait::async_trait;
 
-use super::{Answer, BackendError, BlockBody, Identity, Life, Proven, RpcBackend, Snapshot, TxStatus, Vitals};
+use super::{Answer, BackendError, BlockBody, Identity, Proven, RpcBackend, Snapshot, TxStatus, Vitals};
 use crate::{home::Role, roles::ReceiptSystem};
 
 const DIGITS: &[u8] = include_bytes!("../../../assets/digits/digits.assay");
@@ -54,10 +54,6 @@ pub(crate) struct TestNode {
     identity: Identity,
     model: Model,
     chain: Mutex<Chain>,
-    /// What it says of itself.
-    pub(crate) life: Mutex<Life>,
-    /// The lowest height whose block it keeps.
-    pub(crate) earliest: Mutex<u64>,
 }
 
 /// The digit classifier.
@@ -104,8 +100,7 @@ impl TestNode {
             owner: None,
         };
         let chain = Mutex::new(Chain { state, tree, blocks: Vec::new() });
-        let life = Mutex::new(Life { height: 1, unready: Some("it has no engine".into()), ..Life::default() });
-        let node = Self { spec, genesis, identity, model, chain, life, earliest: Mutex::new(1) };
+        let node = Self { spec, genesis, identity, model, chain };
         let register = Action::RegisterMiner {
             subnet: 1,
             most: Amount::asy(2),
@@ -258,19 +253,14 @@ impl RpcBackend for TestNode {
     fn vitals(&self) -> Vitals {
         let chain = self.chain.lock().unwrap();
         let header = &chain.blocks.last().unwrap().0.signed.header;
-        let life = self.life();
         Vitals {
             height: header.height,
             state_root: header.state_root,
             block_time_ms: header.time_ms,
-            healthy: life.is_ready(),
-            reason: life.reason().to_owned(),
+            healthy: false,
+            reason: "it has no engine".into(),
             ..Vitals::default()
         }
-    }
-
-    fn life(&self) -> Life {
-        self.life.lock().unwrap().clone()
     }
 
     fn snapshot(&self) -> Result<Snapshot, BackendError> {
@@ -291,13 +281,8 @@ impl RpcBackend for TestNode {
     }
 
     fn transaction(&self, id: &Hash32) -> Result<Option<TxStatus>, BackendError> {
-        let (chain, earliest) = (self.chain.lock().unwrap(), self.earliest()?);
-        let mut kept = chain.blocks.iter().flat_map(|(_, txs)| txs).filter(|tx| tx.height >= earliest);
-        Ok(kept.find(|tx| tx.id == *id).cloned())
-    }
-
-    fn earliest(&self) -> Result<u64, BackendError> {
-        Ok(*self.earliest.lock().unwrap())
+        let chain = self.chain.lock().unwrap();
+        Ok(chain.blocks.iter().flat_map(|(_, txs)| txs).find(|tx| tx.id == *id).cloned())
     }
 
     fn block(&self, height: u64) -> Result<Option<BlockBody>, BackendError> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{BackendError, INVALID_PARAMS, RpcBackend, TxStatus, lists};
+use super::{BackendError, INVALID_PARAMS, RpcBackend, lists};
 use crate::{
     chain::{self, APP_VERSION},
     home::Role,
@@ -55,9 +55,9 @@ pub struct Status {
     pub account: AccountId,
     /// Whom it works for, if it knows.
     pub owner: Option<AccountId>,
-    /// Whether it is ready: at the tip, and doing its duty.
+    /// Whether it does its work.
     pub healthy: bool,
-    /// What is amiss and what to do; of a healthy node what else there is to know.
+    /// What is amiss; empty when healthy.
     pub reason: String,
     /// The program's version.
     pub version: String,
@@ -223,7 +223,11 @@ pub(super) type Reply<R> = Result<R, BackendError>;
 pub fn methods(backend: Backend) -> RpcModule<Backend> {
     let mut m = RpcModule::new(backend);
     reading(&mut m, "assay_status", |b, _: Nothing| status(b));
-    reading(&mut m, "assay_tx", |b, p: OfTransaction| transaction(b, &p.id));
+    reading(&mut m, "assay_tx", |b, p: OfTransaction| {
+        b.transaction(&p.id)?.ok_or_else(|| {
+            BackendError::NotFound(format!("transaction {} stands in no block; it may still be waiting", p.id))
+        })
+    });
     reading(&mut m, "assay_block", |b, p: OfBlock| block(b, p.height));
     reading(&mut m, "assay_nonce", |b, p: OfAccount| b.next_nonce(&p.account));
     reading(&mut m, "assay_account", |b, p: OfAccount| lists::account(b, &p.account));
@@ -327,21 +331,6 @@ pub(crate) fn status(b: &dyn RpcBackend) -> Reply<Status> {
         app_version: version.at(chain.height.saturating_add(1)),
         upgrade,
     })
-}
-
-/// Where a transaction stands. A node that has forgotten old blocks does not know which transactions stood in them.
-fn transaction(b: &dyn RpcBackend, id: &Hash32) -> Reply<TxStatus> {
-    if let Some(found) = b.transaction(id)? {
-        return Ok(found);
-    }
-    let words = match b.earliest()? {
-        0 | 1 => format!("transaction {id} stands in no block; it may still be waiting"),
-        earliest => format!(
-            "transaction {id} stands in no block from {earliest} on, and this node keeps none before: if it stands in an earlier one, \
-             a node that keeps all blocks knows it; or it may still be waiting"
-        ),
-    };
-    Err(BackendError::NotFound(words))
 }
 
 /// Executes a transaction on the state after the last block and throws the effect away.

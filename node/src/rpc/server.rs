@@ -1,4 +1,4 @@
-//! JSON-RPC over HTTP, with its limits; and by plain GET what watches a node: `/livez`, `/readyz` and `/metrics`.
+//! JSON-RPC over HTTP, with its limits.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -8,7 +8,6 @@ use axum::{
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use jsonrpsee::{
     server::{BatchRequestConfig, Server, ServerConfig, ServerHandle, TowerService, stop_channel},
@@ -18,17 +17,13 @@ use serde_json::json;
 use tower::{Service as _, layer::util::Identity};
 
 use super::{INTERNAL, RpcBackend, methods};
-use crate::{
-    probe,
-    web::{self, MOST_CONNECTIONS},
-};
+use crate::web::{self, MOST_CONNECTIONS};
 
 /// Largest request: a transaction of the largest allowed size in hexadecimal, and its frame.
 pub(crate) const MAX_REQUEST_BYTES: u32 = 2 * 1024 * 1024 + 4096;
 /// Largest response: a block of the largest allowed size in hexadecimal, and its frame.
 const MAX_RESPONSE_BYTES: u32 = 20 * 1024 * 1024;
-/// Calls in one request.
-pub(crate) const MAX_BATCH: u32 = 32;
+const MAX_BATCH: u32 = 32;
 /// What clients call JSON.
 const JSON: [&str; 2] = ["application/json", "application/json-rpc"];
 
@@ -119,13 +114,6 @@ async fn call(
     }
 }
 
-async fn measured(State(backend): State<Arc<dyn RpcBackend>>) -> Response {
-    let mut text = String::new();
-    backend.metrics(&mut text);
-    text.push_str("# EOF\n");
-    (probe::METRICS, text).into_response()
-}
-
 /// Starts serving `backend`.
 ///
 /// # Errors
@@ -135,14 +123,9 @@ pub fn serve(
     backend: Arc<dyn RpcBackend>,
     metrics: &web::Metrics,
 ) -> Result<web::Server, ServeError> {
-    let watching = Router::new()
-        .route("/metrics", get(measured))
-        .with_state(Arc::clone(&backend))
-        .merge(probe::routes(Arc::clone(&backend)));
     let router = Router::new()
         .fallback(call)
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES as usize))
-        .with_state(Calls::of(backend))
-        .merge(watching);
+        .with_state(Calls::of(backend));
     web::Server::start("RPC", listen, None, router, metrics)
 }

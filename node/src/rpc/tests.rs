@@ -4,9 +4,9 @@ use assay_ledger::{
     keys,
     records::VoteRecord,
     tree,
-    tx::{Action, Ballot, ProposalKind, Transaction},
+    tx::{Action, Ballot, ProposalKind},
 };
-use assay_primitives::{Amount, Signed, light};
+use assay_primitives::{Amount, light};
 use serde_json::{Value, json};
 
 use super::{fixture::*, *};
@@ -59,27 +59,6 @@ async fn a_submitted_transfer_stands_in_a_block_and_moves_the_money() {
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(code(&client.submit(forged.clone()).await.unwrap_err()), REFUSED);
     assert_eq!(code(&client.submit(forged[1..].to_vec()).await.unwrap_err()), REFUSED);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_transactions_are_taken_in_their_order_and_each_has_an_answer_of_its_own() {
-    let (node, _server, client) = served().await;
-    let (to, payer) = (key(99).account(), key(PAYER));
-    let transfer = |nonce| {
-        let action = Action::Transfer { to, amount: Amount(1) };
-        Signed::new(Transaction { signer: payer.account(), nonce, fee: Amount(1000), action }, &node.genesis, &payer)
-    };
-    // More than one request holds; what cannot be read stands in the second.
-    let transfers: Vec<_> = (0..40).map(transfer).collect();
-    let mut all: Vec<Vec<u8>> = transfers.iter().map(assay_primitives::encode).collect();
-    all.insert(35, b"nothing".to_vec());
-    let mut answers = client.submit_all(&all).await;
-    assert_eq!(code(&answers.remove(35).unwrap_err()), REFUSED);
-    let ids: Vec<Hash32> = answers.into_iter().map(Result::unwrap).collect();
-    assert_eq!(ids, transfers.iter().map(|tx| tx.id(&node.genesis)).collect::<Vec<_>>());
-    assert!(client.submit_all(&[]).await.is_empty());
-    let nowhere = RpcClient::new("http://127.0.0.1:1").unwrap().submit_all(&all[..2]).await;
-    assert!(matches!(nowhere[..], [Err(ClientError::Unreachable { .. }), Err(ClientError::Unreachable { .. })]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,69 +214,4 @@ async fn what_is_no_call_is_refused_and_batches_are_answered() {
         assert_eq!((code, &answer["error"]["code"]), (expected, &json!(number)), "{answer}");
     }
     assert_eq!(http.get(&url).send().await.unwrap().status().as_u16(), 405);
-}
-
-async fn get(server: &web::Server, path: &str) -> (u16, String) {
-    let http = web::client(std::time::Duration::from_secs(30)).unwrap();
-    let answer = http.get(format!("http://{}{path}", server.local_addr())).send().await.unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_rpc_port_tells_life_readiness_and_metrics_by_get() {
-    let (node, server, client) = served().await;
-    let ask = async |path: &str| {
-        let (status, body) = get(&server, path).await;
-        (status, serde_json::from_str::<Value>(&body).unwrap())
-    };
-    assert_eq!(ask("/livez").await, (200, json!({ "live": true, "reason": "", "height": 1 })));
-    let unready = json!({ "ready": false, "reason": "it has no engine", "height": 1 });
-    assert_eq!(ask("/readyz").await, (503, unready));
-    *node.life.lock().unwrap() = Life { height: 1, note: "jailed".into(), ..Life::default() };
-    assert_eq!(ask("/livez").await, (200, json!({ "live": true, "reason": "", "height": 1 })));
-    assert_eq!(ask("/readyz").await, (200, json!({ "ready": true, "reason": "jailed", "height": 1 })));
-    let status = client.status().await.unwrap();
-    assert_eq!((status.healthy, status.reason.as_str()), (true, "jailed"));
-    // One that is at its end is not ready for the same reason.
-    *node.life.lock().unwrap() = Life { height: 1, dead: Some("the disk is full".into()), ..Life::default() };
-    assert_eq!(ask("/livez").await, (503, json!({ "live": false, "reason": "the disk is full", "height": 1 })));
-    assert_eq!(ask("/readyz").await, (503, json!({ "ready": false, "reason": "the disk is full", "height": 1 })));
-    assert_eq!(client.status().await.unwrap().reason, "the disk is full");
-    let (status, metrics) = get(&server, "/metrics").await;
-    assert!(status == 200 && metrics.contains("assay_height 1\n") && metrics.ends_with("# EOF\n"), "{metrics}");
-    assert_eq!(get(&server, "/nothing").await.0, 405);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_gives_no_status_is_waited_for_a_moment_and_says_why() {
-    let (node, server, client) = served().await;
-    let url = format!("http://{}", server.local_addr());
-    *node.life.lock().unwrap() = Life { dead: Some("the disk stands still".into()), ..Life::default() };
-    // Its own answer takes longer than that.
-    let error = client.status_within(std::time::Duration::ZERO).await.unwrap_err();
-    let words = error.to_string();
-    assert!(matches!(error, ClientError::Silent { .. }), "{words}");
-    assert!(words.contains(&url) && words.contains("the disk stands still"), "{words}");
-
-    // Takes connections and says nothing.
-    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = RpcClient::new(&format!("http://{}", mute.local_addr().unwrap())).unwrap();
-    let began = std::time::Instant::now();
-    let error = client.status_within(std::time::Duration::from_millis(100)).await.unwrap_err().to_string();
-    assert!(began.elapsed() < std::time::Duration::from_secs(10) && error.contains("stands still"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_forgets_old_blocks_does_not_say_that_a_transaction_never_was() {
-    let (node, _server, client) = served().await;
-    let pay = node.transaction_of(PAYER, Action::Transfer { to: key(99).account(), amount: Amount::asy(3) });
-    let id = client.submit(assay_primitives::encode(&pay)).await.unwrap();
-    let ask = async |id: Hash32| client.call::<TxStatus>("assay_tx", json!({ "id": id })).await;
-    assert_eq!(ask(id).await.unwrap().height, 2);
-    let unknown = ask(Hash32::ZERO).await.unwrap_err();
-    assert!(code(&unknown) == NOT_FOUND && unknown.to_string().contains("stands in no block;"), "{unknown}");
-    *node.earliest.lock().unwrap() = 3;
-    let forgotten = ask(id).await.unwrap_err();
-    assert_eq!(code(&forgotten), NOT_FOUND);
-    assert!(forgotten.to_string().contains("in no block from 3 on, and this node keeps none before"), "{forgotten}");
 }

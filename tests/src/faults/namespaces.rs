@@ -6,14 +6,10 @@
 //! ...                 │
 //! vN mgmt 10.78.N.2 ── 10.78.N.1 here: RPC is seen whatever happens to the network of validators
 //! ```
-//!
-//! A machine's link is up or down. For what is between the two this program carries its frames by a [`Wire`] of its own.
 
-use std::{net::IpAddr, os::unix::process::CommandExt as _, process::Command, time::Duration};
+use std::{net::IpAddr, os::unix::process::CommandExt as _, process::Command};
 
 use eyre::{WrapErr as _, bail, ensure};
-
-use super::wire::{Way, Wire};
 
 /// Says to a program that it runs in namespaces of its own.
 const INSIDE: &str = "ASSAY_TESTS_INSIDE";
@@ -34,15 +30,6 @@ impl Side {
             Self::Right => "right",
         }
     }
-}
-
-/// A direction of a machine's link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// What the others send it.
-    In,
-    /// What it sends.
-    Out,
 }
 
 /// So many machines. They end with the program.
@@ -133,47 +120,5 @@ impl Namespaces {
     /// The kernel's.
     pub fn link(&self, i: usize, up: bool) -> eyre::Result<()> {
         run(&format!("ip link set a{} {}", i + 1, if up { "up" } else { "down" }))
-    }
-
-    /// Loses all that a machine on the left sends, or all that is sent to it, until [`Self::restore`].
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn lose(&self, i: usize, direction: Direction) -> eyre::Result<()> {
-        let way = |lost| if direction == lost { Way::Lost } else { Way::Free };
-        self.rewire(i, way(Direction::Out), way(Direction::In))
-    }
-
-    /// Delays all that a machine on the left sends, and all that is sent to it, and lets so many bits a second through each way,
-    /// until [`Self::restore`].
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn slow(&self, i: usize, delay: Duration, bits: u32) -> eyre::Result<()> {
-        let way = Way::Slow { delay, bits };
-        self.rewire(i, way, way)
-    }
-
-    /// Puts a wire between a machine's link and the bridge on the left.
-    fn rewire(&self, i: usize, sent: Way, heard: Way) -> eyre::Result<()> {
-        let n = i + 1;
-        Wire { from: &format!("x{n}"), to: &format!("y{n}"), there: sent, back: heard }.lay()?;
-        run(&format!("ip link add end{n} type bridge"))?;
-        run(&format!("ip link set end{n} up"))?;
-        run(&format!("ip link set x{n} master end{n} up"))?;
-        run(&format!("ip link set y{n} master left up"))?;
-        run(&format!("ip link set a{n} master end{n}"))
-    }
-
-    /// Takes a machine's wire away.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn restore(&self, i: usize) -> eyre::Result<()> {
-        let n = i + 1;
-        run(&format!("ip link set a{n} master left"))?;
-        [format!("x{n}"), format!("y{n}"), format!("end{n}")]
-            .iter()
-            .try_for_each(|link| run(&format!("ip link del {link}")))
     }
 }

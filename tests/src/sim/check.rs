@@ -12,7 +12,6 @@
 //! | certificates | at each commit: more than two thirds of the power of that height's set signed |
 //! | proofs | once a height: an account and the absence of one, proved against the root, and the header from genesis |
 //! | progress | after healing: ten blocks in bounded time |
-//! | no refusal | at the end: no honest node's watermark ever kept it from signing what its log made it sign |
 //!
 //! The first violation is kept, in words.
 

@@ -265,8 +265,7 @@ impl Mark for MarkDisk {
         match &mut *mark {
             _ if fate == Fate::Off => {}
             Some(old) => {
-                // In the middle of the first of the copies that a slot is written as.
-                let written = if fate == Fate::Cut { &bytes[..bytes.len() / 64] } else { bytes };
+                let written = if fate == Fate::Cut { &bytes[..bytes.len() / 2] } else { bytes };
                 old.resize(old.len().max(at + bytes.len()), 0);
                 old[at..at + written.len()].copy_from_slice(written);
             }

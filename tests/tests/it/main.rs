@@ -3,8 +3,6 @@
 
 mod devnet;
 mod double_sign;
-mod fork;
 mod processes;
-mod seeds;
 mod simulation;
 mod zk;

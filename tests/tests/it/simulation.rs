@@ -18,7 +18,6 @@ fn every_invariant_holds_over_200_seeds_of_faults() {
         "agreement",
         "certificates",
         "no equivocation",
-        "no refusal",
         "nonces",
         "nothing lost",
         "once",

@@ -10,7 +10,7 @@ use borsh::BorshDeserialize;
 use tempfile::TempDir;
 
 use super::counter::{Block, Counter};
-use crate::bft::{Engine, EngineConfig, StartError, StopReason, WatermarkError, proposer_index, start};
+use crate::bft::{Engine, EngineConfig, StartError, StopReason, WatermarkError, start};
 
 const GENESIS: Hash32 = Hash32([9; 32]);
 const MAX_BLOCK: usize = 2 * 1024 * 1024;
@@ -318,32 +318,6 @@ async fn a_lone_validator_restarts_on_its_log_again_and_again() {
         network.stop().await;
     }
     network.check_agreement();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restarted_validator_goes_by_its_log_and_not_by_what_it_sees_now() {
-    let keys = keys(2);
-    let mut network = network("log", 2, 2, &keys, Duration::ZERO);
-    let proposer = set_of(&keys).as_slice()[proposer_index(&GENESIS, 1, 0, &[10, 10])].account;
-    let silent = keys.iter().position(|key| key.account() == proposer).unwrap();
-    let voter = 1 - silent;
-    // Alone, it waits for a proposal in vain, and prevotes nil: that is what its watermark notes.
-    network.nodes[voter].start().await;
-    let mark = network.nodes[voter].config.home.join("last_signed");
-    let (fresh, began) = (std::fs::read(&mark).unwrap(), Instant::now());
-    while std::fs::read(&mark).unwrap() == fresh {
-        assert!(began.elapsed() < Duration::from_secs(30), "nothing was signed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    network.nodes[voter].stop().await;
-    // Now there is a proposal at once. Without its log it would prevote that, and its signer would refuse.
-    network.nodes[silent].start().await;
-    network.nodes[voter].start().await;
-    network.reach(&[0, 1], 2, Duration::from_secs(60)).await;
-    network.stop().await;
-    network.check_agreement();
-    let store = network.nodes[voter].app.store();
-    assert!(store.decided[&1].1.round > 0, "round 0 of height 1 cannot decide after a nil of half of the power");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,18 +25,7 @@ use crate::bft::{
 const GENESIS: Hash32 = Hash32([9; 32]);
 
 fn status() -> EngineStatus {
-    let now = Instant::now();
-    EngineStatus {
-        height: 0,
-        round: 0,
-        peers: 3,
-        validator: false,
-        syncing: false,
-        last_progress: now,
-        answered: now,
-        busy_since: None,
-        mute: false,
-    }
+    EngineStatus { height: 0, round: 0, peers: 3, validator: false, syncing: false, last_progress: Instant::now() }
 }
 
 fn app(proposer: &Keypair) -> App<Counter> {

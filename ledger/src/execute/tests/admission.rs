@@ -3,8 +3,8 @@
 use assay_primitives::{AccountId, Amount, Hash32, Signature, SignatureError, Signed};
 
 use crate::{
-    BlockError, Candidates, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, Refusal, SignedTransaction, admit, build,
-    execute, least_fee, query,
+    BlockError, Candidates, MAX_PROOFS_PER_BLOCK, MAX_REPLAYS_PER_BLOCK, Refusal, admit, build, execute, least_fee,
+    query,
     tx::{Action, Consent, Endpoint},
     world::{FEE, World, key},
 };
@@ -190,8 +190,6 @@ struct Queue {
 }
 
 impl Candidates for Queue {
-    type Item = SignedTransaction;
-
     fn next(&mut self) -> Option<crate::SignedTransaction> {
         let passed = &self.passed;
         self.waiting.find(|tx| !passed.contains(&tx.body.signer))
@@ -242,7 +240,7 @@ fn a_proposer_keeps_to_the_bytes_it_is_given_and_its_block_executes_alike() {
 fn a_block_of_another_height_is_this_nodes_fault() {
     let world = World::new();
     let context = crate::BlockContext { height: 5, ..world.context() };
-    assert!(execute::<SignedTransaction>(&world.state, &context, &[]).unwrap_err().is_store());
+    assert!(execute(&world.state, &context, &[]).unwrap_err().is_store());
 }
 
 #[test]
