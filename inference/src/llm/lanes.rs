@@ -64,8 +64,8 @@ pub(crate) trait Lanes: Copy {
 
     /// Weights from memory: lane `i` has bytes `4 i..4 i + 4`.
     fn weights(self, from: &[u8; 4 * LANES]) -> Self::W;
-    /// Asks for what lies `bytes` after a line of memory, and may be nobody's, so that it is on its way when its turn comes.
-    fn fetch(self, line: &[u8; 4 * LANES], bytes: usize);
+    /// Asks memory for what lies `bytes` after a line, so that it is there when its turn comes; it may lie beyond what is allocated.
+    fn prefetch(self, line: &[u8; 4 * LANES], bytes: usize);
     /// The low four bits of each byte.
     fn low_nibbles(self, w: Self::W) -> Self::W;
     /// The high four bits of each byte.

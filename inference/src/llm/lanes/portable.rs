@@ -92,7 +92,7 @@ impl Lanes for Portable {
         *from
     }
     #[inline(always)]
-    fn fetch(self, _line: &[u8; 4 * LANES], _bytes: usize) {}
+    fn prefetch(self, _line: &[u8; 4 * LANES], _bytes: usize) {}
     #[inline(always)]
     fn low_nibbles(self, w: Self::W) -> Self::W {
         std::array::from_fn(|i| w[i] & 15)

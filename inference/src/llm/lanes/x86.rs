@@ -126,7 +126,7 @@ impl Lanes for Avx512 {
         unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
     #[inline(always)]
-    fn fetch(self, line: &[u8; 4 * LANES], bytes: usize) {
+    fn prefetch(self, line: &[u8; 4 * LANES], bytes: usize) {
         // Nothing is read: an address that is no memory's is passed over.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(bytes).cast()) }
     }
@@ -281,7 +281,7 @@ impl Lanes for Avx2 {
         unsafe { [_mm256_loadu_si256(from.as_ptr().cast()), _mm256_loadu_si256(from[32..].as_ptr().cast())] }
     }
     #[inline(always)]
-    fn fetch(self, line: &[u8; 4 * LANES], bytes: usize) {
+    fn prefetch(self, line: &[u8; 4 * LANES], bytes: usize) {
         // Nothing is read: an address that is no memory's is passed over.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(bytes).cast()) }
     }

@@ -11,7 +11,8 @@ use crate::llm::{
     threads::Threads,
 };
 
-/// Bytes of weights that are on their way: memory answers after hundreds of sums, more than a processor looks ahead by itself.
+/// Weights are prefetched so many bytes ahead of their sums: memory answers after hundreds of these, more than a processor looks
+/// ahead by itself.
 const AHEAD: usize = 4096;
 
 /// What becomes of a product.
@@ -222,7 +223,7 @@ fn sum_q8<L: Lanes, const R: usize>(
         let x: [&Quants; R] = std::array::from_fn(|r| &x[r][b]);
         let mut dots: [L::I; R] = std::array::from_fn(|r| l.begin(x[r].begin));
         for (g, line) in lines.iter().enumerate() {
-            l.fetch(&line.0, AHEAD);
+            l.prefetch(&line.0, AHEAD);
             let w = l.weights(&line.0);
             for (dot, x) in dots.iter_mut().zip(x) {
                 *dot = l.dot_signed(*dot, w, x.q[g]);

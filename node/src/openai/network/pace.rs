@@ -3,10 +3,7 @@
 //! What comes from a miner at once costs a gateway about as much with ten tokens as with one. A gateway that passes on each token
 //! of two hundred texts by itself is busy with that whenever one of them ends, and the end comes late.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 /// Tokens of an answer that is read as it comes may wait so long, in milliseconds: nobody reads faster.
 const SMOOTH_MS: u16 = 40;
@@ -15,16 +12,16 @@ const LONGEST_MS: u16 = 200;
 /// Those of an answer that is given as a whole; not so long that the miner seems silent, and little is lost with it.
 const WHOLE_MS: u16 = 200;
 
-/// The answers of one gateway that are streamed, or wait to be.
+/// The answers of one gateway that are streamed, or wait to be: each holds it, too.
 #[derive(Debug, Default)]
-pub(super) struct Pace(Arc<AtomicUsize>);
+pub(super) struct Pace(Arc<()>);
 
 /// For how long tokens of one answer wait, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Wait {
     ms: u16,
-    /// Those that are streamed, if this is one of them.
-    streams: Option<Arc<AtomicUsize>>,
+    /// It counts among those that are streamed while it has this.
+    _stream: Option<Arc<()>>,
 }
 
 impl Pace {
@@ -32,10 +29,11 @@ impl Pace {
     /// to 200 come about a thousand times a second.
     pub(super) fn wait(&self, stream: bool) -> Wait {
         if !stream {
-            return Wait { ms: WHOLE_MS, streams: None };
+            return Wait { ms: WHOLE_MS, _stream: None };
         }
-        let read = u16::try_from(self.0.fetch_add(1, Ordering::Relaxed) + 1).unwrap_or(u16::MAX);
-        Wait { ms: read.clamp(SMOOTH_MS, LONGEST_MS), streams: Some(Arc::clone(&self.0)) }
+        let stream = Arc::clone(&self.0);
+        let streams = u16::try_from(Arc::strong_count(&stream) - 1).unwrap_or(u16::MAX);
+        Wait { ms: streams.clamp(SMOOTH_MS, LONGEST_MS), _stream: Some(stream) }
     }
 }
 
@@ -45,20 +43,12 @@ impl Wait {
     }
 }
 
-impl Drop for Wait {
-    fn drop(&mut self) {
-        if let Some(streams) = &self.streams {
-            streams.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_more_are_read_the_longer_their_tokens_wait_within_bounds() {
+    fn the_more_are_streamed_the_longer_their_tokens_wait_within_bounds() {
         let pace = Pace::default();
         let begin = |count: usize| -> Vec<Wait> { (0..count).map(|_| pace.wait(true)).collect() };
         let few = begin(40);
