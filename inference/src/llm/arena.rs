@@ -8,8 +8,6 @@
 //! scores are sixteen lanes; values by position, so that sixteen dimensions are. A head size that is no multiple of
 //! sixteen is padded with zeros.
 
-use half::f16;
-
 use super::lanes::{LANES, Lanes};
 
 /// Positions in a page.
@@ -31,8 +29,8 @@ pub enum KvForm {
 pub(crate) trait Element: Copy + Send + Sync + Default {
     /// Sixteen of them as lanes.
     fn lanes<L: Lanes>(l: L, from: &[Self; LANES]) -> L::F;
-    /// Rounded to what is kept.
-    fn keep(x: f32) -> Self;
+    /// Sixteen lanes, each rounded to what is kept.
+    fn keep<L: Lanes>(l: L, x: L::F) -> [Self; LANES];
 }
 
 impl Element for f32 {
@@ -41,8 +39,10 @@ impl Element for f32 {
         l.load(from)
     }
     #[inline(always)]
-    fn keep(x: f32) -> f32 {
-        x
+    fn keep<L: Lanes>(l: L, x: L::F) -> [f32; LANES] {
+        let mut kept = [0.0; LANES];
+        l.store(x, &mut kept);
+        kept
     }
 }
 
@@ -52,9 +52,12 @@ impl Element for u16 {
         l.load_half(from)
     }
     #[inline(always)]
-    fn keep(x: f32) -> u16 {
+    fn keep<L: Lanes>(l: L, x: L::F) -> [u16; LANES] {
         // Beyond half precision's range the largest value it has, rather than infinity.
-        f16::from_f32(x.clamp(-65504.0, 65504.0)).to_bits()
+        let x = l.min(l.splat(65504.0), l.max(l.splat(-65504.0), x));
+        let mut kept = [0; LANES];
+        l.store_half(x, &mut kept);
+        kept
     }
 }
 
@@ -81,18 +84,26 @@ impl<E: Element> Head<E> {
         self.values[(page as usize * 2 + 1) * size..][..size].as_chunks().0
     }
 
-    /// Puts a position's key and value; both as long as the head.
+    /// Puts a position's key and value; both as long as the head, padded with zeros.
     #[inline(always)]
-    pub(crate) fn put(&mut self, page: PageId, slot: usize, key: &[f32], value: &[f32]) {
+    pub(crate) fn put<L: Lanes>(&mut self, l: L, page: PageId, slot: usize, key: &[f32], value: &[f32]) {
         let size = self.dims * PAGE;
-        let page = &mut self.values[page as usize * 2 * size..][..2 * size];
-        for (i, k) in key.iter().enumerate() {
-            page[i * PAGE + slot] = E::keep(*k);
+        let (keys, values) = self.values[page as usize * 2 * size..][..2 * size].split_at_mut(size);
+        let keys = keys.as_chunks_mut::<PAGE>().0;
+        for (keys, key) in keys.chunks_exact_mut(LANES).zip(key.as_chunks().0) {
+            for (keys, key) in keys.iter_mut().zip(E::keep(l, l.load(key))) {
+                keys[slot] = key;
+            }
         }
-        let from = size + slot * self.dims;
-        for (to, v) in page[from..from + value.len()].iter_mut().zip(value) {
-            *to = E::keep(*v);
+        let values = values[slot * self.dims..][..self.dims].as_chunks_mut().0;
+        for (to, value) in values.iter_mut().zip(value.as_chunks().0) {
+            *to = E::keep(l, l.load(value));
         }
+    }
+
+    /// Head size, padded.
+    pub(crate) fn dims(&self) -> usize {
+        self.dims
     }
 }
 

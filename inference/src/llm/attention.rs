@@ -73,6 +73,7 @@ pub(crate) fn attend<E: Element>(
                 group: job.group,
                 queries: &queries[job.group.row * width + head * shape.head_dim..],
                 query_stride: width,
+                next: kv.get((head + 1) / per_kv).filter(|_| job.heads.contains(&(head + 1))),
                 out: &mut job.out[at * shape.head_dim..],
                 stride: job.stride,
             });
@@ -93,6 +94,8 @@ struct Attend<'a, E> {
     group: &'a Group<'a>,
     queries: &'a [f32],
     query_stride: usize,
+    /// The head whose turn is next: its keys are asked for while this one's values are summed.
+    next: Option<&'a Head<E>>,
     out: &'a mut [f32],
     stride: usize,
 }
@@ -114,7 +117,7 @@ impl<E: Element> Kernel for Attend<'_, E> {
 impl<E: Element> Attend<'_, E> {
     #[inline(always)]
     fn queries<L: Lanes, const R: usize>(self, l: L) {
-        let Self { shape, kv, group, queries, query_stride, out, stride } = self;
+        let Self { shape, kv, group, queries, query_stride, next, out, stride } = self;
         let dims = shape.head_dim;
         // The positions that any of these queries sees: from the first one's window to the last one's own.
         let end = group.position + R;
@@ -175,10 +178,34 @@ impl<E: Element> Attend<'_, E> {
         let mut at = 0;
         while at < lanes {
             if lanes - at >= 4 {
-                mix::<E, L, R, 4>(l, kv, group, (first, begin, end), &scores, at, lanes, &inverse, out, stride, dims);
+                mix::<E, L, R, 4>(
+                    l,
+                    (kv, next),
+                    group,
+                    (first, begin, end),
+                    &scores,
+                    at,
+                    lanes,
+                    &inverse,
+                    out,
+                    stride,
+                    dims,
+                );
                 at += 4;
             } else {
-                mix::<E, L, R, 1>(l, kv, group, (first, begin, end), &scores, at, lanes, &inverse, out, stride, dims);
+                mix::<E, L, R, 1>(
+                    l,
+                    (kv, next),
+                    group,
+                    (first, begin, end),
+                    &scores,
+                    at,
+                    lanes,
+                    &inverse,
+                    out,
+                    stride,
+                    dims,
+                );
                 at += 1;
             }
         }
@@ -197,8 +224,13 @@ fn score<E: Element, L: Lanes, const R: usize, const P: usize>(
     scores: &mut [Vec<[f32; LANES]>; R],
 ) {
     let keys: [&[[E; LANES]]; P] = std::array::from_fn(|p| &kv.keys(pages[p])[..shape.head_dim]);
+    // Their values are asked for meanwhile: as many, in the same order.
+    let values: [&[[E; LANES]]; P] = std::array::from_fn(|p| &kv.values(pages[p])[..shape.head_dim]);
     let mut sums = [[l.splat(0.0); P]; R];
     for d in 0..shape.head_dim {
+        for values in values {
+            l.prefetch(&values[d], 0);
+        }
         let k: [L::F; P] = std::array::from_fn(|p| E::lanes(l, &keys[p][d]));
         for (sums, q) in sums.iter_mut().zip(q) {
             let q = l.splat(q[d]);
@@ -223,7 +255,7 @@ fn score<E: Element, L: Lanes, const R: usize, const P: usize>(
 #[allow(clippy::too_many_arguments, reason = "a loop's body, apart only for its widths")]
 fn mix<E: Element, L: Lanes, const R: usize, const D: usize>(
     l: L,
-    kv: &Head<E>,
+    (kv, next): (&Head<E>, Option<&Head<E>>),
     group: &Group<'_>,
     (first, begin, end): (usize, usize, usize),
     weights: &[Vec<[f32; LANES]>; R],
@@ -237,10 +269,14 @@ fn mix<E: Element, L: Lanes, const R: usize, const D: usize>(
     let mut sums = [[l.splat(0.0); D]; R];
     for page in first..end.div_ceil(PAGE) {
         let values = kv.values(group.pages[page]);
+        let keys = next.map(|next| next.keys(group.pages[page]));
         let from = begin.saturating_sub(page * PAGE);
         let to = (end - page * PAGE).min(PAGE);
         for slot in from..to {
             let v: &[[E; LANES]] = &values[slot * lanes + at..][..D];
+            if let Some(keys) = keys {
+                keys[slot * lanes + at..][..D].iter().for_each(|keys| l.prefetch(keys, 0));
+            }
             let v: [L::F; D] = std::array::from_fn(|d| E::lanes(l, &v[d]));
             for (sums, weights) in sums.iter_mut().zip(weights) {
                 let weight = l.splat(weights[page - first][slot]);

@@ -59,13 +59,13 @@ pub(crate) trait Lanes: Copy {
     /// `2^n` for integers `n` in -126..=127.
     fn power_of_two(self, n: Self::F) -> Self::F;
     /// Rounded to IEEE half precision, to nearest, ties to even.
-    #[cfg(test)]
     fn store_half(self, x: Self::F, to: &mut [u16; LANES]);
 
     /// Weights from memory: lane `i` has bytes `4 i..4 i + 4`.
     fn weights(self, from: &[u8; 4 * LANES]) -> Self::W;
-    /// Asks memory for what lies `bytes` after a line, so that it is there when its turn comes; it may lie beyond what is allocated.
-    fn prefetch(self, line: &[u8; 4 * LANES], bytes: usize);
+    /// Asks memory for the line that lies `bytes` after a value, so that it is there when its turn comes; it may lie
+    /// beyond what is allocated.
+    fn prefetch<T>(self, at: &T, bytes: usize);
     /// The low four bits of each byte.
     fn low_nibbles(self, w: Self::W) -> Self::W;
     /// The high four bits of each byte.

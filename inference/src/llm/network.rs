@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{
     adapter::{Adapter, Place},
-    arena::{Arena, Element, Heads, Layers, PAGE, PageId},
+    arena::{Arena, Element, Head, Heads, Layers, PAGE, PageId},
     attention::{self, Group, TOGETHER},
     config::{Activation, Config, Norm},
     lanes::{Kernel, LANES, Lanes, gelu_tanh, silu, sum, tanh},
@@ -153,10 +153,10 @@ impl Network {
         }
 
         for (at, (layer, kv)) in self.layers.iter().zip(arena).enumerate() {
-            norm(threads, c.norm, &layer.input_norm, &s.residual, &mut s.normed);
             let shares = layer.feed_norm.is_none().then_some(&layer.up);
             let mut readers = [&layer.query, &layer.key, &layer.value].into_iter().chain(shares);
-            s.normed.quantise_if(threads, readers.any(|l| l.matrix.is_quantised()));
+            let quantised = readers.any(|l| l.matrix.is_quantised());
+            norm(threads, c.norm, &layer.input_norm, &s.residual, quantised, &mut s.normed);
             s.q.reset(rows, c.query_width());
             s.k.reset(rows, c.kv_width());
             s.v.reset(rows, c.kv_width());
@@ -198,27 +198,25 @@ impl Network {
             );
 
             if let Some(feed_norm) = &layer.feed_norm {
-                norm(threads, c.norm, feed_norm, &s.residual, &mut s.normed);
-                let mut readers = layer.gate.iter().chain([&layer.up]);
-                s.normed.quantise_if(threads, readers.any(|l| l.matrix.is_quantised()));
+                let quantised = layer.gate.iter().chain([&layer.up]).any(|l| l.matrix.is_quantised());
+                norm(threads, c.norm, feed_norm, &s.residual, quantised, &mut s.normed);
             }
             s.up.reset(rows, c.feed_forward);
-            s.mixed.reset(rows, c.feed_forward);
+            let quantised = layer.down.matrix.is_quantised();
             match &layer.gate {
                 Some(gate) => {
                     s.gate.reset(rows, c.feed_forward);
                     products(threads, &s.normed, &mut [gate.to(&mut s.gate), layer.up.to(&mut s.up)]);
                     adapt(threads, &adapted, at, Place::Gate, &s.normed, &mut s.gate);
                     adapt(threads, &adapted, at, Place::Up, &s.normed, &mut s.up);
-                    activate(threads, c.activation, &s.gate, Some(&s.up), &mut s.mixed);
+                    activate(threads, c.activation, &s.gate, Some(&s.up), quantised, &mut s.mixed);
                 }
                 None => {
                     products(threads, &s.normed, &mut [layer.up.to(&mut s.up)]);
                     adapt(threads, &adapted, at, Place::Up, &s.normed, &mut s.up);
-                    activate(threads, c.activation, &s.up, None, &mut s.mixed);
+                    activate(threads, c.activation, &s.up, None, quantised, &mut s.mixed);
                 }
             }
-            s.mixed.quantise_if(threads, layer.down.matrix.is_quantised());
             self.back(
                 threads,
                 &layer.down,
@@ -259,7 +257,7 @@ impl Network {
         products(threads, rows, &mut [linear.to(projected)]);
         adapt(threads, adapted, layer, place, rows, projected);
         let mut normed = Rows::default();
-        norm(threads, self.config.norm, post, projected, &mut normed);
+        norm(threads, self.config.norm, post, projected, false, &mut normed);
         for (row, from) in normed.floats().chunks_exact(self.config.hidden).enumerate() {
             for (panel, from) in from.chunks(LANES).enumerate() {
                 for (to, x) in residual.lanes_mut(row, panel).iter_mut().zip(from) {
@@ -285,26 +283,26 @@ impl Network {
             runs.iter().flat_map(|r| (r.position..r.position + r.tokens.len()).map(|p| (p, r.pages))).collect();
         s.queries.resize(positions.len() * width, 0.0);
         let (q, k, v) = (&s.q, &s.k, &s.v);
-        let turn = |head: &mut [f32], weight: Option<&[f32]>, position: usize| {
-            if let Some(weight) = weight {
-                norm_head(c.norm, weight, head);
-            }
-            rotations.turn(position, head);
-        };
         let (query_norm, key_norm) = layer.head_norms.as_ref().map(|(q, k)| (&q[..], &k[..])).unzip();
-        threads.each(&mut s.queries, width, |row, queries| {
-            q.read(row, 0, queries);
-            queries.chunks_exact_mut(dim).for_each(|head| turn(head, query_norm, positions[row].0));
-        });
-        threads.each(kv, 1, |at, head| {
-            let (mut key, mut value) = (vec![0.0; dim], vec![0.0; dim]);
-            for (row, (position, pages)) in positions.iter().enumerate() {
-                k.read(row, at * dim, &mut key);
-                v.read(row, at * dim, &mut value);
-                turn(&mut key, key_norm, *position);
-                head[0].put(pages[position / PAGE], position % PAGE, &key, &value);
-            }
-        });
+        let turn_queries = Turn { norm: c.norm, weight: query_norm, rotations };
+        let turn_keys = Turn { norm: c.norm, weight: key_norm, rotations };
+        let (level, queries, positions) = (threads.level(), &mut s.queries, &positions);
+        threads.both(
+            || {
+                threads.each(queries, width, |row, queries| {
+                    q.read(row, 0, queries);
+                    let position = positions[row].0;
+                    queries
+                        .chunks_exact_mut(dim)
+                        .for_each(|head| level.run(TurnHead { turn: turn_queries, position, head }));
+                });
+            },
+            || {
+                threads.each(kv, 1, |at, head| {
+                    level.run(Keep { turn: turn_keys, k, v, first: at * dim, dim, positions, head: &mut head[0] });
+                });
+            },
+        );
     }
 
     /// The logits of the wanted rows.
@@ -330,12 +328,11 @@ impl Network {
                 *chosen.lanes_mut(to, panel) = *s.residual.lanes(*from, panel);
             }
         }
-        norm(threads, c.norm, &self.norm, &chosen, &mut s.wanted);
         let (matrix, bias) = match &self.output {
             Some(output) => (&output.matrix, output.bias.as_deref()),
             None => (&self.embedding, None),
         };
-        s.wanted.quantise_if(threads, matrix.is_quantised());
+        norm(threads, c.norm, &self.norm, &chosen, matrix.is_quantised(), &mut s.wanted);
         products(threads, &s.wanted, &mut [Output { matrix, bias, then: Then::Put, out: logits }]);
         if let Some(cap) = c.logit_cap {
             let level = threads.level();
@@ -392,12 +389,72 @@ fn adapt(threads: &Threads, adapted: &[Adapted<'_>], layer: usize, place: Place,
     }
 }
 
-/// Norms each row.
-fn norm(threads: &Threads, norm: Norm, weights: &NormWeights, from: &Panels, to: &mut Rows) {
-    let width = from.width();
-    to.reset(from.count(), width);
+/// What is done to each head of a query or key: normed, where the model does, and turned by its position.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    norm: Norm,
+    weight: Option<&'a [f32]>,
+    rotations: &'a Rotations,
+}
+
+impl Turn<'_> {
+    #[inline(always)]
+    fn head(self, position: usize, head: &mut [f32]) {
+        if let Some(weight) = self.weight {
+            norm_head(self.norm, weight, head);
+        }
+        self.rotations.turn(position, head);
+    }
+}
+
+/// Turns one head of a query.
+struct TurnHead<'a> {
+    turn: Turn<'a>,
+    position: usize,
+    head: &'a mut [f32],
+}
+
+impl Kernel for TurnHead<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with<L: Lanes>(self, _: L) {
+        self.turn.head(self.position, self.head);
+    }
+}
+
+/// Turns one head's keys, and puts them and its values into the pages of their positions.
+struct Keep<'a, E> {
+    turn: Turn<'a>,
+    k: &'a Panels,
+    v: &'a Panels,
+    /// The head's first column.
+    first: usize,
+    dim: usize,
+    positions: &'a [(usize, &'a [PageId])],
+    head: &'a mut Head<E>,
+}
+
+impl<E: Element> Kernel for Keep<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with<L: Lanes>(self, l: L) {
+        let (mut key, mut value) = (vec![0.0; self.head.dims()], vec![0.0; self.head.dims()]);
+        for (row, (position, pages)) in self.positions.iter().enumerate() {
+            self.k.read(row, self.first, &mut key[..self.dim]);
+            self.v.read(row, self.first, &mut value[..self.dim]);
+            self.turn.head(*position, &mut key[..self.dim]);
+            self.head.put(l, pages[position / PAGE], position % PAGE, &key, &value);
+        }
+    }
+}
+
+/// Norms each row, and rounds it to eight bits if that is what comes next.
+fn norm(threads: &Threads, norm: Norm, weights: &NormWeights, from: &Panels, quantised: bool, to: &mut Rows) {
     let level = threads.level();
-    threads.each(to.floats_mut(), width, |row, to| level.run(NormRow { norm, weights, from, row, to }));
+    let shape = (from.count(), from.width());
+    to.fill(threads, shape, quantised, |row, to| level.run(NormRow { norm, weights, from, row, to }));
 }
 
 struct NormRow<'a> {
@@ -451,6 +508,7 @@ impl Kernel for NormRow<'_> {
 }
 
 /// Norms one head in place.
+#[inline(always)]
 fn norm_head(norm: Norm, weight: &[f32], head: &mut [f32]) {
     let (Norm::Rms { epsilon, .. } | Norm::Layer { epsilon }) = norm;
     let add = if matches!(norm, Norm::Rms { plus_one: true, .. }) { 1.0 } else { 0.0 };
@@ -459,11 +517,18 @@ fn norm_head(norm: Norm, weight: &[f32], head: &mut [f32]) {
     head.iter_mut().zip(weight).for_each(|(x, w)| *x = (*x * inverse) * (w + add));
 }
 
-/// The nonlinearity, times the other half where there is one.
-fn activate(threads: &Threads, activation: Activation, from: &Panels, times: Option<&Panels>, to: &mut Rows) {
-    let width = from.width();
+/// The nonlinearity, times the other half where there is one; rounded to eight bits if that is what comes next.
+fn activate(
+    threads: &Threads,
+    activation: Activation,
+    from: &Panels,
+    times: Option<&Panels>,
+    quantised: bool,
+    to: &mut Rows,
+) {
     let level = threads.level();
-    threads.each(to.floats_mut(), width, |row, to| level.run(Activate { activation, from, times, row, to }));
+    let shape = (from.count(), from.width());
+    to.fill(threads, shape, quantised, |row, to| level.run(Activate { activation, from, times, row, to }));
 }
 
 struct Activate<'a> {

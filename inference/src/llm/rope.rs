@@ -36,7 +36,7 @@ impl Rotations {
     ///
     /// # Panics
     /// If the position is beyond the table.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn turn(&self, position: usize, head: &mut [f32]) {
         let (low, rest) = head.split_at_mut(self.half);
         let turns = &self.table[position * self.half..][..self.half];

@@ -205,9 +205,15 @@ impl Sampler {
 /// The token with the largest logit, the first of equal ones.
 pub(crate) fn likeliest(logits: &[f32]) -> u32 {
     let mut best = 0;
-    for (token, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = token;
+    for (at, some) in logits.chunks(4 * LANES).enumerate() {
+        // Most have none that is larger, which is quickly seen.
+        let most = logits[best];
+        if some.iter().fold(false, |any, logit| any | (*logit > most)) {
+            for (i, logit) in some.iter().enumerate() {
+                if *logit > logits[best] {
+                    best = at * 4 * LANES + i;
+                }
+            }
         }
     }
     best as u32

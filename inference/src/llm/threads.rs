@@ -59,6 +59,25 @@ impl Threads {
         }
     }
 
+    /// Calls both, at once where there are threads for it.
+    pub(crate) fn both(&self, f: impl FnOnce() + Send, g: impl FnOnce() + Send) {
+        if self.count() == 1 {
+            f();
+            g();
+        } else {
+            rayon::join(f, g);
+        }
+    }
+
+    /// Calls `f` on each job from outside of a step, on whichever thread is free.
+    pub(crate) fn share<J: Send>(&self, jobs: Vec<J>, f: impl Fn(J) + Sync + Send) {
+        if self.count() == 1 || jobs.len() <= 1 {
+            jobs.into_iter().for_each(f);
+        } else {
+            self.step(|| self.all(jobs, f));
+        }
+    }
+
     /// Calls `f` on each job, on whichever thread is free.
     pub(crate) fn all<J: Send>(&self, jobs: Vec<J>, f: impl Fn(J) + Sync + Send) {
         if self.count() == 1 || jobs.len() == 1 {

@@ -20,6 +20,7 @@ use super::{
 use crate::llm::{
     adapter::Adapter,
     arena::PAGE,
+    lanes::Level,
     matrix::Panels,
     network::{Network, Run, Scratch},
     pages::{self, Pages},
@@ -329,16 +330,11 @@ impl Serving {
         drop(runs);
         self.counters.steps.fetch_add(1, Ordering::Relaxed);
 
-        let mut row = 0;
-        let mut found = Vec::with_capacity(members.len());
+        let mut first = 0;
+        let mut found = vec![None; self.running.len()];
         for ((at, rows), wanted) in members.into_iter().zip(wanted) {
-            found.push((at, rows, row..row + wanted));
-            row += wanted;
-        }
-        // What ends with this step is told before what goes on: whoever reads on can wait, and there may be many.
-        found.sort_by_key(|(at, ..)| self.running[*at].left());
-        let mut ended = Vec::new();
-        for (at, rows, wanted) in found {
+            found[at] = Some(first..first + wanted);
+            first += wanted;
             let sequence = &mut self.running[at];
             let was = sequence.computed;
             sequence.computed += rows;
@@ -351,20 +347,25 @@ impl Serving {
             {
                 self.counters.prompt_tokens.fetch_add(rows, Ordering::Relaxed);
             }
-            let mut done = false;
-            for row in wanted {
-                if done {
-                    break;
-                }
-                let mut logits = vec![0.0; self.network.config.vocabulary];
-                self.logits.read(row, 0, &mut logits);
-                let hidden = self.scratch.hidden(row);
-                done = draw(sequence, &self.threads, &self.ends, (hidden, logits), &self.counters);
-            }
-            if done {
-                ended.push(sequence.arrival);
-            }
         }
+
+        let (level, ends, counters) = (self.threads.level(), &self.ends, &self.counters);
+        let (scratch, logits, vocabulary) = (&self.scratch, &self.logits, self.network.config.vocabulary);
+        let mut done = vec![false; self.running.len()];
+        let draws = self.running.iter_mut().zip(found).zip(&mut done);
+        let draws = draws.filter_map(|((sequence, wanted), done)| Some((sequence, wanted?, done)));
+        // What ends with this step is told before what goes on: whoever reads on can wait, and there may be many.
+        let (ending, going): (Vec<_>, Vec<_>) = draws.partition(|(sequence, ..)| sequence.left() <= 1);
+        for draws in [ending, going] {
+            self.threads.share(draws, |(sequence, mut wanted, done)| {
+                *done = wanted.any(|row| {
+                    let mut values = vec![0.0; vocabulary];
+                    logits.read(row, 0, &mut values);
+                    draw(sequence, level, ends, (scratch.hidden(row), values), counters)
+                });
+            });
+        }
+        let ended: Vec<u64> = self.running.iter().zip(done).filter_map(|(s, done)| done.then_some(s.arrival)).collect();
         for arrival in ended {
             let Some(at) = self.running.iter().position(|s| s.arrival == arrival) else { continue };
             let sequence = self.running.remove(at);
@@ -398,12 +399,11 @@ fn absorb(activations: &mut blake3::Hasher, hidden: &[f32]) {
 /// Uses one position's last hidden state and logits; whether the sequence is done.
 fn draw(
     sequence: &mut Sequence,
-    threads: &Threads,
+    level: Level,
     ends: &[u32],
     (hidden, mut logits): (&[f32], Vec<f32>),
     counters: &Counters,
 ) -> bool {
-    let level = threads.level();
     match &mut sequence.purpose {
         Purpose::Embed(pooling) => {
             pooling.add(hidden);

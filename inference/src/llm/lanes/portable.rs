@@ -81,7 +81,6 @@ impl Lanes for Portable {
     fn power_of_two(self, n: Self::F) -> Self::F {
         each(n, |n| f32::from_bits(((n as i32 + 127) << 23) as u32))
     }
-    #[cfg(test)]
     #[inline(always)]
     fn store_half(self, x: Self::F, to: &mut [u16; LANES]) {
         *to = each(x, |x| f16::from_f32(x).to_bits());
@@ -92,7 +91,7 @@ impl Lanes for Portable {
         *from
     }
     #[inline(always)]
-    fn prefetch(self, _line: &[u8; 4 * LANES], _bytes: usize) {}
+    fn prefetch<T>(self, _at: &T, _bytes: usize) {}
     #[inline(always)]
     fn low_nibbles(self, w: Self::W) -> Self::W {
         std::array::from_fn(|i| w[i] & 15)

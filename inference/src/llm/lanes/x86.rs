@@ -112,7 +112,6 @@ impl Lanes for Avx512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(n))
         }
     }
-    #[cfg(test)]
     #[inline(always)]
     fn store_half(self, x: __m512, to: &mut [u16; LANES]) {
         unsafe {
@@ -126,9 +125,9 @@ impl Lanes for Avx512 {
         unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
     #[inline(always)]
-    fn prefetch(self, line: &[u8; 4 * LANES], bytes: usize) {
+    fn prefetch<T>(self, at: &T, bytes: usize) {
         // Nothing is read: an address that is no memory's is passed over.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(bytes).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *at).wrapping_byte_add(bytes).cast()) }
     }
     #[inline(always)]
     fn low_nibbles(self, w: __m512i) -> __m512i {
@@ -267,7 +266,6 @@ impl Lanes for Avx2 {
             })
         }
     }
-    #[cfg(test)]
     #[inline(always)]
     fn store_half(self, x: [__m256; 2], to: &mut [u16; LANES]) {
         unsafe {
@@ -281,9 +279,9 @@ impl Lanes for Avx2 {
         unsafe { [_mm256_loadu_si256(from.as_ptr().cast()), _mm256_loadu_si256(from[32..].as_ptr().cast())] }
     }
     #[inline(always)]
-    fn prefetch(self, line: &[u8; 4 * LANES], bytes: usize) {
+    fn prefetch<T>(self, at: &T, bytes: usize) {
         // Nothing is read: an address that is no memory's is passed over.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(bytes).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *at).wrapping_byte_add(bytes).cast()) }
     }
     #[inline(always)]
     fn low_nibbles(self, w: [__m256i; 2]) -> [__m256i; 2] {

@@ -77,14 +77,20 @@ impl Kernel for Product<'_> {
     #[inline(always)]
     fn with<L: Lanes>(mut self, l: L) {
         if self.matrix.is_quantised() {
-            for tile in self.tiles.clone() {
-                let mut row = 0;
-                if L::WIDE {
-                    row = self.quantised::<L, 8>(l, tile, row);
+            let mut tile = self.tiles.start;
+            while tile < self.tiles.end {
+                let pair = L::WIDE && self.tiles.end - tile >= 2 && self.rows.rows >= 8;
+                let (tiles, row) = match (pair, L::WIDE) {
+                    (true, _) => (2, self.quantised::<L, 2, 8>(l, tile, 0)),
+                    (false, true) => (1, self.quantised::<L, 1, 8>(l, tile, 0)),
+                    (false, false) => (1, 0),
+                };
+                for tile in tile..tile + tiles {
+                    let row = self.quantised::<L, 1, 4>(l, tile, row);
+                    let row = self.quantised::<L, 1, 2>(l, tile, row);
+                    self.quantised::<L, 1, 1>(l, tile, row);
                 }
-                row = self.quantised::<L, 4>(l, tile, row);
-                row = self.quantised::<L, 2>(l, tile, row);
-                self.quantised::<L, 1>(l, tile, row);
+                tile += tiles;
             }
             return;
         }
@@ -155,35 +161,37 @@ impl Product<'_> {
         row
     }
 
-    /// As many groups of `R` rows as are left from `row` on, with one quantised tile; the next row.
+    /// As many groups of `R` rows as are left from `row` on, with `T` quantised tiles; the next row.
     #[inline(always)]
-    fn quantised<L: Lanes, const R: usize>(&mut self, l: L, tile: usize, mut row: usize) -> usize {
+    fn quantised<L: Lanes, const T: usize, const R: usize>(&mut self, l: L, tile: usize, mut row: usize) -> usize {
         let blocks = self.matrix.inputs / BLOCK;
+        let supers_in_row = blocks / 8;
         while row + R <= self.rows.rows {
             let x: [&[Quants]; R] = std::array::from_fn(|r| &self.rows.quants[(row + r) * blocks..][..blocks]);
-            let sums = match &self.matrix.tiles {
+            let sums: [[L::F; R]; T] = match &self.matrix.tiles {
                 Tiles::Q8 { scales, quants } => {
-                    let scales = &scales[tile * blocks..][..blocks];
-                    let quants = &quants.as_chunks::<8>().0[tile * blocks..][..blocks];
-                    sum_q8::<L, R>(l, scales, quants, &x)
+                    let quants = quants.as_chunks::<8>().0;
+                    let scales = std::array::from_fn(|t| &scales[(tile + t) * blocks..][..blocks]);
+                    let quants = std::array::from_fn(|t| &quants[(tile + t) * blocks..][..blocks]);
+                    sum_q8::<L, T, R>(l, scales, quants, &x)
                 }
-                Tiles::Q4K { supers, quants } => {
-                    let supers_in_row = blocks / 8;
-                    let supers = &supers[tile * supers_in_row..][..supers_in_row];
-                    let quants = &quants.as_chunks::<32>().0[tile * supers_in_row..][..supers_in_row];
+                Tiles::Q4K { supers, quants } => std::array::from_fn(|t| {
+                    let supers = &supers[(tile + t) * supers_in_row..][..supers_in_row];
+                    let quants = &quants.as_chunks::<32>().0[(tile + t) * supers_in_row..][..supers_in_row];
                     sum_q4k::<L, R>(l, supers, quants, &x)
-                }
-                Tiles::Q6K { supers, low, high } => {
-                    let supers_in_row = blocks / 8;
-                    let supers = &supers[tile * supers_in_row..][..supers_in_row];
-                    let low = &low.as_chunks::<32>().0[tile * supers_in_row..][..supers_in_row];
-                    let high = &high.as_chunks::<16>().0[tile * supers_in_row..][..supers_in_row];
+                }),
+                Tiles::Q6K { supers, low, high } => std::array::from_fn(|t| {
+                    let supers = &supers[(tile + t) * supers_in_row..][..supers_in_row];
+                    let low = &low.as_chunks::<32>().0[(tile + t) * supers_in_row..][..supers_in_row];
+                    let high = &high.as_chunks::<16>().0[(tile + t) * supers_in_row..][..supers_in_row];
                     sum_q6k::<L, R>(l, supers, low, high, &x)
-                }
+                }),
                 _ => unreachable!("matrices of floats go the other way"),
             };
-            for (r, sum) in sums.into_iter().enumerate() {
-                self.finish(l, tile, row + r, sum);
+            for (t, sums) in sums.into_iter().enumerate() {
+                for (r, sum) in sums.into_iter().enumerate() {
+                    self.finish(l, tile + t, row + r, sum);
+                }
             }
             row += R;
         }
@@ -211,27 +219,36 @@ fn sum_floats<L: Lanes, const T: usize, const R: usize>(
     sums
 }
 
+/// Two tiles at once halve the loads of the rows, and read two streams of weights.
+#[allow(clippy::needless_range_loop, reason = "the same group of several streams")]
 #[inline(always)]
-fn sum_q8<L: Lanes, const R: usize>(
+fn sum_q8<L: Lanes, const T: usize, const R: usize>(
     l: L,
-    scales: &[[u16; LANES]],
-    quants: &[[Bytes; 8]],
+    scales: [&[[u16; LANES]]; T],
+    quants: [&[[Bytes; 8]]; T],
     x: &[&[Quants]; R],
-) -> [L::F; R] {
-    let mut sums = [l.splat(0.0); R];
-    for (b, (scale, lines)) in scales.iter().zip(quants).enumerate() {
+) -> [[L::F; R]; T] {
+    let mut sums = [[l.splat(0.0); R]; T];
+    for b in 0..x[0].len() {
         let x: [&Quants; R] = std::array::from_fn(|r| &x[r][b]);
-        let mut dots: [L::I; R] = std::array::from_fn(|r| l.begin(x[r].begin));
-        for (g, line) in lines.iter().enumerate() {
-            l.prefetch(&line.0, AHEAD);
-            let w = l.weights(&line.0);
-            for (dot, x) in dots.iter_mut().zip(x) {
-                *dot = l.dot_signed(*dot, w, x.q[g]);
+        let mut dots: [[L::I; R]; T] = [std::array::from_fn(|r| l.begin(x[r].begin)); T];
+        for g in 0..8 {
+            let w: [L::W; T] = std::array::from_fn(|t| {
+                let line = &quants[t][b][g];
+                l.prefetch(line, AHEAD);
+                l.weights(&line.0)
+            });
+            for (r, x) in x.iter().enumerate() {
+                for (dots, w) in dots.iter_mut().zip(w) {
+                    dots[r] = l.dot_signed(dots[r], w, x.q[g]);
+                }
             }
         }
-        let scale = l.load_half(scale);
-        for r in 0..R {
-            sums[r] = l.fma(l.mul(scale, l.splat(x[r].scale)), l.float(dots[r]), sums[r]);
+        for t in 0..T {
+            let scale = l.load_half(&scales[t][b]);
+            for (r, x) in x.iter().enumerate() {
+                sums[t][r] = l.fma(l.mul(scale, l.splat(x.scale)), l.float(dots[t][r]), sums[t][r]);
+            }
         }
     }
     sums

@@ -6,6 +6,9 @@ use crate::llm::{
     threads::Threads,
 };
 
+/// So many values are sooner done by one thread than shared with another.
+const ALONE: usize = 8192;
+
 /// Thirty-two activations in eight bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Quants {
@@ -42,7 +45,10 @@ impl Quants {
         let inverse = if scale > 0.0 { 127.0 / largest } else { 0.0 };
         let mut rounded = [0i32; BLOCK];
         for i in 0..BLOCK {
-            rounded[i] = (values[i] * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
+            let v = (values[i] * inverse).round_ties_even().clamp(-127.0, 127.0);
+            let v = if v.is_nan() { 0.0 } else { v };
+            // Integers as small as these are the low bits of their sum with 1.5 * 2^23: no call, no branch.
+            rounded[i] = (v + 12_582_912.0).to_bits().wrapping_sub(0x4b40_0000) as i32;
         }
         // At most 16 times 127.
         let mut sums = [0i32; 2];
@@ -72,12 +78,48 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Makes room for `rows x width`.
+    /// Makes room for `rows x width`, whatever was there, to be filled.
     pub(crate) fn reset(&mut self, rows: usize, width: usize) {
         (self.rows, self.width) = (rows, width);
-        self.floats.clear();
         self.floats.resize(rows * width, 0.0);
         self.quants.clear();
+    }
+
+    /// Makes rows of `width` values, each by `fill`, and rounds them to eight bits if that is what the next product
+    /// needs.
+    ///
+    /// # Panics
+    /// If they are to be rounded and the width is no multiple of [`BLOCK`].
+    pub(crate) fn fill(
+        &mut self,
+        threads: &Threads,
+        (rows, width): (usize, usize),
+        quantised: bool,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.reset(rows, width);
+        if !quantised {
+            if rows * width <= ALONE {
+                self.floats.chunks_mut(width).enumerate().for_each(|(row, floats)| fill(row, floats));
+            } else {
+                threads.each(&mut self.floats, width, fill);
+            }
+            return;
+        }
+        assert!(width.is_multiple_of(BLOCK), "rows of a quantised product come in blocks");
+        self.quants.resize(rows * width / BLOCK, Quants::default());
+        let level = threads.level();
+        let floats = self.floats.chunks_mut(width);
+        let jobs = floats.zip(self.quants.chunks_mut(width / BLOCK)).enumerate();
+        let run = |(row, (floats, out)): (usize, (&mut [f32], &mut [Quants]))| {
+            fill(row, floats);
+            level.run(Quantise { from: floats.as_chunks().0, out });
+        };
+        if rows * width <= ALONE {
+            jobs.for_each(run);
+        } else {
+            threads.all(jobs.collect(), run);
+        }
     }
 
     /// Rows.
@@ -127,7 +169,10 @@ impl Rows {
         self.quants.resize(self.rows * self.width / BLOCK, Quants::default());
         let level = threads.level();
         let floats = self.floats.as_chunks::<BLOCK>().0;
-        // A row of a small model is not worth a thread.
+        if floats.len() * BLOCK <= ALONE {
+            level.run(Quantise { from: floats, out: &mut self.quants });
+            return;
+        }
         let piece = 64;
         threads.each(&mut self.quants, piece, |at, out| {
             let from = &floats[at * piece..][..out.len()];
@@ -161,11 +206,13 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Makes room for `rows x width` zeros.
+    /// Makes room for `rows x width`, whatever was there, to be filled.
     pub(crate) fn reset(&mut self, rows: usize, width: usize) {
-        (self.rows, self.width) = (rows, width);
-        self.values.clear();
-        self.values.resize(rows * width.div_ceil(LANES) * LANES, 0.0);
+        if (self.rows, self.width) != (rows, width) {
+            (self.rows, self.width) = (rows, width);
+            self.values.clear();
+            self.values.resize(rows * width.div_ceil(LANES) * LANES, 0.0);
+        }
     }
 
     /// Rows.
@@ -207,15 +254,14 @@ impl Panels {
         rows
     }
 
-    /// One value.
-    pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
-        self.lanes(row, column / LANES)[column % LANES]
-    }
-
     /// Copies a row's values from `first` on.
     pub(crate) fn read(&self, row: usize, first: usize, to: &mut [f32]) {
-        for (i, to) in to.iter_mut().enumerate() {
-            *to = self.at(row, first + i);
+        let (mut at, mut rest) = (first, to);
+        while !rest.is_empty() {
+            let from = &self.lanes(row, at / LANES)[at % LANES..];
+            let (to, after) = rest.split_at_mut(from.len().min(rest.len()));
+            to.copy_from_slice(&from[..to.len()]);
+            (at, rest) = (at + to.len(), after);
         }
     }
 

@@ -53,7 +53,7 @@ fn product(threads: &Threads, m: &Matrix, x: &[f32], bias: Option<&[f32]>) -> Ve
     let mut out = Panels::default();
     out.reset(rows.count(), m.outputs());
     products(threads, &rows, &mut [Output { matrix: m, bias, then: Then::Put, out: &mut out }]);
-    (0..rows.count()).map(|r| (0..m.outputs()).map(|c| out.at(r, c)).collect()).collect()
+    (0..rows.count()).map(|r| (0..m.outputs()).map(|c| out.lanes(r, c / LANES)[c % LANES]).collect()).collect()
 }
 
 fn bits(x: &[Vec<f32>]) -> Vec<Vec<u32>> {
