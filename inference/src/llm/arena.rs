@@ -171,3 +171,59 @@ impl Arena {
         self.free.push(page);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::llm::lanes::{Kernel, Level};
+
+    struct Halves([f32; LANES]);
+
+    impl Kernel for Halves {
+        type Output = [u16; LANES];
+
+        #[inline(always)]
+        fn with<L: Lanes>(self, l: L) -> [u16; LANES] {
+            u16::keep(l, l.load(&self.0))
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_half_precision_is_its_largest_value() {
+        let values = [
+            0.0,
+            -0.0,
+            1.0,
+            65504.0,
+            65519.0,
+            65520.0,
+            1e30,
+            -1e30,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            6e-8,
+            2e-8,
+            -3e-5,
+            f32::MIN_POSITIVE,
+            0.1,
+        ];
+        for level in Level::all() {
+            let expected = values.map(|x| f16::from_f32(x.clamp(-65504.0, 65504.0)).to_bits());
+            assert_eq!(level.run(Halves(values)), expected, "{level:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn halves_are_rounded_to_the_nearest(values in proptest::array::uniform16(-7e4f32..7e4)) {
+            for level in Level::all() {
+                let expected = values.map(|x| f16::from_f32(x.clamp(-65504.0, 65504.0)).to_bits());
+                prop_assert_eq!(level.run(Halves(values)), expected);
+            }
+        }
+    }
+}

@@ -73,7 +73,7 @@ pub(crate) fn attend<E: Element>(
                 group: job.group,
                 queries: &queries[job.group.row * width + head * shape.head_dim..],
                 query_stride: width,
-                next: kv.get((head + 1) / per_kv).filter(|_| job.heads.contains(&(head + 1))),
+                next: ((head + 1).is_multiple_of(per_kv) && head + 1 < job.heads.end).then(|| &kv[(head + 1) / per_kv]),
                 out: &mut job.out[at * shape.head_dim..],
                 stride: job.stride,
             });
@@ -94,7 +94,7 @@ struct Attend<'a, E> {
     group: &'a Group<'a>,
     queries: &'a [f32],
     query_stride: usize,
-    /// The head whose turn is next: its keys are asked for while this one's values are summed.
+    /// The next head to read keys of, where it is another: they are asked for while this one's values are summed.
     next: Option<&'a Head<E>>,
     out: &'a mut [f32],
     stride: usize,

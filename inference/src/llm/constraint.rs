@@ -270,6 +270,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::llm::threads::Threads;
     use crate::llm::{Llm, LoadOptions};
 
     fn gloss() -> Llm {
@@ -312,26 +313,24 @@ mod tests {
             Grammar::Schema(json!({ "const": "a".repeat(MOST_BYTES - 100) })),
             Grammar::Schema(json!({ "enum": (0..10_000).map(|n| format!("v{n}")).collect::<Vec<_>>() })),
         ];
+        let threads = Threads::new(2).unwrap();
         for grammar in &all {
             let name = format!("{grammar:?}").chars().take(200).collect::<String>();
-            // Refused or not, it is said in a line; and what is built can be followed, on a stack as the engine has it.
+            // Refused or not, it is said in a line; and what is built can be followed, where the engine does.
             match grammars.constraint(grammar) {
                 Err(words) => assert!(words.len() <= 1200 && !words.contains('\n'), "{name}: {words}"),
-                Ok(mut constraint) => {
-                    let follow = move || {
-                        for _ in 0..8 {
-                            let mut logits = vec![0.0; 8192];
-                            if constraint.mask(&mut logits).is_err() {
-                                return;
-                            }
-                            let Some(token) = logits.iter().position(|l| *l == 0.0) else { return };
-                            if constraint.take(token as u32) {
-                                return;
-                            }
+                Ok(constraint) => threads.share(vec![constraint.clone(), constraint], |mut constraint| {
+                    for _ in 0..8 {
+                        let mut logits = vec![0.0; 8192];
+                        if constraint.mask(&mut logits).is_err() {
+                            return;
                         }
-                    };
-                    thread::Builder::new().stack_size(STACK).spawn(follow).unwrap().join().unwrap();
-                }
+                        let Some(token) = logits.iter().position(|l| *l == 0.0) else { return };
+                        if constraint.take(token as u32) {
+                            return;
+                        }
+                    }
+                }),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One model served to many at once.
 //!
-//! A thread of its own owns the network, the pages and every sequence, and steps (Yu et al., "Orca", 2022; Kwon et
+//! A thread of its own owns the network, the pages and every sequence, and steps, on threads that share the work (Yu et al., "Orca", 2022; Kwon et
 //! al., "PagedAttention", 2023):
 //!
 //! ```text

@@ -372,6 +372,13 @@ mod tests {
         }
 
         #[test]
+        fn the_likeliest_is_the_first_of_the_largest(logits in proptest::collection::vec(prop_oneof![8 => -3i8..3, 1 => Just(9)], 0..300)) {
+            let logits: Vec<f32> = logits.into_iter().map(|l| if l == 9 { f32::NAN } else { f32::from(l) }).collect();
+            let plain = logits.iter().enumerate().fold(0, |best, (at, l)| if *l > logits[best] { at } else { best });
+            prop_assert_eq!(likeliest(&logits) as usize, plain);
+        }
+
+        #[test]
         fn the_top_is_what_a_sort_gives(logits in proptest::collection::vec(-3i8..3, 1..60), n in 1usize..20) {
             let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
             let mut sorted: Vec<(u32, f32)> = logits.iter().enumerate().map(|(t, l)| (t as u32, *l)).collect();

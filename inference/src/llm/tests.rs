@@ -175,10 +175,10 @@ fn adapted_logits(
     let mut arena = Arena::new(kv, 20, c.layers, c.kv_heads, c.head_dim);
     let pages: Vec<u32> = (0..tokens.len().div_ceil(PAGE)).map(|_| arena.take().unwrap()).collect();
     let mut all = Vec::new();
+    let (mut scratch, mut out) = (Scratch::default(), Panels::default());
     for (i, tokens) in tokens.chunks(step).enumerate() {
         let run = Run { tokens, position: i * step, pages: &pages, wanted: 0..tokens.len(), adapter };
-        let mut out = Panels::default();
-        network.forward(threads, &mut arena, &[run], &mut Scratch::default(), &mut out);
+        network.forward(threads, &mut arena, &[run], &mut scratch, &mut out);
         all.extend((0..tokens.len()).map(|row| {
             let mut logits = vec![0.0; c.vocabulary];
             out.read(row, 0, &mut logits);

@@ -2,7 +2,7 @@
 
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
-use super::lanes::Level;
+use super::{constraint::STACK, lanes::Level};
 use crate::background;
 
 /// Threads that share the work of each step, and the lanes they compute in.
@@ -29,6 +29,8 @@ impl Threads {
         let pool = ThreadPoolBuilder::new()
             .num_threads(count.max(1))
             .thread_name(|n| format!("engine-{n}"))
+            // A grammar is followed on whichever thread draws.
+            .stack_size(STACK)
             .start_handler(|_| background::enter())
             .build()
             .map_err(std::io::Error::other)?;

@@ -354,7 +354,7 @@ impl Serving {
         let mut done = vec![false; self.running.len()];
         let draws = self.running.iter_mut().zip(found).zip(&mut done);
         let draws = draws.filter_map(|((sequence, wanted), done)| Some((sequence, wanted?, done)));
-        // What ends with this step is told before what goes on: whoever reads on can wait, and there may be many.
+        // What is known to end with this step is told before what goes on: whoever reads on can wait, and there may be many.
         let (ending, going): (Vec<_>, Vec<_>) = draws.partition(|(sequence, ..)| sequence.left() <= 1);
         for draws in [ending, going] {
             self.threads.share(draws, |(sequence, mut wanted, done)| {

@@ -11,8 +11,8 @@ use crate::llm::{
     threads::Threads,
 };
 
-/// Weights are prefetched so many bytes ahead of their sums: memory answers after hundreds of these, more than a processor looks
-/// ahead by itself.
+/// Weights of eight bits are prefetched so many bytes ahead of their sums: memory answers after as long as hundreds of
+/// sums take, and a processor looks less far ahead by itself.
 const AHEAD: usize = 4096;
 
 /// What becomes of a product.

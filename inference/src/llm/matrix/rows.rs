@@ -47,7 +47,7 @@ impl Quants {
         for i in 0..BLOCK {
             let v = (values[i] * inverse).round_ties_even().clamp(-127.0, 127.0);
             let v = if v.is_nan() { 0.0 } else { v };
-            // Integers as small as these are the low bits of their sum with 1.5 * 2^23: no call, no branch.
+            // Integers as small as these are the low bits of their sum with 1.5 * 2^23.
             rounded[i] = (v + 12_582_912.0).to_bits().wrapping_sub(0x4b40_0000) as i32;
         }
         // At most 16 times 127.
@@ -142,7 +142,7 @@ impl Rows {
         &mut self.floats
     }
 
-    /// Whether [`Rows::quantise`] was called on the values that are there.
+    /// Whether the values that are there were rounded.
     pub(super) fn has_quants(&self) -> bool {
         self.quants.len() * BLOCK == self.rows * self.width
     }
@@ -268,7 +268,9 @@ impl Panels {
     /// Sets a row's values.
     pub(crate) fn write(&mut self, row: usize, from: &[f32]) {
         for (panel, from) in from.chunks(LANES).enumerate() {
-            self.lanes_mut(row, panel)[..from.len()].copy_from_slice(from);
+            let (to, beyond) = self.lanes_mut(row, panel).split_at_mut(from.len());
+            to.copy_from_slice(from);
+            beyond.fill(0.0);
         }
     }
 }

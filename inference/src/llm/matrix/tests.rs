@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::*;
+use super::{rows::Quants, *};
 use crate::llm::{lanes::Level, threads::Threads};
 
 fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -85,7 +85,8 @@ fn a_product_is_that_of_the_rows_it_stands_for() {
 fn the_same_bits_alone_in_a_batch_on_any_threads_and_lanes() {
     let reference = Threads::with_level(1, Level::Portable).unwrap();
     for form in FORMS {
-        let m = matrix(form, 150, 256);
+        // Eleven tiles: pieces of four, and of a pair and one.
+        let m = matrix(form, 170, 256);
         let x = noise(5, 23 * 256);
         let whole = bits(&product(&reference, &m, &x, None));
         for level in Level::all() {
@@ -114,7 +115,35 @@ fn what_is_no_matrix_is_refused() {
     assert_eq!(Matrix::from_blocks(Form::Q8, 1, 32, &infinite).unwrap_err(), MatrixError::NotFinite { output: 0 });
 }
 
+#[test]
+fn rows_are_written_whole() {
+    let mut panels = Panels::default();
+    panels.reset(2, 24);
+    panels.values_mut().fill(f32::NAN);
+    panels.reset(2, 24);
+    panels.write(1, &[1.0; 24]);
+    let mut expected = [0.0; LANES];
+    expected[..8].fill(1.0);
+    assert_eq!(panels.lanes(1, 1), &expected);
+}
+
+fn any_float() -> impl Strategy<Value = f32> {
+    use proptest::num::f32::{INFINITE, NORMAL, QUIET_NAN, SUBNORMAL, ZERO};
+    prop_oneof![4 => -3f32..3.0, 1 => NORMAL | SUBNORMAL | ZERO | INFINITE | QUIET_NAN]
+}
+
 proptest! {
+    #[test]
+    fn activations_are_rounded_to_the_nearest(values in proptest::array::uniform32(any_float())) {
+        let found = Quants::of(&values);
+        let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let inverse = if largest / 127.0 > 0.0 { 127.0 / largest } else { 0.0 };
+        let expected = values.map(|v| (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8);
+        prop_assert_eq!(found.q.as_flattened(), expected);
+        let sums = [&expected[..16], &expected[16..]].map(|half| half.iter().map(|q| i32::from(*q)).sum::<i32>());
+        prop_assert_eq!((found.sums, found.begin), (sums, -128 * (sums[0] + sums[1])));
+    }
+
     #[test]
     fn eight_bits_keep_a_weight_within_half_a_step(weights in proptest::collection::vec(-3f32..3.0, 64)) {
         let m = Matrix::from_floats(Form::Q8, 2, 32, &weights).unwrap();
