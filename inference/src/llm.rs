@@ -156,6 +156,7 @@ impl Llm {
             kv_bytes,
             kv_form: options.kv_form,
             step_rows: 256,
+            prompt_rows: 32,
             running: 64,
             waiting: 256,
         };

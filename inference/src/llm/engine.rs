@@ -9,8 +9,8 @@
 //!                     └── the last to come, when pages run out ──┘
 //! ```
 //!
-//! A batch is one row for each sequence that decodes, and pieces of prompts up to a budget of rows, so that a long
-//! prompt delays nobody's next token by more than a step. A sequence that lost its pages to others is computed again
+//! A batch is one row for each sequence that decodes, and pieces of prompts up to a budget of rows, a small one beside
+//! those that decode, so that a long prompt delays nobody's next token by more than that. A sequence that lost its pages to others is computed again
 //! when there is room: since the arithmetic has one order, nobody can tell from the answer.
 
 mod ask;
@@ -61,6 +61,9 @@ pub struct EngineOptions {
     pub kv_form: KvForm,
     /// Rows in a step.
     pub step_rows: usize,
+    /// Rows of prompts in a step beside sequences that decode: their next tokens wait for these. Few of them also let few
+    /// sequences begin with one step, and so end with one.
+    pub prompt_rows: usize,
     /// Sequences that run at once.
     pub running: usize,
     /// Requests that may wait.

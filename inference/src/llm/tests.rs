@@ -458,6 +458,7 @@ fn engine(folder: &std::path::Path, pages: usize, running: usize) -> Engine {
         kv_bytes: bytes * pages as u64,
         kv_form: KvForm::F16,
         step_rows: 32,
+        prompt_rows: 8,
         running,
         waiting: 100,
     };
@@ -504,6 +505,36 @@ fn sixty_four_mixed_requests_get_together_what_each_gets_alone() {
     // Sixty pages are too few for twenty of them: some had to give way and be computed again.
     assert!(together.counters().preemptions.load(std::sync::atomic::Ordering::Relaxed) > 0);
     assert_eq!(pages_held(&together), 0);
+}
+
+#[test]
+fn a_long_prompt_comes_in_small_pieces_beside_those_that_decode() {
+    let folder = small_llama(None);
+    let engine = engine(folder.path(), 60, 4);
+    let ask = |prompt: usize, max_tokens: usize| {
+        // No prompt begins as another, or it would come from the cache.
+        static FIRST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(3);
+        let first = FIRST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let request =
+            GenerateRequest { prompt: vec![first; prompt], max_tokens, ignore_end: true, ..Default::default() };
+        engine.generate(request).unwrap()
+    };
+    let steps = || engine.counters().steps.load(std::sync::atomic::Ordering::Relaxed);
+    // The machine may be so busy that the first answer is over before the other is asked for.
+    let beside = (0..50).find_map(|_| {
+        let began = steps();
+        let mut decoding = ask(1, 190);
+        assert!(matches!(decoding.wait(), Some(Event::Piece(_))));
+        let before = steps();
+        assert_eq!(collect(&mut ask(80, 1)).0.len(), 1);
+        let after = steps();
+        assert_eq!(collect(&mut decoding).0.len(), 189);
+        (after - began < 190).then_some(after - before)
+    });
+    assert!(beside.unwrap() >= 10, "80 rows in pieces of 8, found {beside:?} steps");
+    let before = steps();
+    collect(&mut ask(80, 1));
+    assert_eq!(steps() - before, 3, "80 rows in pieces of 32");
 }
 
 #[test]

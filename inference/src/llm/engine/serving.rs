@@ -285,16 +285,22 @@ impl Serving {
             self.running.iter().map(|s| (s.goal() - s.computed > 1, s.rank(), s.arrival)).collect();
         order.sort_unstable();
         let mut room = self.options.step_rows.max(1);
+        let decoding = order.iter().any(|(prompt, ..)| !prompt);
+        let mut prompt_room = if decoding { self.options.prompt_rows.max(1) } else { room };
         let mut batch: Vec<(u64, usize)> = Vec::new();
-        for (_, _, arrival) in order {
-            if room == 0 {
+        for (prompt, _, arrival) in order {
+            let most = if prompt { room.min(prompt_room) } else { room };
+            if most == 0 {
                 break;
             }
             let Some(sequence) = self.running.iter().find(|s| s.arrival == arrival) else { continue };
-            let rows = (sequence.goal() - sequence.computed).min(room);
+            let rows = (sequence.goal() - sequence.computed).min(most);
             let end = sequence.computed + rows;
             if self.reserve(arrival, end) {
                 room -= rows;
+                if prompt {
+                    prompt_room -= rows;
+                }
                 batch.push((arrival, rows));
             }
         }
