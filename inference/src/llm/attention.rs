@@ -175,37 +175,14 @@ impl<E: Element> Attend<'_, E> {
         }
 
         let lanes = dims.div_ceil(LANES);
+        let (heads, seen) = ((kv, next), (first, begin, end));
         let mut at = 0;
         while at < lanes {
             if lanes - at >= 4 {
-                mix::<E, L, R, 4>(
-                    l,
-                    (kv, next),
-                    group,
-                    (first, begin, end),
-                    &scores,
-                    at,
-                    lanes,
-                    &inverse,
-                    out,
-                    stride,
-                    dims,
-                );
+                mix::<E, L, R, 4>(l, heads, group, seen, &scores, at, lanes, &inverse, out, stride, dims);
                 at += 4;
             } else {
-                mix::<E, L, R, 1>(
-                    l,
-                    (kv, next),
-                    group,
-                    (first, begin, end),
-                    &scores,
-                    at,
-                    lanes,
-                    &inverse,
-                    out,
-                    stride,
-                    dims,
-                );
+                mix::<E, L, R, 1>(l, heads, group, seen, &scores, at, lanes, &inverse, out, stride, dims);
                 at += 1;
             }
         }

@@ -270,8 +270,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::llm::threads::Threads;
-    use crate::llm::{Llm, LoadOptions};
+    use crate::llm::{Llm, LoadOptions, threads::Threads};
 
     fn gloss() -> Llm {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/gloss");

@@ -1,7 +1,7 @@
 //! One model served to many at once.
 //!
-//! A thread of its own owns the network, the pages and every sequence, and steps, on threads that share the work (Yu et al., "Orca", 2022; Kwon et
-//! al., "PagedAttention", 2023):
+//! A thread of its own owns the network, the pages and every sequence, and steps, on threads that share the work (Yu
+//! et al., "Orca", 2022; Kwon et al., "PagedAttention", 2023):
 //!
 //! ```text
 //! commands ──> waiting (by priority, then arrival) ──admit──> running ──> batch ──forward──> logits ──> tokens ──> streams
@@ -10,8 +10,9 @@
 //! ```
 //!
 //! A batch is one row for each sequence that decodes, and pieces of prompts up to a budget of rows, a small one beside
-//! those that decode, so that a long prompt delays nobody's next token by more than that. A sequence that lost its pages to others is computed again
-//! when there is room: since the arithmetic has one order, nobody can tell from the answer.
+//! those that decode, so that a long prompt delays nobody's next token by more than that. A sequence that lost its
+//! pages to others is computed again when there is room: since the arithmetic has one order, nobody can tell from the
+//! answer.
 
 mod ask;
 mod sequence;
