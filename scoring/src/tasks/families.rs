@@ -8,7 +8,7 @@ use super::{
     Family, Level,
     glossary::{Entry, Glossary, KINDS},
 };
-use crate::text::{Known, TextTask, WordRange, surface::is_function_word};
+use crate::text::{Known, Reading, TextTask, WordRange, surface::is_function_word};
 
 const NAMES: [&str; 40] = [
     "Ada", "Alan", "Amara", "Ana", "Ben", "Carlos", "Chen", "Clara", "David", "Elena", "Emma", "Farid", "Grace",
@@ -42,6 +42,10 @@ const JOBS: [&str; 20] = [
     "waiter",
     "writer",
 ];
+
+/// What people say who do not know, besides words that carry no content.
+const SHRUGS: [&str; 10] =
+    ["answer", "certain", "help", "idea", "know", "question", "sorry", "sure", "unknown", "unsure"];
 
 /// A question of a family and level.
 pub(super) fn task(family: Family, level: Level, glossary: &Glossary, rng: &mut ChaCha8Rng) -> TextTask {
@@ -91,9 +95,9 @@ fn definition(entry: &Entry, rng: &mut ChaCha8Rng) -> TextTask {
     plain(prompt, Known::Meaning(entry.gloss.clone()), 3, 60)
 }
 
-/// Whether saying that one does not know would name the word.
+/// Whether saying that one does not know would name the word, in either case of its letters.
 fn is_in_a_shrug(word: &str) -> bool {
-    word == "know" || is_function_word(word)
+    Reading::new(word).words().all(|word| SHRUGS.contains(&word) || is_function_word(word))
 }
 
 fn word(entry: &Entry, rng: &mut ChaCha8Rng) -> TextTask {
@@ -227,4 +231,39 @@ fn classification(entry: &Entry, level: Level, rng: &mut ChaCha8Rng) -> TextTask
     offered.shuffle(rng);
     let prompt = format!("Classify \"{}\" as one of: {}.", entry.word, offered.join(", "));
     plain(prompt, Known::Words { accepted: vec![kind.to_owned()], rivals }, 1, 12)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::{
+        criteria::{Case as _, Criterion},
+        text::{Arrived, TextCase, known::Match},
+    };
+
+    #[test]
+    fn a_shrug_names_no_word_of_the_glossary() {
+        const SHRUGGED: [&str; 6] = [
+            "I do not know.",
+            "i don't know",
+            "I have no idea.",
+            "Sorry, I am not sure about that.",
+            "I can not help you with this question.",
+            "The answer to it is unknown.",
+        ];
+        let glossary = Glossary::shipped();
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let asked: Vec<_> = glossary.entries().iter().filter(|entry| !is_in_a_shrug(&entry.word)).collect();
+        assert!(asked.len() + 40 > glossary.entries().len(), "hardly a word is in a shrug");
+        for entry in asked {
+            let task = word(entry, rng);
+            for text in SHRUGGED {
+                let arrived = Arrived { text: text.to_owned(), ..Arrived::default() };
+                let case = TextCase::read(task.clone(), Some(arrived));
+                assert!(case.answer().is_some_and(|answer| Match.refutes(&case, answer)), "{text} for {task:?}");
+            }
+        }
+    }
 }
