@@ -5,14 +5,9 @@
 //! bench_llm run MODEL.gguf 2       # prefill, decode, eight streams and a cached prefix, on two threads; JSON
 //! ```
 
-use std::{
-    fs::File,
-    io::BufWriter,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs::File, io::BufWriter, path::Path};
 
-use assay_inference::llm::{Event, Form, GenerateRequest, Llm, LoadOptions, Sampling};
+use assay_inference::llm::{Event, Form, GenerateRequest, Llm, LoadOptions, Sampling, Usage};
 use candle_core::{
     Device, Tensor,
     quantized::{GgmlDType, QTensor, gguf_file},
@@ -123,9 +118,8 @@ fn prompt(seed: u64, n: usize) -> Vec<u32> {
     (0..n).map(|_| rng.gen_range(300..VOCABULARY as u32)).collect()
 }
 
-/// Time to the first token and to the last, of requests that come together.
-fn serve(llm: &Llm, prompts: Vec<Vec<u32>>, tokens: usize) -> Result<(Duration, Duration)> {
-    let start = Instant::now();
+/// Times of requests that come together.
+fn serve(llm: &Llm, prompts: Vec<Vec<u32>>, tokens: usize) -> Result<Vec<Usage>> {
     let mut answers = Vec::new();
     for prompt in prompts {
         let sampling = Sampling::default();
@@ -137,17 +131,22 @@ fn serve(llm: &Llm, prompts: Vec<Vec<u32>>, tokens: usize) -> Result<(Duration, 
             ..GenerateRequest::default()
         })?);
     }
-    let mut first = Duration::ZERO;
+    let mut usages = Vec::new();
     for answer in &mut answers {
         while let Some(event) = answer.wait() {
             match event {
-                Event::Done { usage, .. } => first = first.max(usage.first),
+                Event::Done { usage, .. } => usages.push(usage),
                 Event::Failed(error) => return Err(error.into()),
                 Event::Piece(_) => {}
             }
         }
     }
-    Ok((first, start.elapsed()))
+    Ok(usages)
+}
+
+/// Seconds to the first token of one request alone.
+fn first(llm: &Llm, prompt: Vec<u32>) -> Result<f64> {
+    Ok(serve(llm, vec![prompt], 1)?.iter().map(|usage| usage.first.as_secs_f64()).sum())
 }
 
 fn run(path: &Path, threads: usize) -> Result<()> {
@@ -158,14 +157,12 @@ fn run(path: &Path, threads: usize) -> Result<()> {
     let best = |f: &dyn Fn(u64) -> Result<f64>| -> Result<f64> {
         (0..5).map(f).try_fold(0f64, |best, rate| Ok(best.max(rate?)))
     };
-    let prefill = best(&|i| {
-        let (first, _) = serve(&llm, vec![prompt(100 + i, 512)], 1)?;
-        Ok(512.0 / first.as_secs_f64())
-    })?;
+    let prefill = best(&|i| Ok(512.0 / first(&llm, prompt(100 + i, 512))?))?;
     let decode = |streams: u64, i: u64| -> Result<f64> {
         let prompts = (0..streams).map(|s| prompt(1000 + 100 * i + s, 16)).collect();
-        let (first, total) = serve(&llm, prompts, 129)?;
-        Ok(streams as f64 * 128.0 / (total - first).as_secs_f64())
+        // Each stream by its own first and last token: they begin some steps apart.
+        let rates = serve(&llm, prompts, 129)?.into_iter().map(|u| 128.0 / (u.total - u.first).as_secs_f64());
+        Ok(rates.sum::<f64>())
     };
     // One after the other, so that each ratio is of the same moment.
     let (mut one, mut eight, mut ratios) = (0f64, 0f64, Vec::new());
@@ -175,14 +172,14 @@ fn run(path: &Path, threads: usize) -> Result<()> {
         ratios.push(together / alone);
     }
     ratios.sort_unstable_by(f64::total_cmp);
-    let (cold, _) = serve(&llm, vec![prompt(7, 528)], 1)?;
-    let (cached, _) = serve(&llm, vec![prompt(7, 528)], 1)?;
+    let cold = first(&llm, prompt(7, 528))?;
+    let cached = first(&llm, prompt(7, 528))?;
     println!(
         "{{\"prefill_tok_s\": {prefill:.1}, \"decode_tok_s\": {one:.1}, \"decode_8_tok_s\": {eight:.1}, \
          \"eight_over_one\": {:.2}, \"cold_ms\": {:.1}, \"cached_ms\": {:.1}, \"kv_bytes_per_token\": {}}}",
         ratios[ratios.len() / 2],
-        cold.as_secs_f64() * 1e3,
-        cached.as_secs_f64() * 1e3,
+        cold * 1e3,
+        cached * 1e3,
         llm.kv_bytes_per_position(),
     );
     Ok(())

@@ -9,12 +9,13 @@
 //!                     └── the last to come, when pages run out ──┘
 //! ```
 //!
-//! A batch is one row for each sequence that decodes, and pieces of prompts up to a budget of rows, a small one beside
-//! those that decode, so that a long prompt delays nobody's next token by more than that. A sequence that lost its
-//! pages to others is computed again when there is room: since the arithmetic has one order, nobody can tell from the
-//! answer.
+//! A batch is one row for each sequence that decodes, and pieces of what is not as far yet, up to a budget of rows: a
+//! small one beside those that decode, so that a long prompt delays nobody's next token by more than that, and more
+//! where much has gathered. A sequence that lost its pages to others is computed again when there is room, in pieces as
+//! a prompt: since the arithmetic has one order, nobody can tell from the answer.
 
 mod ask;
+mod plan;
 mod sequence;
 mod serving;
 
@@ -60,10 +61,11 @@ pub struct EngineOptions {
     pub kv_bytes: u64,
     /// How they are kept.
     pub kv_form: KvForm,
-    /// Rows in a step.
+    /// Rows in a step: more than `running`, or those that decode leave none for others.
     pub step_rows: usize,
-    /// Rows of prompts in a step beside sequences that decode: their next tokens wait for these. Few of them also let few
-    /// sequences begin with one step, and so end with one.
+    /// Rows in a step that are not of sequences that decode (of prompts, replays, embeddings, and of answers that lost
+    /// their pages), where there are such that do: their next tokens wait for these. Few of them also let few sequences
+    /// begin with one step, and so end with one. A 64th of all that there is to do, if that is more.
     pub prompt_rows: usize,
     /// Sequences that run at once.
     pub running: usize,

@@ -12,7 +12,7 @@ use super::{
 /// Outputs and inputs of the matrix that is measured: eight bits of it do not fit the nearer caches.
 const OUTPUTS: usize = 4096;
 const INPUTS: usize = 2048;
-/// Rows of a prompt that are computed together.
+/// Rows of a prompt that are measured together: between what the engine takes beside others and alone.
 const TOGETHER: usize = 128;
 /// What a step takes beside its products, as a share of them.
 const BESIDE: f64 = 0.15;

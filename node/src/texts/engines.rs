@@ -44,8 +44,13 @@ pub fn write_metrics<'a>(text: &mut String, engines: impl IntoIterator<Item = (S
         ("assay_engine_steps", "Batches computed", |c| &c.steps, Family::default()),
     ];
     let levels: [(&str, &str, Read, Level); 2] = [
-        ("assay_engine_waiting", "Sequences that wait for their first step", |c| &c.waiting, Family::default()),
-        ("assay_engine_running", "Sequences of which each step computes some", |c| &c.running, Family::default()),
+        ("assay_engine_waiting", "Sequences that wait for a place", |c| &c.waiting, Family::default()),
+        (
+            "assay_engine_running",
+            "Sequences that have a place and are computed in turn",
+            |c| &c.running,
+            Family::default(),
+        ),
     ];
     let used = Level::default();
     for (name, counters) in engines {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use super::ask::{Event, GenerateError, GenerateRequest, ReplayRequest, Replayed, ReplayedToken};
+use super::{
+    ask::{Event, GenerateError, GenerateRequest, ReplayRequest, Replayed, ReplayedToken},
+    plan::Due,
+};
 use crate::llm::{
     adapter::Adapter,
     arena::PAGE,
@@ -30,6 +33,7 @@ pub(super) struct Generation {
     pub(super) drawn: usize,
     pub(super) activations: blake3::Hasher,
     pub(super) first: Option<Instant>,
+    /// When its first step began.
     pub(super) started: Option<Instant>,
     pub(super) cached: usize,
 }
@@ -100,6 +104,18 @@ impl Sequence {
             Purpose::Replay(r) => r.request.answer - 1 + r.found.len(),
             Purpose::Embed(p) => p.count,
         }
+    }
+
+    /// What there is to do of it.
+    pub(super) fn due(&self) -> Due {
+        let rows = self.goal() - self.computed;
+        let decodes = rows == 1 && matches!(&self.purpose, Purpose::Generate(g) if g.drawn > 0);
+        Due { arrival: self.arrival, rows, decodes }
+    }
+
+    /// Keys of the pages that may be another's: from the first position whose logits are wanted on, all are computed.
+    pub(super) fn reusable(&self) -> &[Key] {
+        &self.chain[..(self.wanted() / PAGE).min(self.chain.len())]
     }
 
     /// Tokens that may yet be drawn, at most.

@@ -15,6 +15,7 @@ use tokenizers::Tokenizer;
 use super::{
     Command, Counters, EngineOptions,
     ask::{Event, Finish, GenerateError, GenerateRequest, Piece, Replayed, ReplayedToken, TokenLogprob, Usage},
+    plan::{Due, plan},
     sequence::{Generation, Pooling, Purpose, Replay, Sequence},
 };
 use crate::llm::{
@@ -216,10 +217,7 @@ impl Serving {
         while self.running.len() < self.options.running && !self.waiting.is_empty() {
             let next = &mut self.waiting[0];
             next.extend_chain();
-            // From the first position whose logits are wanted on, all are computed.
-            let reusable = next.wanted() / PAGE;
-            let chain = &next.chain[..reusable.min(next.chain.len())];
-            let cached = self.pages.count_cached(chain);
+            let cached = self.pages.count_cached(next.reusable());
             let needed = next.goal().div_ceil(PAGE) - cached;
             // Those who run need a page now and then.
             let spare = self.running.len();
@@ -227,15 +225,7 @@ impl Serving {
                 return;
             }
             let mut next = self.waiting.remove(0);
-            next.pages = self.pages.take_cached(&next.chain[..cached]);
-            next.computed = next.pages.len() * PAGE;
-            if let Purpose::Generate(g) = &mut next.purpose {
-                g.started.get_or_insert_with(Instant::now);
-                if g.drawn == 0 {
-                    g.cached = next.computed;
-                    self.counters.cached_tokens.fetch_add(next.computed, Ordering::Relaxed);
-                }
-            }
+            reuse(&mut next, &mut self.pages, &self.counters);
             self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
             self.running.push(next);
         }
@@ -259,6 +249,7 @@ impl Serving {
             victim.pages.clear();
             victim.computed = 0;
             match &mut victim.purpose {
+                Purpose::Generate(g) if g.drawn == 0 => g.cached = 0,
                 Purpose::Generate(_) => {}
                 Purpose::Replay(r) => {
                     r.found.clear();
@@ -280,27 +271,16 @@ impl Serving {
 
     /// Computes one batch and draws from it.
     fn step(&mut self) {
-        // Those that decode first, one row each; then prompts by rank, while there is room.
-        let mut order: Vec<(bool, (std::cmp::Reverse<i32>, u64), u64)> =
-            self.running.iter().map(|s| (s.goal() - s.computed > 1, s.rank(), s.arrival)).collect();
-        order.sort_unstable();
-        let mut room = self.options.step_rows.max(1);
-        let decoding = order.iter().any(|(prompt, ..)| !prompt);
-        let mut prompt_room = if decoding { self.options.prompt_rows.max(1) } else { room };
-        let mut batch: Vec<(u64, usize)> = Vec::new();
-        for (prompt, _, arrival) in order {
-            let most = if prompt { room.min(prompt_room) } else { room };
-            if most == 0 {
-                break;
-            }
+        for sequence in &mut self.running {
+            // What comes next of it may have been computed since it came.
+            reuse(sequence, &mut self.pages, &self.counters);
+        }
+        self.running.sort_unstable_by_key(Sequence::rank);
+        let due: Vec<Due> = self.running.iter().map(Sequence::due).collect();
+        let mut batch = Vec::new();
+        for (arrival, rows) in plan(&due, &self.options) {
             let Some(sequence) = self.running.iter().find(|s| s.arrival == arrival) else { continue };
-            let rows = (sequence.goal() - sequence.computed).min(most);
-            let end = sequence.computed + rows;
-            if self.reserve(arrival, end) {
-                room -= rows;
-                if prompt {
-                    prompt_room -= rows;
-                }
+            if self.reserve(arrival, sequence.computed + rows) {
                 batch.push((arrival, rows));
             }
         }
@@ -332,6 +312,7 @@ impl Serving {
         let wanted: Vec<usize> = runs.iter().map(|r| r.wanted.len()).collect();
         let (network, threads, arena) = (&self.network, &self.threads, &mut self.pages.arena);
         let (scratch, logits) = (&mut self.scratch, &mut self.logits);
+        let began = Instant::now();
         threads.step(|| network.forward(threads, arena, &runs, scratch, logits));
         drop(runs);
         self.counters.steps.fetch_add(1, Ordering::Relaxed);
@@ -342,6 +323,9 @@ impl Serving {
             found[at] = Some(first..first + wanted);
             first += wanted;
             let sequence = &mut self.running[at];
+            if let Purpose::Generate(g) = &mut sequence.purpose {
+                g.started.get_or_insert(began);
+            }
             let was = sequence.computed;
             sequence.computed += rows;
             sequence.extend_chain();
@@ -360,7 +344,8 @@ impl Serving {
         let mut done = vec![false; self.running.len()];
         let draws = self.running.iter_mut().zip(found).zip(&mut done);
         let draws = draws.filter_map(|((sequence, wanted), done)| Some((sequence, wanted?, done)));
-        // What is known to end with this step is told before what goes on: whoever reads on can wait, and there may be many.
+        // What is known to end with this step is told before what goes on: whoever reads on can wait, and there may be
+        // many.
         let (ending, going): (Vec<_>, Vec<_>) = draws.partition(|(sequence, ..)| sequence.left() <= 1);
         for draws in [ending, going] {
             self.threads.share(draws, |(sequence, mut wanted, done)| {
@@ -393,6 +378,24 @@ impl Serving {
                 Purpose::Embed(pooling) => pooling.tell(),
             }
         }
+    }
+}
+
+/// Takes the pages that a sequence would fill next, as far as another has filled them.
+fn reuse(sequence: &mut Sequence, pages: &mut Pages, counters: &Counters) {
+    let own = sequence.pages.len();
+    if own * PAGE != sequence.computed {
+        return;
+    }
+    let found = pages.take_cached(sequence.reusable().get(own..).unwrap_or_default());
+    let rows = found.len() * PAGE;
+    sequence.pages.extend(found);
+    sequence.computed += rows;
+    if let Purpose::Generate(g) = &mut sequence.purpose
+        && g.drawn == 0
+    {
+        g.cached += rows;
+        counters.cached_tokens.fetch_add(rows, Ordering::Relaxed);
     }
 }
 
