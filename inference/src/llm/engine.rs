@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A batch is one row for each sequence that decodes, and pieces of what is not as far yet, up to a budget of rows: a
-//! small one beside those that decode, so that a long prompt delays nobody's next token by more than that, and more
-//! where much has gathered. A sequence that lost its pages to others is computed again when there is room, in pieces as
+//! small one beside those that decode, so that a long prompt delays nobody's next token by more than that, and a larger
+//! one where much has gathered. A sequence that lost its pages to others is computed again when there is room, in pieces as
 //! a prompt: since the arithmetic has one order, nobody can tell from the answer.
 
 mod ask;
@@ -61,11 +61,12 @@ pub struct EngineOptions {
     pub kv_bytes: u64,
     /// How they are kept.
     pub kv_form: KvForm,
-    /// Rows in a step: more than `running`, or those that decode leave none for others.
+    /// Rows in a step: at least `running`, or those that decode may leave none for others.
     pub step_rows: usize,
     /// Rows in a step that are not of sequences that decode (of prompts, replays, embeddings, and of answers that lost
     /// their pages), where there are such that do: their next tokens wait for these. Few of them also let few sequences
-    /// begin with one step, and so end with one. A 64th of all that there is to do, if that is more.
+    /// begin with one step, and so end with one. A 64th of all such rows of running sequences, if that is more, and what
+    /// those that decode leave of `step_rows`, if that is less.
     pub prompt_rows: usize,
     /// Sequences that run at once.
     pub running: usize,
@@ -94,7 +95,7 @@ pub struct Counters {
     pub preemptions: AtomicUsize,
     /// Steps.
     pub steps: AtomicUsize,
-    /// The moving average of a request's time, in milliseconds.
+    /// The moving average of the time for which a request has its place, in milliseconds.
     pub request_ms: AtomicUsize,
 }
 

@@ -13,8 +13,8 @@ use super::arena::{Arena, PAGE, PageId};
 pub(crate) type Key = [u8; 32];
 
 /// The chain's beginning for sequences under an adapter, or none.
-pub(crate) fn root(adapter: Option<&str>) -> Key {
-    blake3::derive_key("assay prefix cache v1", adapter.map_or(b"" as &[u8], str::as_bytes))
+pub(crate) fn root(adapter: Option<&blake3::Hash>) -> Key {
+    blake3::derive_key("assay prefix cache v1", adapter.map_or(b"" as &[u8], |digest| digest.as_bytes()))
 }
 
 /// The key of a page of tokens after another.
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(p.take_cached(&keys), mine);
         assert_eq!(p.used(), 2);
         assert!(p.take_cached(&chain(1, 3)).is_empty());
-        assert_ne!(root(None), root(Some("a")));
+        assert_ne!(root(None), root(Some(&blake3::hash(b"a"))));
     }
 
     #[test]

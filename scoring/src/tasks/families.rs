@@ -43,9 +43,36 @@ const JOBS: [&str; 20] = [
     "writer",
 ];
 
-/// What people say who do not know, besides words that carry no content.
-const SHRUGS: [&str; 10] =
-    ["answer", "certain", "help", "idea", "know", "question", "sorry", "sure", "unknown", "unsure"];
+/// What people and models say who do not know, besides words that carry no content.
+const SHRUGS: [&str; 27] = [
+    "afraid",
+    "ai",
+    "answer",
+    "certain",
+    "context",
+    "data",
+    "find",
+    "help",
+    "idea",
+    "information",
+    "know",
+    "language",
+    "model",
+    "more",
+    "need",
+    "nothing",
+    "provide",
+    "question",
+    "remember",
+    "request",
+    "say",
+    "sorry",
+    "sure",
+    "tell",
+    "understand",
+    "unknown",
+    "unsure",
+];
 
 /// A question of a family and level.
 pub(super) fn task(family: Family, level: Level, glossary: &Glossary, rng: &mut ChaCha8Rng) -> TextTask {
@@ -245,18 +272,24 @@ mod tests {
 
     #[test]
     fn a_shrug_names_no_word_of_the_glossary() {
-        const SHRUGGED: [&str; 6] = [
+        const SHRUGGED: [&str; 12] = [
             "I do not know.",
             "i don't know",
             "I have no idea.",
             "Sorry, I am not sure about that.",
             "I can not help you with this question.",
             "The answer to it is unknown.",
+            "As an AI language model, I am unable to answer.",
+            "I cannot provide that information.",
+            "I need more context to understand the request.",
+            "I'm afraid nothing I know of can tell.",
+            "I can't find or remember it, nor say.",
+            "There is no data about this.",
         ];
         let glossary = Glossary::shipped();
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         let asked: Vec<_> = glossary.entries().iter().filter(|entry| !is_in_a_shrug(&entry.word)).collect();
-        assert!(asked.len() + 40 > glossary.entries().len(), "hardly a word is in a shrug");
+        assert!(asked.len() + 60 > glossary.entries().len(), "hardly a word is in a shrug");
         for entry in asked {
             let task = word(entry, rng);
             for text in SHRUGGED {

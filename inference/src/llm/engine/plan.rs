@@ -13,7 +13,7 @@ pub(super) struct Due {
     pub(super) decodes: bool,
 }
 
-/// Steps in which what has gathered would be done, if nothing came.
+/// One row in so many of what has gathered is computed in a step, or more.
 const GATHERED: usize = 64;
 
 /// The rows of each sequence in a step, of `due` in the order of its ranks: one for each that decodes, then the others
@@ -109,6 +109,9 @@ mod tests {
             }
             let decoding = due.iter().filter(|d| d.decodes).count().min(step_rows.max(1));
             prop_assert_eq!(plan.iter().filter(|(at, _)| due[*at as usize].decodes).count(), decoding);
+            if let Some(behind) = due.iter().find(|d| !d.decodes) && decoding < step_rows.max(1) {
+                prop_assert!(plan.iter().any(|(at, _)| *at == behind.arrival), "the first of them moves on");
+            }
         }
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct Sequence {
     pub(super) priority: i32,
     pub(super) arrival: u64,
     pub(super) arrived: Instant,
+    /// When it got a place, first.
+    pub(super) admitted: Option<Instant>,
 }
 
 impl Sequence {

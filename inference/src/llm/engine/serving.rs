@@ -117,16 +117,16 @@ impl Serving {
                     events,
                     request: *request.clone(),
                 }));
-                let GenerateRequest { mut prompt, resume, priority, adapter: name, .. } = *request;
+                let GenerateRequest { mut prompt, resume, priority, .. } = *request;
                 prompt.extend(resume);
-                self.enqueue(purpose, prompt, name.as_deref(), adapter, priority, arrived);
+                self.enqueue(purpose, prompt, adapter, priority, arrived);
             }
             Command::Replay(request, result) => {
                 let adapter = match self.adapter(request.adapter.as_deref()) {
                     Ok(adapter) => adapter,
                     Err(error) => return drop(result.send(Err(error))),
                 };
-                let (tokens, name) = (request.tokens.clone(), request.adapter.clone());
+                let tokens = request.tokens.clone();
                 let purpose = Purpose::Replay(Box::new(Replay {
                     sampler: Sampler::new(request.sampling.clone()),
                     constraint: request.constraint.clone(),
@@ -137,11 +137,11 @@ impl Serving {
                     request: *request,
                 }));
                 self.counters.waiting.fetch_add(1, Ordering::Relaxed);
-                self.enqueue(purpose, tokens, name.as_deref(), adapter, 0, arrived);
+                self.enqueue(purpose, tokens, adapter, 0, arrived);
             }
             Command::Embed(tokens, result) => {
                 let purpose = Purpose::Embed(Pooling { sum: Vec::new(), count: 0, result });
-                self.enqueue(purpose, tokens, None, None, 0, arrived);
+                self.enqueue(purpose, tokens, None, 0, arrived);
             }
         }
     }
@@ -155,16 +155,13 @@ impl Serving {
         &mut self,
         purpose: Purpose,
         tokens: Vec<u32>,
-        name: Option<&str>,
         adapter: Option<Arc<Adapter>>,
         priority: i32,
         arrived: Instant,
     ) {
         self.arrivals += 1;
-        // An adapter that was replaced under its name must not find the pages of the one before.
-        let root = pages::root(
-            name.map(|n| format!("{n} {:p}", adapter.as_ref().map_or(std::ptr::null(), Arc::as_ptr))).as_deref(),
-        );
+        // By what the adapter is: one that was replaced under its name must not find the pages of the one before.
+        let root = pages::root(adapter.as_deref().map(|adapter| &adapter.digest));
         self.wait(Sequence {
             purpose,
             tokens,
@@ -176,6 +173,7 @@ impl Serving {
             priority,
             arrival: self.arrivals,
             arrived,
+            admitted: None,
         });
     }
 
@@ -225,6 +223,7 @@ impl Serving {
                 return;
             }
             let mut next = self.waiting.remove(0);
+            next.admitted.get_or_insert_with(Instant::now);
             reuse(&mut next, &mut self.pages, &self.counters);
             self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
             self.running.push(next);
@@ -361,12 +360,8 @@ impl Serving {
             let Some(at) = self.running.iter().position(|s| s.arrival == arrival) else { continue };
             let sequence = self.running.remove(at);
             self.pages.release(&sequence.pages);
-            // From its first step: how long it waited is what is asked of this.
-            let since = match &sequence.purpose {
-                Purpose::Generate(g) => g.started.unwrap_or(sequence.arrived),
-                Purpose::Replay(_) | Purpose::Embed(_) => sequence.arrived,
-            };
-            let ms = since.elapsed().as_millis() as usize;
+            // Since it has a place: how long others wait for one is what is asked of this.
+            let ms = sequence.admitted.unwrap_or(sequence.arrived).elapsed().as_millis() as usize;
             let average = self.counters.request_ms.load(Ordering::Relaxed);
             self.counters.request_ms.store(if average == 0 { ms } else { (7 * average + ms) / 8 }, Ordering::Relaxed);
             match sequence.purpose {
@@ -381,19 +376,22 @@ impl Serving {
     }
 }
 
-/// Takes the pages that a sequence would fill next, as far as another has filled them.
+/// Takes the pages that a sequence would fill next, as far as another has filled them; what it has of the first of
+/// these itself is let go.
 fn reuse(sequence: &mut Sequence, pages: &mut Pages, counters: &Counters) {
-    let own = sequence.pages.len();
-    if own * PAGE != sequence.computed {
+    let full = sequence.computed / PAGE;
+    let next = sequence.reusable().get(full..).unwrap_or_default();
+    if pages.count_cached(next) == 0 {
         return;
     }
-    let found = pages.take_cached(sequence.reusable().get(own..).unwrap_or_default());
-    let rows = found.len() * PAGE;
+    let found = pages.take_cached(next);
+    pages.release(&sequence.pages.split_off(full));
     sequence.pages.extend(found);
-    sequence.computed += rows;
+    let computed = std::mem::replace(&mut sequence.computed, sequence.pages.len() * PAGE);
     if let Purpose::Generate(g) = &mut sequence.purpose
         && g.drawn == 0
     {
+        let rows = sequence.computed - computed;
         g.cached += rows;
         counters.cached_tokens.fetch_add(rows, Ordering::Relaxed);
     }
