@@ -11,8 +11,8 @@
 //!
 //! A batch is one row for each sequence that decodes, and pieces of what is not as far yet, up to a budget of rows: a
 //! small one beside those that decode, so that a long prompt delays nobody's next token by more than that, and a larger
-//! one where much has gathered. A sequence that lost its pages to others is computed again when there is room, in pieces as
-//! a prompt: since the arithmetic has one order, nobody can tell from the answer.
+//! one where much has gathered. A sequence that lost its pages to others is computed again when there is room, in
+//! pieces as a prompt: since the arithmetic has one order, nobody can tell from the answer.
 
 mod ask;
 mod plan;
@@ -65,8 +65,8 @@ pub struct EngineOptions {
     pub step_rows: usize,
     /// Rows in a step that are not of sequences that decode (of prompts, replays, embeddings, and of answers that lost
     /// their pages), where there are such that do: their next tokens wait for these. Few of them also let few sequences
-    /// begin with one step, and so end with one. A 64th of all such rows of running sequences, if that is more, and what
-    /// those that decode leave of `step_rows`, if that is less.
+    /// begin with one step, and so end with one. A 64th of all such rows of running sequences, if that is more, and
+    /// what those that decode leave of `step_rows`, if that is less.
     pub prompt_rows: usize,
     /// Sequences that run at once.
     pub running: usize,
